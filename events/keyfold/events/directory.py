@@ -1,0 +1,76 @@
+"""The directory topic: what clients may know, as verbatim signed events, so that its publisher need not be trusted.
+
+A directory record has the value and the signature headers of the original record; its own key is the name that it
+answers for, and the latest record of a name counts. Partition 0 holds genesis, certificates and sealing keys; aliases
+and keys are spread by name. A deletion is the signed event of the deletion, never a null.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+from keyfold.events import facts, topics
+from keyfold.events.chains import single_header
+from keyfold.events.errors import InvalidCommand, UnsupportedVersion
+from keyfold.events.signatures import fingerprint
+from keyfold.events.statements import (
+    PATH_HEADER,
+    SIGNATURE_HEADER,
+    SIGNER_HEADER,
+    STATEMENT_HEADER,
+    Entry,
+    Header,
+    UntrustedRecord,
+    parse_statement,
+    verify_entry,
+)
+from keyfold.events.streams import partition_of
+from keyfold.events.times import to_milliseconds
+from keyfold.events.trust import Trust, check_author
+
+GENESIS: Final = "genesis"
+
+
+def directory_name(event: facts.Event) -> str | None:
+    """Return the name that an event answers for in the directory, or None where clients need not know it."""
+    match event:
+        case facts.Genesis():
+            return GENESIS
+        case facts.ServiceKeyCertified() | facts.ServiceKeyRevoked():
+            return f"certificate/{fingerprint(bytes.fromhex(event.data.public_key))}/{type(event).__name__}"
+        case facts.SealingKeyPublished() | facts.SealingKeyErased():
+            return f"sealing-key/{event.data.sealing_key}"
+        case facts.AliasCreated() | facts.AliasUpdated() | facts.AliasDeleted():
+            return event.data.alias
+        case facts.KeyMaterialGenerated():
+            return f"key/{event.data.key_id}"
+        case _:
+            return None
+
+
+def directory_partition(name: str, partitions: int) -> int:
+    """Return the directory partition of a name: 0 for what every client needs, else spread by SHA-256."""
+    if not name.startswith(("alias/", "key/")):
+        return 0
+    return 1 + int.from_bytes(sha256(name.encode()).digest()[:8], "big") % (partitions - 1)
+
+
+def verify_verbatim(trust: Trust, partitions: int, value: bytes, headers: Sequence[Header]) -> facts.Event:
+    """Check a copied event by its author's signature and inclusion path. Raises `UntrustedRecord`.
+
+    Order and completeness are not claimed: a stale directory can hide what is new, never invent.
+    """
+    try:
+        event = facts.parse_event(value)
+    except (InvalidCommand, UnsupportedVersion):
+        raise UntrustedRecord("a directory record is no known event") from None
+    document = single_header(headers, STATEMENT_HEADER) or b""
+    statement = parse_statement(document)
+    if statement.topic != topics.EVENTS or statement.partition != partition_of(event.subject, partitions):
+        raise UntrustedRecord("the statement is not of the event's place")
+    signer = (single_header(headers, SIGNER_HEADER) or b"").decode("ascii", "replace")
+    signature = single_header(headers, SIGNATURE_HEADER) or b""
+    trust.verify_statement(statement, document, signature, signer, to_milliseconds(event.time))
+    verify_entry(statement, Entry(event.subject.encode(), value), single_header(headers, PATH_HEADER) or b"")
+    check_author(event, statement.role, topics.EVENTS)
+    return event

@@ -1,0 +1,205 @@
+"""Every error that Keyfold raises or reports, as one tree.
+
+    KeyfoldError
+    ├── Refusal            the command was decided against, or failed; the code travels in events and replies
+    │   ├── InvalidCommand, UnsupportedVersion, Expired, AccessDenied, ...
+    │   └── InvalidCiphertext, BatchTooLarge, ...
+    ├── RecordError        a record on a topic cannot be believed (signature, place, author, order)
+    └── Unavailable        a part that is needed does not answer; retriable
+
+Each class has a stable `code`, says whether the same request may succeed later (`retriable`), and its message says
+what happened and what to do. Messages never contain plaintext, key material, ciphertext or a PIN.
+"""
+
+from typing import ClassVar
+
+
+class KeyfoldError(Exception):
+    """Root of the tree."""
+
+    code: ClassVar[str] = "KeyfoldError"
+    retriable: ClassVar[bool] = False
+
+
+class Unavailable(KeyfoldError):
+    """A part that is needed (broker, database, token) does not answer."""
+
+    code = "Unavailable"
+    retriable = True
+
+
+class RecordError(KeyfoldError):
+    """A record on a topic cannot be believed; the reader ignores it and reports it."""
+
+    code = "RecordError"
+
+
+class Refusal(KeyfoldError):
+    """A command was refused or failed. `code` is what events and replies carry."""
+
+    code = "Refusal"
+    hint: ClassVar[str] = "see the documentation of this error code"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.hint)
+
+
+class InvalidCommand(Refusal):
+    code = "InvalidCommand"
+    hint = "the command does not follow the published schema; correct it and send it again"
+
+
+class UnsupportedVersion(Refusal):
+    code = "UnsupportedVersion"
+    hint = "this type or version of command is not known here; update the client or the service"
+
+
+class SignatureInvalid(Refusal):
+    code = "SignatureInvalid"
+    hint = "the signature does not match the command; sign the exact bytes with the principal's registered key"
+
+
+class UnknownPrincipal(Refusal):
+    code = "UnknownPrincipal"
+    hint = "no principal with this id and signing key is registered; an administrator must register it"
+
+
+class PrincipalRevoked(Refusal):
+    code = "PrincipalRevoked"
+    hint = "the principal was revoked; an administrator must register a new one"
+
+
+class Expired(Refusal):
+    code = "Expired"
+    hint = "the command's time was over before it was handled; issue a new one"
+
+
+class IdempotencyConflict(Refusal):
+    code = "IdempotencyConflict"
+    hint = "this command id was used with another body; use a fresh id for a different command"
+
+
+class AlreadyExecuted(Refusal):
+    code = "AlreadyExecuted"
+    hint = "this command was executed before; its result is not computed again"
+
+
+class RegistryBehind(Refusal):
+    code = "RegistryBehind"
+    retriable = True
+    hint = "the registry revision asked for has not arrived here yet; send the command again"
+
+
+class AccessDenied(Refusal):
+    code = "AccessDenied"
+    hint = "no policy permits this principal to do this; ask an administrator for a policy"
+
+
+class SealingKeyRetired(Refusal):
+    code = "SealingKeyRetired"
+    retriable = True
+    hint = "the body was sealed to a retired key; read the directory and seal it to the current one"
+
+
+class BatchTooLarge(Refusal):
+    code = "BatchTooLarge"
+    hint = "a command holds 1 to 1000 items and at most 1 MiB; split it"
+
+
+class BatchTooExpensive(Refusal):
+    code = "BatchTooExpensive"
+    hint = "the batch would occupy the token for more than 2 s; split it"
+
+
+class ReplyAddressInvalid(Refusal):
+    code = "ReplyAddressInvalid"
+    hint = "replies go to keyfold.replies or keyfold.replies.<name> only"
+
+
+class NotFound(Refusal):
+    code = "NotFound"
+    hint = "no such key, alias, principal or policy; check the name"
+
+
+class AlreadyExists(Refusal):
+    code = "AlreadyExists"
+    hint = "the name is taken; choose another or update the one that exists"
+
+
+class InvalidState(Refusal):
+    code = "InvalidState"
+    hint = "the key's state does not allow this; describe the key to see its state"
+
+
+class KeyDisabled(InvalidState):
+    code = "KeyDisabled"
+    hint = "the key is disabled; enable it first"
+
+
+class KeyPendingDeletion(InvalidState):
+    code = "KeyPendingDeletion"
+    hint = "the key is scheduled for deletion; cancel the deletion first"
+
+
+class KeyDestroyed(InvalidState):
+    code = "KeyDestroyed"
+    hint = "the key was destroyed; what it protected cannot be recovered with it"
+
+
+class AliasMoved(Refusal):
+    code = "AliasMoved"
+    retriable = True
+    hint = "the alias points to another key now; resolve it again"
+
+
+class UsageLimitReached(Refusal):
+    code = "UsageLimitReached"
+    hint = "this key version protected as many items as is safe; rotate the key"
+
+
+class Unsupported(Refusal):
+    code = "Unsupported"
+    hint = "this key spec or protection level is not offered here"
+
+
+class InvalidPolicy(Refusal):
+    code = "InvalidPolicy"
+    hint = "the policy does not parse or does not fit the schema; correct it"
+
+
+class InvalidBody(Refusal):
+    code = "InvalidBody"
+    hint = "the sealed body does not open or differs from the clear part of the command; seal it again"
+
+
+class InvalidCiphertext(Refusal):
+    code = "InvalidCiphertext"
+    hint = "the ciphertext, its key or its encryption context is not the right one"
+
+
+class ReplyTooLarge(Refusal):
+    code = "ReplyTooLarge"
+    hint = "the results do not fit one reply; split the batch"
+
+
+class InternalError(Refusal):
+    code = "InternalError"
+    hint = "the record caused an error inside the service; see its logs by the command's id"
+
+
+class TokenUnavailable(Refusal):
+    code = "TokenUnavailable"
+    retriable = True
+    hint = "the token does not answer; the operator must look at it, then send the command again"
+
+
+def refusal_by_code(code: str) -> type[Refusal]:
+    """Return the class for a wire code; unknown codes give `Refusal` itself (a newer service may know more)."""
+    return _BY_CODE.get(code, Refusal)
+
+
+def _all_refusals(root: type[Refusal]) -> list[type[Refusal]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _all_refusals(child))]
+
+
+_BY_CODE = {cls.code: cls for cls in _all_refusals(Refusal)}

@@ -1,0 +1,250 @@
+"""`evolve`: how an event changes entities. Pure and total over the vocabulary; the same for every reader.
+
+It returns only what changed (None for removed), never writes, and trusts that authorship was checked before. Facts
+that change no entity (denials, uses, completions) return nothing. A `KeyError` means that the event cannot follow from
+the view it was given: the log and the state disagree, and the reader must stop.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from keyfold.events import facts
+from keyfold.events.entities import (
+    DEPLOYMENT,
+    Alias,
+    AttachedPolicy,
+    Deployment,
+    Entity,
+    Key,
+    KeyStatus,
+    KeyVersion,
+    Principal,
+    RegistryPolicy,
+    SealingKey,
+    SigningKey,
+)
+from keyfold.events.signatures import fingerprint
+from keyfold.events.streams import REGISTRY
+
+View = Mapping[str, Entity]
+Changes = dict[str, Entity | None]
+Kind = TypeVar("Kind", bound=Entity)
+
+PROTECTING: Final = frozenset({"Encrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"})
+
+
+def evolve(view: View, event: facts.Event) -> Changes:
+    """Return the entities that the event changes."""
+    handler = _HANDLERS.get(type(event))
+    if handler is None:
+        return {}
+    changes = handler(view, event)
+    if changes and event.subject == REGISTRY and isinstance(event, facts.PolicyEvent):
+        changes[DEPLOYMENT] = _counted(view, event)
+    return changes
+
+
+def get(view: View, name: str, kind: type[Kind]) -> Kind:
+    """Return the entity of a kind under a name. Raises KeyError."""
+    entity = view.get(name)
+    if not isinstance(entity, kind):
+        raise KeyError(name)
+    return entity
+
+
+def _counted(view: View, event: facts.Event) -> Deployment:
+    deployment = get(view, DEPLOYMENT, Deployment)
+    policies = isinstance(event, facts.PolicyPut | facts.PolicyDeleted)
+    revisions = {
+        "revision": deployment.revision + 1,
+        "policies_revision": deployment.policies_revision + (1 if policies else 0),
+    }
+    return deployment.model_copy(update=revisions)
+
+
+def _key(view: View, event: facts.Event) -> Key:
+    return get(view, event.subject, Key)
+
+
+def _changed(view: View, event: facts.Event, **update: Any) -> Changes:
+    return {event.subject: _key(view, event).model_copy(update=update)}
+
+
+def _with_version(key: Key, number: int, **update: Any) -> tuple[KeyVersion, ...]:
+    return tuple(v.model_copy(update=update) if v.version == number else v for v in key.versions)
+
+
+def _key_created(_view: View, event: facts.KeyCreated) -> Changes:
+    data = event.data
+    first = KeyVersion(version=1, offset=data.decision.offset, created_at=event.time)
+    key = Key(
+        key_id=data.key_id,
+        key_spec=data.key_spec,
+        protection=data.protection,
+        description=data.description,
+        tags=data.tags,
+        status="Enabled",
+        created_at=event.time,
+        created_by=data.created_by,
+        versions=(first,),
+        current_version=1,
+    )
+    return {event.subject: key}
+
+
+def _key_rotated(view: View, event: facts.KeyRotated) -> Changes:
+    key = _key(view, event)
+    if event.data.version != len(key.versions) + 1:
+        raise KeyError(f"{event.subject} version {event.data.version}")
+    added = KeyVersion(version=event.data.version, offset=event.data.decision.offset, created_at=event.time)
+    return _changed(view, event, versions=(*key.versions, added), current_version=added.version)
+
+
+def _status(status: KeyStatus) -> Callable[[View, Any], Changes]:
+    def handler(view: View, event: facts.Event) -> Changes:
+        return _changed(view, event, status=status, deletion_date=None, reason=getattr(event.data, "reason", ""))
+
+    return handler
+
+
+def _key_deletion_scheduled(view: View, event: facts.KeyDeletionScheduled) -> Changes:
+    return _changed(view, event, status="PendingDeletion", deletion_date=event.data.deletion_date)
+
+
+def _key_destroyed(view: View, event: facts.KeyDestroyed) -> Changes:
+    versions = tuple(v.model_copy(update={"status": "Destroyed"}) for v in _key(view, event).versions)
+    return _changed(view, event, status="Destroyed", deletion_date=None, versions=versions)
+
+
+def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
+    """Budgets are charged at authorization: what may have been used counts as used."""
+    data = event.data
+    if data.verb not in PROTECTING or data.key_version is None:
+        return {}
+    key = _key(view, event)
+    count = key.version(data.key_version).protected_items + data.items
+    return _changed(view, event, versions=_with_version(key, data.key_version, protected_items=count))
+
+
+def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
+    """A version whose material could not be made is not current; a key without any is failed."""
+    key = view.get(event.subject)
+    if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key):
+        return {}
+    failed = next((v.version for v in key.versions if v.offset == event.data.offset), None)
+    if failed is None:
+        return {}
+    versions = _with_version(key, failed, status="Failed")
+    usable = [v.version for v in versions if v.status == "Active"]
+    if not usable:
+        return _changed(view, event, versions=versions, status="Failed")
+    return _changed(view, event, versions=versions, current_version=max(usable))
+
+
+def _alias_set(_view: View, event: facts.AliasCreated | facts.AliasUpdated) -> Changes:
+    data = event.data
+    return {data.alias: Alias(alias=data.alias, key_id=data.key_id, updated_at=event.time)}
+
+
+def _alias_deleted(_view: View, event: facts.AliasDeleted) -> Changes:
+    return {event.data.alias: None}
+
+
+def _principal(name: str, public_key: str, groups: list[str], tags: dict[str, str], time: str) -> Changes:
+    signing_key = fingerprint(bytes.fromhex(public_key))
+    principal = Principal(
+        principal=name,
+        public_key=public_key,
+        signing_key=signing_key,
+        groups=tuple(groups),
+        tags=tags,
+        registered_at=time,
+    )
+    return {f"principal/{name}": principal, f"signing-key/{signing_key}": SigningKey(principal=name)}
+
+
+def _principal_registered(_view: View, event: facts.PrincipalRegistered) -> Changes:
+    data = event.data
+    return _principal(data.principal, data.public_key, data.groups, data.tags, event.time)
+
+
+def _principal_revoked(view: View, event: facts.PrincipalRevoked) -> Changes:
+    name = f"principal/{event.data.principal}"
+    return {name: get(view, name, Principal).model_copy(update={"status": "Revoked"})}
+
+
+def _policy_put(view: View, event: facts.PolicyPut) -> Changes:
+    data = event.data
+    if event.subject == REGISTRY:
+        return {f"policy/{data.policy}": RegistryPolicy(policy=data.policy, text=data.text, updated_at=event.time)}
+    key = _key(view, event)
+    others = [p for p in key.policies if p.policy != data.policy]
+    policies = (*others, AttachedPolicy(policy=data.policy, text=data.text))
+    return _changed(view, event, policies=policies, policy_revision=key.policy_revision + 1)
+
+
+def _policy_deleted(view: View, event: facts.PolicyDeleted) -> Changes:
+    if event.subject == REGISTRY:
+        return {f"policy/{event.data.policy}": None}
+    key = _key(view, event)
+    policies = tuple(p for p in key.policies if p.policy != event.data.policy)
+    return _changed(view, event, policies=policies, policy_revision=key.policy_revision + 1)
+
+
+def _sealing_key_published(view: View, event: facts.SealingKeyPublished) -> Changes:
+    data = event.data
+    deployment = get(view, DEPLOYMENT, Deployment)
+    changes: Changes = {
+        DEPLOYMENT: deployment.model_copy(update={"current_sealing_key": data.sealing_key}),
+        f"sealing-key/{data.sealing_key}": SealingKey(
+            sealing_key=data.sealing_key, public_key=data.public_key, published_at=event.time
+        ),
+    }
+    before = view.get(f"sealing-key/{deployment.current_sealing_key}")
+    if isinstance(before, SealingKey):
+        changes[f"sealing-key/{before.sealing_key}"] = before.model_copy(update={"retired_at": event.time})
+    return changes
+
+
+def _sealing_key_erased(view: View, event: facts.SealingKeyErased) -> Changes:
+    name = f"sealing-key/{event.data.sealing_key}"
+    return {name: get(view, name, SealingKey).model_copy(update={"erased_at": event.time})}
+
+
+def _genesis(_view: View, event: facts.Genesis) -> Changes:
+    data = event.data
+    changes: Changes = {
+        DEPLOYMENT: Deployment(
+            root_public_key=data.root_public_key, partitions=data.partitions, development=data.development
+        )
+    }
+    for initial in (*data.administrators, *data.services):
+        changes |= _principal(initial.principal, initial.public_key, initial.groups, initial.tags, event.time)
+    for policy in data.policies:
+        changes[f"policy/{policy.policy}"] = RegistryPolicy(
+            policy=policy.policy, text=policy.text, updated_at=event.time
+        )
+    return changes
+
+
+_HANDLERS: Final[dict[type[facts.Event], Callable[[View, Any], Changes]]] = {
+    facts.KeyCreated: _key_created,
+    facts.KeyRotated: _key_rotated,
+    facts.KeyEnabled: _status("Enabled"),
+    facts.KeyDisabled: _status("Disabled"),
+    facts.KeyDeletionScheduled: _key_deletion_scheduled,
+    facts.KeyDeletionCancelled: _status("Disabled"),
+    facts.KeyDestroyed: _key_destroyed,
+    facts.CommandAuthorized: _authorized,
+    facts.OperationFailed: _operation_failed,
+    facts.AliasCreated: _alias_set,
+    facts.AliasUpdated: _alias_set,
+    facts.AliasDeleted: _alias_deleted,
+    facts.PrincipalRegistered: _principal_registered,
+    facts.PrincipalRevoked: _principal_revoked,
+    facts.PolicyPut: _policy_put,
+    facts.PolicyDeleted: _policy_deleted,
+    facts.SealingKeyPublished: _sealing_key_published,
+    facts.SealingKeyErased: _sealing_key_erased,
+    facts.Genesis: _genesis,
+}

@@ -1,0 +1,471 @@
+"""Events: what happened, as a closed vocabulary of immutable facts in the past tense.
+
+Each class names its CloudEvents type, the role that may write it and the topic it belongs on; every reader enforces
+that table (`trust`). Fields are whitelisted: no plaintext, no KMS ciphertext, no unkeyed hash of either. Policy's
+events carry the decision with the command's exact bytes, so that it can be checked, explained and made again from
+events alone; the HSM worker's events name the command's offset.
+"""
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from keyfold.events import strictjson, topics
+from keyfold.events.commands import KeySpec, Protection, Tags
+from keyfold.events.errors import UnsupportedVersion
+from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Stream, Uuid
+from keyfold.events.strictjson import Frozen
+from keyfold.events.times import Instant
+
+Role = Literal["policy", "hsm", "root", "projector", "notary", "analytics"]
+Count = Annotated[int, Field(ge=0)]
+Version = Annotated[int, Field(ge=1, le=2**32 - 1)]
+Code = Annotated[str, Field(max_length=64)]
+
+
+class Decision(Frozen):
+    """Why a command was answered as it was, with all that is needed to make the decision again.
+
+    `signature` is the principal's (hex). `registry_revision` counts accepted policy records on partition 0;
+    `facts_n` is the number of the last HSM worker's statement that was folded before deciding.
+    """
+
+    command: str
+    command_digest: Fingerprint
+    body_digest: Fingerprint
+    signature: str
+    offset: Count
+    policies: list[str]
+    registry_revision: Count
+    facts_n: Count
+
+
+class Event(Frozen):
+    """The CloudEvents attributes of every event; `time` is the broker time that the author used."""
+
+    type_name: ClassVar[str]
+    role: ClassVar[Role]
+    topic: ClassVar[str] = topics.EVENTS
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    type: str
+    subject: Stream
+    time: Instant
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: Any
+
+    @classmethod
+    def new(cls, identifier: str, subject: str, time: str, **data: Any) -> "Event":
+        """Build an event from its data fields; the attributes follow from the class."""
+        model = cls.model_fields["data"].annotation
+        if model is None:
+            raise TypeError(cls.__name__)
+        return cls(
+            id=identifier,
+            source=f"keyfold/{cls.role}",
+            type=cls.type_name,
+            subject=subject,
+            time=time,
+            data=model(**data),
+        )
+
+    def to_value(self) -> bytes:
+        """Return the exact bytes of the record; equal events give equal bytes."""
+        return self.model_dump_json().encode()
+
+
+class DecisionData(Frozen):
+    decision: Decision
+
+
+class PolicyEvent(Event):
+    """A fact that policy decided; `data.decision` is always there."""
+
+    role = "policy"
+    data: DecisionData
+
+
+class KeyDecisionData(DecisionData):
+    key_id: KeyId
+
+
+class CommandAuthorized(PolicyEvent):
+    """A command without a lifecycle fact of its own may be executed; its use is charged here."""
+
+    class Data(DecisionData):
+        verb: str
+        principal: Name
+        key_id: KeyId | None
+        key_version: Version | None
+        protection: Protection | None
+        items: Count
+        bytes: Count
+
+    type_name = "keyfold.command.authorized.v1"
+    data: Data
+
+
+class CommandDenied(PolicyEvent):
+    """A command of an authenticated principal was refused; `code` says why."""
+
+    class Data(DecisionData):
+        verb: str
+        principal: Name
+        code: Code
+
+    type_name = "keyfold.command.denied.v1"
+    data: Data
+
+
+class KeyCreated(PolicyEvent):
+    class Data(KeyDecisionData):
+        key_spec: KeySpec
+        protection: Protection
+        description: str
+        tags: Tags
+        created_by: Name
+
+    type_name = "keyfold.key.created.v1"
+    data: Data
+
+
+class KeyRotated(PolicyEvent):
+    class Data(KeyDecisionData):
+        version: Version
+        key_spec: KeySpec
+        protection: Protection
+        cause: Literal["requested"]
+
+    type_name = "keyfold.key.rotated.v1"
+    data: Data
+
+
+class KeyEnabled(PolicyEvent):
+    class Data(KeyDecisionData):
+        pass
+
+    type_name = "keyfold.key.enabled.v1"
+    data: Data
+
+
+class KeyDisabled(PolicyEvent):
+    class Data(KeyDecisionData):
+        reason: str
+
+    type_name = "keyfold.key.disabled.v1"
+    data: Data
+
+
+class KeyDeletionScheduled(PolicyEvent):
+    class Data(KeyDecisionData):
+        deletion_date: Instant
+
+    type_name = "keyfold.key.deletion-scheduled.v1"
+    data: Data
+
+
+class KeyDeletionCancelled(PolicyEvent):
+    class Data(KeyDecisionData):
+        pass
+
+    type_name = "keyfold.key.deletion-cancelled.v1"
+    data: Data
+
+
+class KeyDestroyed(PolicyEvent):
+    class Data(KeyDecisionData):
+        versions: list[Version]
+
+    type_name = "keyfold.key.destroyed.v1"
+    data: Data
+
+
+class AliasCreated(PolicyEvent):
+    class Data(KeyDecisionData):
+        alias: AliasName
+
+    type_name = "keyfold.alias.created.v1"
+    data: Data
+
+
+class AliasUpdated(PolicyEvent):
+    class Data(KeyDecisionData):
+        alias: AliasName
+
+    type_name = "keyfold.alias.updated.v1"
+    data: Data
+
+
+class AliasDeleted(PolicyEvent):
+    class Data(DecisionData):
+        alias: AliasName
+
+    type_name = "keyfold.alias.deleted.v1"
+    data: Data
+
+
+class PrincipalRegistered(PolicyEvent):
+    class Data(DecisionData):
+        principal: Name
+        public_key: Fingerprint
+        algorithm: Literal["Ed25519"]
+        groups: list[Name]
+        tags: Tags
+
+    type_name = "keyfold.principal.registered.v1"
+    data: Data
+
+
+class PrincipalRevoked(PolicyEvent):
+    class Data(DecisionData):
+        principal: Name
+
+    type_name = "keyfold.principal.revoked.v1"
+    data: Data
+
+
+class PolicyPut(PolicyEvent):
+    """A Cedar policy was put on the event's stream: the registry, or one key."""
+
+    class Data(DecisionData):
+        policy: Name
+        text: str
+
+    type_name = "keyfold.policy.put.v1"
+    data: Data
+
+
+class PolicyDeleted(PolicyEvent):
+    class Data(DecisionData):
+        policy: Name
+
+    type_name = "keyfold.policy.deleted.v1"
+    data: Data
+
+
+class OutcomeData(Frozen):
+    """`offset` and `command_digest` name the command; exactly one outcome exists per accepted command."""
+
+    offset: Count
+    command_id: Uuid
+    command_digest: Fingerprint
+    principal: Name
+    verb: str
+
+
+class Outcome(Event):
+    """What the HSM worker did with one accepted command."""
+
+    role = "hsm"
+    data: OutcomeData
+
+
+class KeyUsed(Outcome):
+    """Items by version used, failures by item index, and one MAC that only the caller can recompute.
+
+    `mac` is HMAC-SHA-256 under a key derived from the caller's reply key, over SHA-256(opened body) ‖ SHA-256(reply).
+    """
+
+    class Data(OutcomeData):
+        key_id: KeyId
+        items: Count
+        bytes: Count
+        versions: dict[str, Count]
+        failures: dict[Code, list[Count]]
+        mac: Fingerprint
+
+    type_name = "keyfold.key.used.v1"
+    data: Data
+
+
+class KeyMaterialGenerated(Outcome):
+    """Material of one version exists; its wrapped form is in the keystore in the same transaction."""
+
+    class Data(OutcomeData):
+        key_id: KeyId
+        version: Version
+        key_spec: KeySpec
+        protection: Protection
+        blob_digest: Fingerprint
+
+    type_name = "keyfold.key.material-generated.v1"
+    data: Data
+
+
+class KeyUseCeased(Outcome):
+    """The worker has passed a disabling or destroying command; no later use of the key came before it."""
+
+    class Data(OutcomeData):
+        key_id: KeyId
+        erased_versions: list[Version]
+
+    type_name = "keyfold.key.use-ceased.v1"
+    data: Data
+
+
+class CommandCompleted(Outcome):
+    """A command that left no key used: control verbs, and random bytes (with count and MAC)."""
+
+    class Data(OutcomeData):
+        items: Count = 0
+        bytes: Count = 0
+        mac: Fingerprint | None = None
+
+    type_name = "keyfold.command.completed.v1"
+    data: Data
+
+
+class OperationFailed(Outcome):
+    class Data(OutcomeData):
+        key_id: KeyId | None
+        code: Code
+
+    type_name = "keyfold.operation.failed.v1"
+    data: Data
+
+
+class SealingKeyPublished(Event):
+    """The public HPKE key that bodies are sealed to from now on (MLKEM768_X25519, 1,216 bytes as hex)."""
+
+    class Data(Frozen):
+        sealing_key: Uuid
+        public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{2432}$")]
+        blob_digest: Fingerprint
+
+    role = "hsm"
+    type_name = "keyfold.sealing-key.published.v1"
+    data: Data
+
+
+class SealingKeyErased(Event):
+    """The token key that wrapped a retired sealing key is destroyed; what was sealed to it cannot be opened."""
+
+    class Data(Frozen):
+        sealing_key: Uuid
+
+    role = "hsm"
+    type_name = "keyfold.sealing-key.erased.v1"
+    data: Data
+
+
+class InitialPrincipal(Frozen):
+    principal: Name
+    public_key: Fingerprint
+    groups: list[Name]
+    tags: Tags = Field(default_factory=dict)
+
+
+class InitialPolicy(Frozen):
+    policy: Name
+    text: str
+
+
+class Genesis(Event):
+    """The first record of a deployment: its root key, its number of partitions, and who exists from the start."""
+
+    class Data(Frozen):
+        root_public_key: Fingerprint
+        partitions: Annotated[int, Field(ge=2, le=10_000)]
+        development: bool
+        administrators: Annotated[list[InitialPrincipal], Field(min_length=2)]
+        services: list[InitialPrincipal]
+        policies: list[InitialPolicy]
+
+    role = "root"
+    type_name = "keyfold.genesis.v1"
+    data: Data
+
+
+class ServiceKeyCertified(Event):
+    """The root identity lets a key sign as a role, on these topics, for at most 90 days."""
+
+    class Data(Frozen):
+        public_key: Fingerprint
+        service: Role
+        topics: list[str]
+        not_before: Instant
+        not_after: Instant
+
+    role = "root"
+    type_name = "keyfold.service-key.certified.v1"
+    data: Data
+
+
+class ServiceKeyRevoked(Event):
+    """Statements of this key count only up to the given number, per `topic/partition`; elsewhere none."""
+
+    class Data(Frozen):
+        public_key: Fingerprint
+        last_valid: dict[str, Count]
+
+    role = "root"
+    type_name = "keyfold.service-key.revoked.v1"
+    data: Data
+
+
+class KeystoreRecord(Event):
+    """Records of the keystore topic: wrapped material, written in the same transaction as its event."""
+
+    role = "hsm"
+    topic = topics.KEYSTORE
+
+
+class KeyMaterialStored(KeystoreRecord):
+    class Data(Frozen):
+        key_id: KeyId
+        version: Version
+        key_spec: KeySpec
+        protection: Protection
+        blob: str
+
+    type_name = "keyfold.keystore.material-stored.v1"
+    data: Data
+
+
+class KeyMaterialErased(KeystoreRecord):
+    class Data(Frozen):
+        key_id: KeyId
+        versions: list[Version]
+
+    type_name = "keyfold.keystore.material-erased.v1"
+    data: Data
+
+
+class SealingKeyStored(KeystoreRecord):
+    class Data(Frozen):
+        sealing_key: Uuid
+        public_key: str
+        blob: str
+
+    type_name = "keyfold.keystore.sealing-key-stored.v1"
+    data: Data
+
+
+class SealingKeyDeleted(KeystoreRecord):
+    class Data(Frozen):
+        sealing_key: Uuid
+
+    type_name = "keyfold.keystore.sealing-key-deleted.v1"
+    data: Data
+
+
+EVENT_TYPES: Final[tuple[type[Event], ...]] = (
+    CommandAuthorized, CommandDenied,
+    KeyCreated, KeyRotated, KeyEnabled, KeyDisabled, KeyDeletionScheduled, KeyDeletionCancelled, KeyDestroyed,
+    AliasCreated, AliasUpdated, AliasDeleted, PrincipalRegistered, PrincipalRevoked, PolicyPut, PolicyDeleted,
+    KeyUsed, KeyMaterialGenerated, KeyUseCeased, CommandCompleted, OperationFailed,
+    SealingKeyPublished, SealingKeyErased, Genesis, ServiceKeyCertified, ServiceKeyRevoked,
+    KeyMaterialStored, KeyMaterialErased, SealingKeyStored, SealingKeyDeleted,
+)  # fmt: skip
+BY_TYPE: Final = {model.type_name: model for model in EVENT_TYPES}
+
+
+def parse_event(value: bytes) -> Event:
+    """Parse exact bytes. Raises `InvalidCommand`, or `UnsupportedVersion` for a type that is not known here."""
+    kind = strictjson.loads(value).get("type")
+    model = BY_TYPE.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise UnsupportedVersion
+    return strictjson.parse(model, value)

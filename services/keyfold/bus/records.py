@@ -1,0 +1,39 @@
+"""What goes onto the bus and what comes off it, as plain values. No bytes are interpreted here."""
+
+from dataclasses import dataclass
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A record to write. The partition is always chosen by the caller: it is part of every contract here."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A record that was read. `timestamp_ms` is the broker's append time where the topic says so."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    def header(self, name: str) -> bytes | None:
+        """Return the header of this name; None when it is missing or repeated (a repeated one is ambiguous)."""
+        found: bytes | None = None
+        for key, value in self.headers:
+            if key == name:
+                if found is not None:
+                    return None
+                found = value
+        return found

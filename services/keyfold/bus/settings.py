@@ -1,0 +1,72 @@
+"""Settings of the bus: addresses, deadlines, and how to authenticate. Secrets are named by file, never by value."""
+
+import ssl
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MIB = 1024 * 1024
+
+
+class BusSettings(BaseModel):
+    """Frozen; every number carries its unit in its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str
+    client_id: str = "keyfold"
+
+    start_timeout_s: float = Field(default=10.0, gt=0)
+    commit_timeout_s: float = Field(default=5.0, gt=0)
+    send_timeout_s: float = Field(default=5.0, gt=0)
+    query_timeout_s: float = Field(default=5.0, gt=0)
+    stop_timeout_s: float = Field(default=2.0, gt=0)
+    request_timeout_s: float = Field(default=5.0, gt=0)
+    transaction_timeout_ms: int = Field(default=5000, ge=1000)
+    retry_backoff_ms: int = Field(default=50, ge=5)
+
+    session_timeout_s: float = Field(default=6.0, gt=0)
+    heartbeat_interval_s: float = Field(default=1.0, gt=0)
+
+    fetch_max_wait_ms: int = Field(default=500, ge=10)
+    fetch_max_bytes: int = 32 * MIB
+    metadata_max_age_s: float = Field(default=30.0, gt=0)
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_ca_file: Path | None = None
+    ssl_certificate_file: Path | None = None
+    ssl_key_file: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _a_fetch_is_no_timeout(self) -> "BusSettings":
+        if self.fetch_max_wait_ms >= self.request_timeout_s * 1000:
+            raise ValueError("fetch_max_wait_ms must be below request_timeout_s, or idle fetches count as failures")
+        return self
+
+    def connection(self) -> dict[str, Any]:
+        """Return the arguments that every aiokafka client takes. Reads the files that are named."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": self.client_id,
+            "request_timeout_ms": int(self.request_timeout_s * 1000),
+            "retry_backoff_ms": self.retry_backoff_ms,
+            "metadata_max_age_ms": int(self.metadata_max_age_s * 1000),
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol in {"SSL", "SASL_SSL"}:
+            arguments["ssl_context"] = self._ssl_context()
+        if self.security_protocol.startswith("SASL") and self.sasl_password_file is not None:
+            arguments["sasl_mechanism"] = self.sasl_mechanism
+            arguments["sasl_plain_username"] = self.sasl_username
+            arguments["sasl_plain_password"] = self.sasl_password_file.read_text(encoding="utf-8").strip()
+        return arguments
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.ssl_ca_file) if self.ssl_ca_file else None)
+        if self.ssl_certificate_file is not None:
+            context.load_cert_chain(str(self.ssl_certificate_file), str(self.ssl_key_file or self.ssl_certificate_file))
+        return context

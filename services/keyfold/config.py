@@ -1,0 +1,129 @@
+"""The one settings model that every process reads: a JSON file, checked once at start and frozen.
+
+It holds places and sizes, never secrets: PINs and private keys lie in 0600 files under the directories named here, and
+the Postgres connection strings name a password file. It starts nothing and connects to nothing.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from keyfold.events.errors import KeyfoldError
+
+CONFIG_FILE: Final = "keyfold.json"
+
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class ConfigError(KeyfoldError):
+    """The settings file is missing or wrong; the message is one line and names the file and the field."""
+
+    code = "ConfigError"
+
+
+class Config(BaseModel):
+    """Settings of one deployment, the same for all its processes.
+
+    `deployment` is the fingerprint of the root identity (hex SHA-256): None until the root ceremony has run.
+    `postgres_dsn` belongs to the owner of the projections, `postgres_reader_dsn` to those that only read
+    (CLI, auditors). `pins_directory` holds one 0600 file per token role; `identities_directory` the private keys of
+    services and principals. `development` allows what production refuses, such as a short deletion wait.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    data_directory: Path
+    bootstrap_servers: str = Field(min_length=1)
+    deployment: Fingerprint | None = None
+    partitions: int = Field(default=4, ge=2, le=1024)
+    replication_factor: int = Field(default=1, ge=1, le=32767)
+    postgres_dsn: str = Field(min_length=1)
+    postgres_reader_dsn: str = Field(min_length=1)
+    pkcs11_module: Path
+    softhsm2_conf: Path | None = None
+    pins_directory: Path
+    identities_directory: Path
+    development: bool = False
+    session_pool_size: int = Field(default=1, ge=1, le=64)
+    log_level: LogLevel = "info"
+
+    @property
+    def run_directory(self) -> Path:
+        """Process records and `<name>.ready` files of the processes that run now."""
+        return self.data_directory / "run"
+
+    @property
+    def logs_directory(self) -> Path:
+        """One log file per process."""
+        return self.data_directory / "logs"
+
+    @property
+    def path(self) -> Path:
+        """Where these settings are kept, in an embedded deployment."""
+        return self.data_directory / CONFIG_FILE
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and check a settings file. Raises ConfigError with one line that says what to correct."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no settings file {path}; name one with --config, or run `keyfold up`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings file {path} cannot be read: {error}") from None
+    try:
+        return Config.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(f"the settings file {path} is wrong: {_first_problem(error)}") from None
+
+
+def save_config(config: Config, path: Path | None = None) -> Path:
+    """Write the settings (0600) so that a reader sees the old or the new file, never a part; return its path."""
+    path = path or config.path
+    write_private(path, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file atomically, readable by its owner only. If we crash before the rename, the old file stands."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def ready_file(config: Config, name: str) -> Path:
+    """The file whose existence says that process `name` serves; it contains its process id."""
+    return config.run_directory / f"{name}.ready"
+
+
+def mark_ready(config: Config, name: str) -> None:
+    """Say that this process, started as `name`, serves now. Whoever started it removed the file before."""
+    config.run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(ready_file(config, name), f"{os.getpid()}\n")
+
+
+def export_softhsm2_conf(config: Config) -> None:
+    """Set SOFTHSM2_CONF for this process; call it before the PKCS#11 module is loaded, only where a token is met."""
+    if config.softhsm2_conf is not None:
+        os.environ["SOFTHSM2_CONF"] = str(config.softhsm2_conf)
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line: the first problem, without the input's value (a mistyped file may contain anything)."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    more = error.error_count() - 1
+    return f"{where or 'file'}: {problem['msg']}" + (f" (and {more} more)" if more else "")

@@ -1,0 +1,36 @@
+"""How Keyfold's own processes are run: `python -m keyfold.<name> --config FILE`, ready when they say so themselves.
+
+Only the command line and the ready file are known here; the services are never imported.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Final
+
+from keyfold.config import Config, ready_file
+from keyfold.embedded.errors import PartFailed
+from keyfold.embedded.parts import Part
+from keyfold.embedded.processes import Process
+
+SERVICES: Final = ("policy", "hsm", "projector", "scheduler")
+
+
+def service_part(config: Config, config_file: Path, name: str) -> Part:
+    """Describe the service `keyfold.<name>`. Raises PartFailed when there is no such service."""
+    if not name.isidentifier() or importlib.util.find_spec(f"keyfold.{name}.__main__") is None:
+        raise PartFailed(f"there is no service called {name}; known are {', '.join(SERVICES)}")
+    ready = ready_file(config, name)
+    return Part(
+        name=name,
+        argv=(sys.executable, "-P", "-m", f"keyfold.{name}", "--config", str(config_file)),
+        ready=lambda process: _says_ready(ready, process),
+        ready_timeout_s=60.0,
+    )
+
+
+def _says_ready(ready: Path, process: Process) -> bool:
+    try:
+        return ready.read_text().strip() == str(process.pid)
+    except OSError:
+        return False
