@@ -40,14 +40,17 @@ def info(value: bytes) -> bytes:
 
 
 def encode(reply_key: bytes, items: Sequence[Item]) -> bytes:
-    """Lay out a body before sealing."""
+    """Lay out a body before sealing. Raises `InvalidBody` for what the layout cannot hold."""
     if len(reply_key) != REPLY_KEY_BYTES:
         raise InvalidBody("a reply key has 32 bytes")
     parts = [_PREFIX.pack(_VERSION, reply_key, len(items))]
     pack = _ITEM.pack
-    for index, data in items:
-        parts.append(pack(index, len(data)))
-        parts.append(data)
+    try:
+        for index, data in items:
+            parts.append(pack(index, len(data)))
+            parts.append(data)
+    except struct.error:
+        raise InvalidBody("a context index fits 16 bits and an item's length 32") from None
     return b"".join(parts)
 
 

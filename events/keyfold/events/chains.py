@@ -75,7 +75,8 @@ class ChainReader:
         self.partition = partition
         self.places = dict(places or {})
         self._partitions = partitions
-        self._verified: dict[bytes, Statement] = {}
+        self._verified: dict[tuple[str, bytes, bytes], Statement] = {}
+        self._trust: Trust | None = None
 
     def accept(
         self,
@@ -107,7 +108,9 @@ class ChainReader:
         self, trust: Trust, document: bytes, headers: Sequence[Header], signer: str, timestamp_ms: int
     ) -> Statement:
         signature = single_header(headers, SIGNATURE_HEADER) or b""
-        memo = b"%s|%s|%s" % (signer.encode(), signature, document)
+        if trust is not self._trust:  # what was verified under older certificates is verified again
+            self._trust, self._verified = trust, {}
+        memo = (signer, signature, document)
         known = self._verified.get(memo)
         if known is not None:
             return known

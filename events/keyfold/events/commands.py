@@ -6,10 +6,11 @@ beside it. Parsing says whether a document is a command; whether it may be obeye
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from keyfold.events import strictjson
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
+from keyfold.events.signatures import check_public_key
 from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Stream, Uuid
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import Instant
@@ -25,7 +26,14 @@ KeySpec = Literal["SYMMETRIC_DEFAULT"]
 Text = Annotated[str, StringConstraints(max_length=1024)]
 Tags = Annotated[dict[Annotated[str, StringConstraints(min_length=1, max_length=128)], Text], Field(max_length=50)]
 PolicyText = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
-PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _usable(public_key: str) -> str:
+    check_public_key(bytes.fromhex(public_key))
+    return public_key
+
+
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), AfterValidator(_usable)]
 
 
 class ReplyAddress(Frozen):

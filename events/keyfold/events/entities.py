@@ -55,7 +55,9 @@ class Key(Frozen):
     policy_revision: int = 0
 
     def version(self, number: int) -> KeyVersion:
-        """Return a version; versions are numbered from 1 without holes."""
+        """Return a version; versions are numbered from 1 without holes. Raises KeyError."""
+        if not 1 <= number <= len(self.versions):
+            raise KeyError(f"key/{self.key_id} version {number}")
         return self.versions[number - 1]
 
 

@@ -127,9 +127,12 @@ def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
 
 
 def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
-    """A version whose material could not be made is not current; a key without any is failed."""
+    """A version whose material could not be made is not current; a key without any is failed.
+
+    The key may have been destroyed meanwhile (the worker lags behind policy): destroyed is final.
+    """
     key = view.get(event.subject)
-    if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key):
+    if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key) or key.status == "Destroyed":
         return {}
     failed = next((v.version for v in key.versions if v.offset == event.data.offset), None)
     if failed is None:
@@ -137,7 +140,7 @@ def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
     versions = _with_version(key, failed, status="Failed")
     usable = [v.version for v in versions if v.status == "Active"]
     if not usable:
-        return _changed(view, event, versions=versions, status="Failed")
+        return _changed(view, event, versions=versions, status="Failed", deletion_date=None)
     return _changed(view, event, versions=versions, current_version=max(usable))
 
 

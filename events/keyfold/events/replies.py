@@ -1,8 +1,8 @@
 """Replies: sealed results and clear errors, as one document plus, for results, sealed bytes in a header.
 
-A result is AES-256-GCM under HKDF(reply key, fresh salt, command digest), with command digest, outcome, key and
-version as associated data; whoever opens it checks all of them against its own command. A clear reply is only ever an
-error and is signed by a certified key. Salts come from the caller of these functions.
+A result is AES-256-GCM under HKDF(reply key, fresh salt, command digest), with command digest, outcome, code, key,
+version, decision and registry revision as associated data; whoever opens it checks them against its own command. A
+clear reply is only ever an error and is signed by a certified key. Salts come from the caller of these functions.
 """
 
 import hmac
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -103,8 +103,8 @@ def decode_items(plaintext: bytes) -> list[ItemResult]:
             failed, length = _ITEM.unpack_from(plaintext, at)
             at += _ITEM.size
             data = plaintext[at : at + length]
-            if len(data) != length:
-                raise ReplyInvalid("the reply ends inside an item")
+            if failed > 1 or len(data) != length:
+                raise ReplyInvalid("an item's status is unknown or the reply ends inside it")
             found.append(ItemResult(b"", data.decode("ascii")) if failed else ItemResult(data))
             at += length
     except (struct.error, UnicodeDecodeError):
@@ -144,5 +144,7 @@ def _derive(reply_key: bytes, salt: bytes | None, purpose: bytes) -> bytes:
 
 
 def _associated(data: ReplyData) -> bytes:
-    fields: list[Any] = [data.command_digest, data.outcome, data.code or "", data.key_id or "", str(data.version)]
+    revision = "" if data.registry_revision is None else str(data.registry_revision)
+    named = [data.command_digest, data.outcome, data.code or "", data.key_id or "", str(data.version)]
+    fields = [*named, data.decision or "", revision]
     return pae("keyfold-reply-v1", *(field.encode() for field in fields))

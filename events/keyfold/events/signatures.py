@@ -18,6 +18,20 @@ REPLY: Final = "application/vnd.keyfold.reply.v1+json"
 HEAD: Final = "application/vnd.keyfold.head.v1+json"
 EMPTY_DIGEST: Final = sha256(b"").digest()
 
+# y-coordinates of the points of small order, and their encodings beyond p: everybody can sign for such a key.
+_SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
+
 
 def pae(payload_type: str, *fields: bytes) -> bytes:
     """Encode a type and byte fields unambiguously: every part is preceded by its length (DSSE v1, PAE)."""
@@ -45,6 +59,12 @@ def reply_message(deployment: str, record_key: bytes, value: bytes) -> bytes:
 def fingerprint(public_key: bytes) -> str:
     """Return the name of a public key: lower-case hex of SHA-256 over its raw bytes."""
     return sha256(public_key).hexdigest()
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Raise ValueError unless these are 32 bytes that nobody can sign for without a private key."""
+    if len(public_key) != 32 or public_key[:31] + bytes([public_key[31] & 0x7F]) in _SMALL_ORDER:
+        raise ValueError("not a usable Ed25519 public key")
 
 
 class Verifier:

@@ -86,7 +86,12 @@ class Chain:
 def sign_entries(
     chain: Chain, head: ChainHead, entries: Sequence[Entry], signer: str, sign: Callable[[bytes], bytes]
 ) -> tuple[ChainHead, list[tuple[Header, ...]]]:
-    """Make the next statement over the entries; return the new head and each record's headers, in order."""
+    """Make the next statement over the entries; return the new head and each record's headers, in order.
+
+    Raises ValueError for none or more than `MAX_LEAVES`: nobody would accept such a statement.
+    """
+    if not 1 <= len(entries) <= MAX_LEAVES:
+        raise ValueError(f"a statement covers 1 to {MAX_LEAVES} records")
     levels = merkle.levels_of([entry.leaf() for entry in entries])
     document: dict[str, Any] = {
         "deployment": chain.deployment,

@@ -1,10 +1,13 @@
 """The one strict JSON reader, and the canonical writer.
 
-Reading refuses what two parsers could understand differently: duplicate names, NaN and infinities, more than sixteen
-levels. It does not know any schema; models validate the same bytes afterwards.
+Reading refuses what two parsers or stores could understand differently: duplicate names, NaN and infinities, more than
+sixteen levels, U+0000 (Postgres cannot hold it) and lone surrogates (UTF-8 cannot). It does not know any schema; models
+validate the same bytes afterwards.
 """
 
 import json
+import math
+import re
 from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from keyfold.events.errors import InvalidCommand
 
 MAX_DEPTH: Final = 16
+
+_DECLARED: Final[set[str]] = set()
+_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,17 +29,25 @@ class Frozen(BaseModel):
         frozen=True, strict=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_kwargs: Any) -> None:
+        _DECLARED.update(cls.model_fields)
+
 
 def loads(document: bytes) -> dict[str, Any]:
     """Parse one JSON object. Raises `InvalidCommand` for anything that is not exactly one unambiguous object."""
     try:
-        parsed = json.loads(document.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidCommand("not one unambiguous JSON object") from error
+        parsed = json.loads(
+            document.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
+    except (ValueError, RecursionError):
+        raise InvalidCommand("not one unambiguous JSON object") from None  # the cause would carry the document
     if not isinstance(parsed, dict):
         raise InvalidCommand("a JSON object is needed")
     if document.count(b"{") + document.count(b"[") > MAX_DEPTH and _deeper_than(parsed, MAX_DEPTH):
         raise InvalidCommand(f"nested deeper than {MAX_DEPTH} levels")
+    if b"\\u" in document and _has_unstorable(parsed):
+        raise InvalidCommand("text has a character that cannot be stored (U+0000 or half a surrogate pair)")
     return parsed
 
 
@@ -42,7 +56,7 @@ def parse(model: type[Model], document: bytes) -> Model:
     try:
         return model.model_validate_json(document)
     except ValidationError as error:
-        places = sorted({".".join(str(part) for part in item["loc"]) or "document" for item in error.errors()})
+        places = sorted({_place(item["loc"]) for item in error.errors(include_input=False)})
         raise InvalidCommand(f"does not follow the schema at: {', '.join(places)[:300]}") from None
 
 
@@ -60,6 +74,27 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and infinities are not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond all range")
+    return number
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    """Name a place in a document; a name that the sender chose is not repeated but shown as `?`."""
+    return ".".join(str(part) if isinstance(part, int) or part in _DECLARED else "?" for part in parts) or "document"
+
+
+def _has_unstorable(value: Any) -> bool:
+    """Walk a document that is known to be shallow; only escapes can bring such characters in."""
+    if isinstance(value, str):
+        return _UNSTORABLE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_unstorable(name) or _has_unstorable(child) for name, child in value.items())
+    return isinstance(value, list) and any(map(_has_unstorable, value))
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -3,10 +3,11 @@
 It reads no clock: time is always an argument.
 """
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StringConstraints
 
 from keyfold.events.errors import InvalidCommand
 
@@ -15,24 +16,28 @@ MINUTE_MS: Final = 60 * SECOND_MS
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
+_MATCH: Final = re.compile(_PATTERN).fullmatch
 _FORM: Final = "times are UTC with milliseconds, like 2026-01-31T12:00:00.000Z"
 
 
 def to_text(milliseconds: int) -> str:
     """Format as UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def to_milliseconds(text: str) -> int:
     """Parse the one accepted form (UTC, milliseconds, `Z`). Raises `InvalidCommand` for any other."""
-    if len(text) != 24 or text[23] != "Z" or text[10] != "T":
+    if _MATCH(text) is None:  # fromisoformat alone also takes week dates, commas and mixed forms
         raise InvalidCommand(_FORM)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidCommand(_FORM) from None
-    return int(moment.timestamp() * 1000 + 0.5)
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def _checked(text: str) -> str:
@@ -43,4 +48,4 @@ def _checked(text: str) -> str:
     return text
 
 
-Instant = Annotated[str, AfterValidator(_checked)]
+Instant = Annotated[str, StringConstraints(pattern=_PATTERN), AfterValidator(_checked)]

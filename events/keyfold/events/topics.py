@@ -36,7 +36,8 @@ class Topic:
     """One topic's contract with the cluster.
 
     `partitions` is None where the deployment's N applies. `retention_ms` is -1 for ever.
-    `append_time` asks the broker to stamp records (LogAppendTime): the only clock that decisions trust.
+    `append_time` asks the broker to stamp records (LogAppendTime): the only clock that decisions and certificates
+    trust, so every topic with signed statements has it.
     """
 
     name: str
@@ -51,9 +52,9 @@ class Topic:
 
 TOPICS: Final[tuple[Topic, ...]] = (
     Topic(COMMANDS, None, "delete", 7 * DAY_MS, MAX_COMMAND_BYTES, append_time=True, writers=frozenset({"producer"})),
-    Topic(AUTHORIZED, None, "none", -1, MAX_TICKET_BYTES, transactional=True, writers=frozenset({"policy"})),
+    Topic(AUTHORIZED, None, "none", -1, MAX_TICKET_BYTES, True, True, frozenset({"policy"})),
     Topic(EVENTS, None, "none", -1, MAX_TICKET_BYTES, True, True, frozenset({"policy", "hsm", "root"})),
-    Topic(KEYSTORE, None, "none", -1, MAX_TICKET_BYTES, transactional=True, writers=frozenset({"hsm"})),
+    Topic(KEYSTORE, None, "none", -1, MAX_TICKET_BYTES, True, True, frozenset({"hsm"})),
     Topic(POLICY_STATE, None, "compact", -1, MAX_REPLY_BYTES, True, True, frozenset({"policy"})),
     Topic(HSM_STATE, None, "compact", -1, MAX_REPLY_BYTES, True, True, frozenset({"hsm"})),
     Topic(REPLIES, None, "delete", HOUR_MS, MAX_REPLY_BYTES, writers=frozenset({"policy", "hsm"})),

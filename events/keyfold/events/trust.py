@@ -4,12 +4,14 @@ The root of trust is the deployment, SHA-256 of the root identity's public key. 
  1. root's own statements count only on events partition 0, under the pinned key;
  2. any other signer needs a `ServiceKeyCertified` by root that names its role and the topic, and the record's broker
     time lies within its validity;
- 3. a revoked key's statements count up to the last valid number per topic and partition, and nowhere else;
+ 3. a revoked key's statements count up to the last valid number per topic and partition, and nowhere else, in
+    whatever order certificate and revocation are read, and a later certificate does not bring it back;
  4. a record's type must belong to the author's role and to the topic (`facts`).
+A key may be certified more than once (renewed): one valid certificate is enough, and older records stay readable.
 It does no I/O; reading order (gaps, repeats) is in `chains`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -26,23 +28,27 @@ CLOCK_TOLERANCE_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A service key's licence: role, topics, validity in broker time, and revocation if any."""
+    """A service key's licence: role, topics and validity in broker time."""
 
     verifier: Verifier
     service: str
     topics: frozenset[str]
     not_before_ms: int
     not_after_ms: int
-    last_valid: Mapping[str, int] | None = None
+
+
+Certificates = Mapping[str, tuple[Certificate, ...]]
+Revocations = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The certificates known so far. Immutable: `with_event` returns the next one."""
+    """The certificates and revocations known so far, by fingerprint. Immutable: `with_event` returns the next one."""
 
     deployment: str
     root: Verifier
-    certificates: Mapping[str, Certificate] = field(default_factory=lambda: MappingProxyType({}))
+    certificates: Certificates = field(default_factory=lambda: MappingProxyType({}))
+    revocations: Revocations = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def pin(cls, deployment: str, root_public_key: bytes) -> "Trust":
@@ -54,11 +60,13 @@ class Trust:
     def with_event(self, event: facts.Event) -> "Trust":
         """Fold one of root's events; others change nothing. Raises `UntrustedRecord` for a certificate too long."""
         if isinstance(event, facts.ServiceKeyCertified):
-            return self._with(fingerprint(bytes.fromhex(event.data.public_key)), _certificate(event.data))
+            certificate = _certificate(event.data)
+            name = certificate.verifier.fingerprint
+            known = (*self.certificates.get(name, ()), certificate)
+            return replace(self, certificates=MappingProxyType({**self.certificates, name: known}))
         if isinstance(event, facts.ServiceKeyRevoked):
             name = fingerprint(bytes.fromhex(event.data.public_key))
-            known = self.certificates.get(name)
-            return self if known is None else self._with(name, replace(known, last_valid=event.data.last_valid))
+            return replace(self, revocations=MappingProxyType({**self.revocations, name: event.data.last_valid}))
         return self
 
     def verify_statement(
@@ -75,12 +83,11 @@ class Trust:
 
     def verify_reply_signer(self, signer: str, signature: bytes, message: bytes, now_ms: int) -> None:
         """Check a clear reply: signed by a currently certified policy or hsm key. Raises `UntrustedRecord`."""
-        certificate = self.certificates.get(signer)
-        if certificate is None or certificate.service not in {"policy", "hsm"} or certificate.last_valid is not None:
+        licences = [c for c in self.certificates.get(signer, ()) if c.service in {"policy", "hsm"}]
+        if not licences or signer in self.revocations:
             raise UntrustedRecord("a clear reply must be signed by a certified policy or hsm key")
-        _check_validity(certificate, now_ms)
         try:
-            certificate.verifier.verify(signature, message)
+            _valid_at(licences, now_ms).verifier.verify(signature, message)
         except SignatureInvalid:
             raise UntrustedRecord("the reply's signature is not its signer's") from None
 
@@ -89,17 +96,12 @@ class Trust:
             if statement.topic != topics.EVENTS or statement.partition != 0 or signer != self.root.fingerprint:
                 raise UntrustedRecord("root speaks on events partition 0 only, with the pinned key")
             return self.root
-        certificate = self.certificates.get(signer)
-        if certificate is None:
-            raise UntrustedRecord("the signer is not certified")
-        if certificate.service != statement.role or statement.topic not in certificate.topics:
+        certificates = self.certificates.get(signer, ())
+        licences = [c for c in certificates if c.service == statement.role and statement.topic in c.topics]
+        if not licences:
             raise UntrustedRecord("the signer is not certified for this role and topic")
-        _check_validity(certificate, timestamp_ms)
-        _check_revocation(certificate, statement)
-        return certificate.verifier
-
-    def _with(self, name: str, certificate: Certificate) -> "Trust":
-        return replace(self, certificates=MappingProxyType({**self.certificates, name: certificate}))
+        _check_revocation(self.revocations.get(signer), statement)
+        return _valid_at(licences, timestamp_ms).verifier
 
 
 def check_author(event: facts.Event, role: str, topic: str) -> None:
@@ -117,15 +119,16 @@ def _certificate(data: facts.ServiceKeyCertified.Data) -> Certificate:
     )
 
 
-def _check_validity(certificate: Certificate, at_ms: int) -> None:
-    earliest, latest = certificate.not_before_ms - CLOCK_TOLERANCE_MS, certificate.not_after_ms + CLOCK_TOLERANCE_MS
-    if not earliest <= at_ms <= latest:
-        raise UntrustedRecord("the signer's certificate is not valid at this time")
+def _valid_at(licences: Sequence[Certificate], at_ms: int) -> Certificate:
+    for licence in licences:
+        if licence.not_before_ms - CLOCK_TOLERANCE_MS <= at_ms <= licence.not_after_ms + CLOCK_TOLERANCE_MS:
+            return licence
+    raise UntrustedRecord("the signer's certificate is not valid at this time")
 
 
-def _check_revocation(certificate: Certificate, statement: Statement) -> None:
-    if certificate.last_valid is None:
+def _check_revocation(last_valid: Mapping[str, int] | None, statement: Statement) -> None:
+    if last_valid is None:
         return
-    last = certificate.last_valid.get(f"{statement.topic}/{statement.partition}", 0)
+    last = last_valid.get(f"{statement.topic}/{statement.partition}", 0)
     if statement.n > last:
         raise UntrustedRecord("the signer's key was revoked before this statement")

@@ -79,6 +79,13 @@ class BusUnavailable(Unavailable):
     code = "BusUnavailable"
 
 
+def start_failure(what: str, error: Exception) -> KeyfoldError:
+    """Say what kept a client from starting: brokers that do not answer, or a refusal that will not go away."""
+    if getattr(error, "retriable", isinstance(error, TimeoutError | OSError)):
+        return BusUnavailable(f"{what} could not start: {error!r}; check the brokers")
+    return BusError(f"{what} could not start: {error!r}; check settings and permissions")
+
+
 class InDoubt(Unavailable):
     """A transaction may or may not be committed. The writer is unusable."""
 

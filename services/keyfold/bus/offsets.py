@@ -44,7 +44,9 @@ async def ask_offsets(
     raise BusUnavailable(f"no offsets of {topic} within {timeout_s} s; check the brokers and the topic") from cause
 
 
-async def _ask_leaders(client: Any, topic: str, partitions: list[int], which: int, *, committed: bool) -> dict[int, int]:
+async def _ask_leaders(
+    client: Any, topic: str, partitions: list[int], which: int, *, committed: bool
+) -> dict[int, int]:
     by_leader: dict[int, list[int]] = {}
     for partition in partitions:
         by_leader.setdefault(_leader(client, topic, partition), []).append(partition)

@@ -28,11 +28,14 @@ class Writer(Protocol):
     async def commit(self, records: Sequence[Outbound]) -> list[int]:
         """Write all records in one transaction and return their offsets, in the order given.
 
-        Returns only when the transaction is committed by the minimum in-sync replicas. `RecordTooLarge` is raised
-        before anything begins and leaves the writer usable. Any other failure, a deadline and a cancellation leave
-        the transaction **in doubt**: it may be committed or not. `InDoubt` (or a subclass; a cancellation stays a
-        `CancelledError`) is raised, and the writer is unusable: stop it, start a new one, restore. No records: no
-        transaction.
+        Returns only when the decision to commit is durable at the minimum in-sync replicas. Committed readers see
+        the records a moment later, when the markers are written: an `end_offset` asked right after a commit may
+        still lie before it (only a successor's `start` waits for markers).
+
+        `RecordTooLarge` is raised before anything begins and leaves the writer usable. Any other failure, a deadline
+        and a cancellation leave the transaction **in doubt**: it may be committed or not. `InDoubt` (or a subclass; a
+        cancellation stays a `CancelledError`) is raised, and the writer is unusable: stop it, start a new one,
+        restore. No records: no transaction.
         """
 
     async def stop(self) -> None:

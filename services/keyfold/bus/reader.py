@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
 
 from keyfold.bus import offsets, teardown
-from keyfold.bus.errors import BusError, BusUnavailable, PositionLost
+from keyfold.bus.errors import BusError, BusUnavailable, PositionLost, start_failure
 from keyfold.bus.freshness import CatchUp
 from keyfold.bus.ports import MAX_POLL_RECORDS
 from keyfold.bus.records import Inbound
@@ -28,6 +28,8 @@ class KafkaReader:
         self._consumer: Any = None
         self._state: Any = None
         self._catch_up = CatchUp()
+        self._looked_at = 0.0
+        self._answered_ms: int | None = None
 
     async def start(self, position: int | None) -> None:
         """Connect, check the position against the log, and stand there."""
@@ -50,16 +52,17 @@ class KafkaReader:
         except BaseException as error:
             await self.stop()
             if isinstance(error, TimeoutError | kafka.KafkaError):
-                raise BusUnavailable(f"the reader of {self._name} could not start: {error!r}") from error
+                raise start_failure(f"the reader of {self._name}", error) from error
             raise
 
     async def poll(self, timeout_s: float, max_records: int = MAX_POLL_RECORDS) -> list[Inbound]:
         """Return the next records; see the port."""
         consumer = self._running()
         try:
+            _raise_if_over(consumer._fetcher.error_future)
             found = await consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except (kafka.OffsetOutOfRangeError, kafka.NoOffsetForPartitionError) as error:
-            raise PositionLost(*self._place, self.position()) from error
+            raise PositionLost(self._place.topic, self._place.partition, self.position()) from error
         except kafka.ConsumerStoppedError as error:
             raise BusError(f"the reader of {self._name} was stopped while it read") from error
         except kafka.KafkaError as error:
@@ -123,13 +126,14 @@ class KafkaReader:
         first = await self._ask(offsets.EARLIEST)
         where = first if position is None else position
         if where < first:
-            raise PositionLost(*self._place, where, f" (it starts at {first})")
+            raise PositionLost(self._place.topic, self._place.partition, where, f" (it starts at {first})")
         if where > first:
             await self._check_end(where)
         # In one step, without an await: an assignment without a position would be looked up in the group's offsets.
         self._consumer.assign([self._place])
         self._consumer.seek(self._place, where)
         self._state = self._consumer._subscription.subscription.assignment.state_value(self._place)
+        self._answered_ms, self._looked_at = None, asyncio.get_running_loop().time()
 
     async def _check_end(self, position: int) -> None:
         """Raise PositionLost if the log ends before the position, and still does a moment later.
@@ -141,7 +145,7 @@ class KafkaReader:
             if position <= end:
                 return
             await asyncio.sleep(patience_s)
-        raise PositionLost(*self._place, position, f" (it ends at {end})")
+        raise PositionLost(self._place.topic, self._place.partition, position, f" (it ends at {end})")
 
     async def _ask(self, which: int, *, committed: bool | None = None) -> int:
         topic, partition = self._place
@@ -156,9 +160,17 @@ class KafkaReader:
         return answer[partition]
 
     def _note_watermark(self) -> None:
-        if self._state.timestamp is not None:
-            now = asyncio.get_running_loop().time()
-            self._catch_up.saw(self._state.position, self._state.highwater, now)
+        """Date a new answer back to the last look: it came since then, and is never called newer than it is."""
+        seen_at, self._looked_at = self._looked_at, asyncio.get_running_loop().time()
+        new = self._state.timestamp != self._answered_ms
+        self._answered_ms = self._state.timestamp
+        self._catch_up.saw(self._state.position, self._state.highwater if new else None, seen_at)
+
+
+def _raise_if_over(fetching: asyncio.Future[None]) -> None:
+    """Raise what ended the background fetching; without this a reader would stay silent for ever."""
+    if fetching.done():
+        raise kafka.KafkaError("fetching has ended") from (None if fetching.cancelled() else fetching.exception())
 
 
 class _Stuck:

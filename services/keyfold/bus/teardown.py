@@ -16,8 +16,8 @@ async def close_producer(producer: Any, timeout_s: float) -> None:
     """Give a producer up without flushing it. Nothing of it runs afterwards."""
     producer._closed = True  # keeps its finaliser silent; `send` refuses from now on
     producer._message_accumulator._closed = True
-    await _take_client_away(producer.client)
-    await _end([producer._sender.sender_task], timeout_s)
+    reading = await _take_client_away(producer.client)
+    await _end([producer._sender.sender_task, *reading], timeout_s)
     manager = producer._txn_manager
     if manager is not None:
         _retrieve(manager.wait_for_transaction_end())
@@ -26,8 +26,7 @@ async def close_producer(producer: Any, timeout_s: float) -> None:
 async def close_consumer(consumer: Any, timeout_s: float) -> None:
     """Give a consumer up. A static member of a group keeps its place until its session times out."""
     consumer._closed = True
-    await _take_client_away(consumer._client)
-    tasks: list[asyncio.Task[Any] | None] = []
+    tasks: list[asyncio.Task[Any] | None] = list(await _take_client_away(consumer._client))
     if (coordinator := consumer._coordinator) is not None:
         if (closing := getattr(coordinator, "_closing", None)) is not None and not closing.done():
             closing.set_result(None)
@@ -42,9 +41,9 @@ async def close_consumer(consumer: Any, timeout_s: float) -> None:
             fetcher._notify(waiter)
 
 
-async def close_client(client: Any) -> None:
+async def close_client(client: Any, timeout_s: float) -> None:
     """Give a bare client up."""
-    await _take_client_away(client)
+    await _end(await _take_client_away(client), timeout_s)
 
 
 async def within(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> bool:
@@ -60,7 +59,8 @@ def _refuse(*_: object, **__: object) -> NoReturn:
     raise asyncio.CancelledError("this client was closed")
 
 
-async def _take_client_away(client: Any) -> None:
+async def _take_client_away(client: Any) -> list[asyncio.Task[Any]]:
+    """Make a client useless to whoever holds it; return the tasks that read from its connections."""
     client.send = client.ready = client.force_metadata_update = client._maybe_wait_metadata = _refuse
     if client._sync_task is not None:
         client._sync_task.cancel()
@@ -68,18 +68,22 @@ async def _take_client_away(client: Any) -> None:
         client._sync_task = None
     if client._md_update_fut is not None:
         client._md_update_fut.cancel()
+    reading = []
     for connection in list(client._conns.values()):
+        if connection._read_task is not None:
+            reading.append(connection._read_task)
         transport = None if connection._writer is None else connection._writer.transport
         connection._on_close_cb = None
         connection.close()
         if transport is not None:
             transport.abort()
     client._conns.clear()
+    return reading
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any] | None], timeout_s: float) -> None:
     """Cancel tasks until they are over: some of aiokafka's survive the first time to join others."""
-    left = {task for task in tasks if task is not None and not task.done()}
+    left = {task for task in tasks if task is not None}
     deadline = asyncio.get_running_loop().time() + timeout_s
     while left and asyncio.get_running_loop().time() < deadline:
         for task in left:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from keyfold.bus import backoff, batches, teardown
-from keyfold.bus.errors import BusUnavailable, Fenced, InDoubt, RecordRefused, WriterUnusable
+from keyfold.bus.errors import Fenced, InDoubt, RecordRefused, WriterUnusable, start_failure
 from keyfold.bus.records import Outbound
 from keyfold.bus.settings import BusSettings
 
@@ -71,7 +71,7 @@ class KafkaWriter:
         except BaseException as error:
             await self.stop()
             if isinstance(error, Exception):
-                raise BusUnavailable(f"the writer {self._id} could not start: {error!r}; check the brokers") from error
+                raise start_failure(f"the writer {self._id}", error) from error
             raise
         self._state = _State.READY
 

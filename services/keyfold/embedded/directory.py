@@ -92,12 +92,15 @@ class DataDirectory:
 
     def port(self, name: str, wanted: int | None = None) -> int:
         """The port of part `name`: as wanted, or as remembered, or a free one that is remembered from now on."""
-        file = self.path / _PORTS_FILE
-        ports: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+        ports = self._ports()
         chosen = wanted or ports.get(name) or _free_port(set(ports.values()))
         if ports.get(name) != chosen:
-            write_private(file, json.dumps({**ports, name: chosen}, indent=2) + "\n")
+            write_private(self.path / _PORTS_FILE, json.dumps({**ports, name: chosen}, indent=2) + "\n")
         return chosen
+
+    def has_port(self, name: str) -> bool:
+        """Whether part `name` was ever given a port here."""
+        return name in self._ports()
 
     def require_free(self, name: str, port: int) -> None:
         """Refuse to start part `name` where another program listens."""
@@ -106,6 +109,15 @@ class DataDirectory:
                 f"port {port} of {name} is in use by another program; end it, or take {name} out of "
                 f"{self.path / _PORTS_FILE} to have another port chosen"
             )
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            ports: dict[str, int] = json.loads((self.path / _PORTS_FILE).read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise DataDirectoryError(f"{self.path / _PORTS_FILE} is damaged; correct or remove it") from None
+        return ports
 
     def _claim(self) -> None:
         if any(self.path.iterdir()):

@@ -4,12 +4,10 @@ It makes the cluster, the database `keyfold`, its owner role `keyfold` and the r
 right here: the projections grant it SELECT. Passwords are random and live in 0600 password files that the connection
 strings name. Tables belong to the projections.
 
-Postgres refuses to run as root. There it runs in a user namespace of its own, in which root's files belong to an
-ordinary user: no account is made, no permission of any directory is changed, and `reset` needs no special rights.
+Postgres refuses to run as root; `unprivileged` says how root runs it.
 """
 
 import importlib.util
-import os
 import secrets
 import shutil
 import subprocess
@@ -22,12 +20,12 @@ from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.errors import MissingProgram, PartFailed
 from keyfold.embedded.parts import Part, Report
 from keyfold.embedded.processes import Process
+from keyfold.embedded.unprivileged import Unprivileged, unprivileged
 
 NAME: Final = "postgres"
 OWNER: Final = "keyfold"
 READER: Final = "keyfold_auditor"
 _SUPERUSER: Final = "postgres"
-_NOBODY: Final = 65534
 _TOOL_TIMEOUT_S: Final = 60
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -74,17 +72,18 @@ def prepare(directory: DataDirectory, report: Report) -> Part:
     place = cluster(directory)
     place.home.mkdir(mode=0o700, exist_ok=True)
     binaries = _binaries()
-    prefix = _as_ordinary_user()
+    way = unprivileged(binaries / "initdb")
     if not place.data.exists():
         report("creating the Postgres database cluster")
-        _initialise(place, binaries, prefix)
+        _initialise(place, binaries, way)
+    way.give(place.data)
     _forget_recycled_lock(place)
     options = [
         word for key, value in {**_SETTINGS, "port": str(place.port)}.items() for word in ("-c", f"{key}={value}")
     ]
     return Part(
         name=NAME,
-        argv=(*prefix, str(binaries / "postgres"), "-D", str(place.data), *options),
+        argv=(*way.prefix, str(binaries / "postgres"), "-D", str(place.data), *options),
         ready=lambda process: serves(process, place),
         ready_timeout_s=60.0,
         start_attempts=6,  # backends of a killed server may hold its shared memory for a moment
@@ -123,32 +122,18 @@ def _binaries() -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-def _as_ordinary_user() -> tuple[str, ...]:
-    """What to put before a command so that Postgres does not find itself to be root."""
-    if os.geteuid() != 0:
-        return ()
-    unshare = shutil.which("unshare")
-    prefix = (str(unshare), "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}", "--")
-    if (
-        unshare is None
-        or subprocess.run([*prefix, "true"], capture_output=True, timeout=10, check=False).returncode != 0
-    ):
-        raise MissingProgram(
-            "Postgres does not run as root, and user namespaces are not allowed here; "
-            "run this as an ordinary user, or set KEYFOLD_POSTGRES_DSN to an existing server"
-        )
-    return prefix
-
-
-def _initialise(place: Cluster, binaries: Path, prefix: tuple[str, ...]) -> None:
+def _initialise(place: Cluster, binaries: Path, way: Unprivileged) -> None:
     """Make the cluster beside its final place, then rename: a half-made one is never started."""
     fresh = place.home / "data.new"
     shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
     password = place.home / "initial-password"
     write_private(password, _password(place, _SUPERUSER) + "\n")
-    command = [*prefix, str(binaries / "initdb"), "-D", str(fresh), "-U", _SUPERUSER, f"--pwfile={password}"]
+    for path in (fresh, password):
+        way.give(path)
+    command = [*way.prefix, str(binaries / "initdb"), "-D", str(fresh), "-U", _SUPERUSER, f"--pwfile={password}"]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False, cwd="/")
     password.unlink()
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["it said nothing"]

@@ -18,7 +18,7 @@ SERVICES: Final = ("policy", "hsm", "projector", "scheduler")
 
 def service_part(config: Config, config_file: Path, name: str) -> Part:
     """Describe the service `keyfold.<name>`. Raises PartFailed when there is no such service."""
-    if not name.isidentifier() or importlib.util.find_spec(f"keyfold.{name}.__main__") is None:
+    if not name.isidentifier() or not _can_be_run(name):
         raise PartFailed(f"there is no service called {name}; known are {', '.join(SERVICES)}")
     ready = ready_file(config, name)
     return Part(
@@ -27,6 +27,13 @@ def service_part(config: Config, config_file: Path, name: str) -> Part:
         ready=lambda process: _says_ready(ready, process),
         ready_timeout_s=60.0,
     )
+
+
+def _can_be_run(name: str) -> bool:
+    """Whether the package has a `__main__`, found without importing it."""
+    package = importlib.util.find_spec(f"keyfold.{name}")
+    places = package.submodule_search_locations if package is not None else None
+    return any((Path(place) / "__main__.py").is_file() for place in places or ())
 
 
 def _says_ready(ready: Path, process: Process) -> bool:

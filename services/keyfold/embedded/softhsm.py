@@ -33,7 +33,8 @@ def softhsm_module() -> Path:
 def prepare_softhsm(directory: Path) -> Path:
     """Write softhsm2.conf and create the token directory (0700) under `directory`; return the settings file."""
     tokens = directory / "tokens"
-    tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (directory, tokens):
+        place.mkdir(mode=0o700, exist_ok=True)
     conf = directory / "softhsm2.conf"
     write_private(
         conf,

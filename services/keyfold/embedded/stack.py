@@ -88,7 +88,6 @@ class Stack:
             config = self._settle_config()
             for name in names:
                 self._start(name, lock)
-            self._want(set(names))
             if self._supervised:
                 self._start_supervisor(lock)
         return config
@@ -98,13 +97,11 @@ class Stack:
         with self._existing().lock() as lock:
             for name in names:
                 self._start(name, lock)
-                self._want({name})
 
     def start(self, name: str) -> None:
         """Start one named part, also after `kill`."""
         with self._existing().lock() as lock:
             self._start(name, lock)
-            self._want({name})
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int | None:
         """Signal exactly one part's process and return its process id, or None when it does not run.
@@ -193,13 +190,21 @@ class Stack:
         return config
 
     def _postgres_places(self) -> dict[str, str]:
-        if dsn := os.environ.get(POSTGRES_DSN):
-            return {"postgres_dsn": dsn, "postgres_reader_dsn": os.environ.get(POSTGRES_READER_DSN, dsn)}
+        if (other := self._other_postgres()) is not None:
+            return {"postgres_dsn": other[0], "postgres_reader_dsn": other[1]}
         place = postgres.cluster(self.directory, self._ports[postgres.NAME])
         return {"postgres_dsn": place.dsn(postgres.OWNER), "postgres_reader_dsn": place.dsn(postgres.READER)}
 
+    def _other_postgres(self) -> tuple[str, str] | None:
+        """The connection strings of an existing server: from the environment, or what this directory began with."""
+        if dsn := os.environ.get(POSTGRES_DSN):
+            return dsn, os.environ.get(POSTGRES_READER_DSN, dsn)
+        if self.config_file.exists() and not self.directory.has_port(postgres.NAME):
+            return self.config.postgres_dsn, self.config.postgres_reader_dsn
+        return None
+
     def _start(self, name: str, lock: int) -> None:
-        if name == postgres.NAME and os.environ.get(POSTGRES_DSN):
+        if name == postgres.NAME and self._other_postgres() is not None:
             return
         running = processes.find(self.directory.record(name)) is not None
         part = self._describe(name, running)
@@ -208,6 +213,8 @@ class Stack:
         start_part(self.directory, part, lock)
         if name == postgres.NAME:
             postgres.ensure_roles(postgres.cluster(self.directory))
+        # If we crash before this line the part runs, is on record, and is not yet kept running by the supervisor.
+        self._want({name})
 
     def _describe(self, name: str, running: bool) -> Part:
         if name == kafka.NAME:

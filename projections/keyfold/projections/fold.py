@@ -1,0 +1,193 @@
+"""Folding one batch of a partition: from believed records to everything that they change. Pure.
+
+`evolve` says how entities change; this module keeps the draft, and counts and collects what stands beside entities.
+The view may be incomplete: an entity that was not loaded raises `NotLoaded`, and the same record can be folded again
+when it was. Nothing is promoted here: a batch counts when the store has applied it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from keyfold.events import facts, topics
+from keyfold.events.chains import Accepted, Place
+from keyfold.events.directory import directory_name
+from keyfold.events.entities import Entity
+from keyfold.events.evolve import evolve
+from keyfold.events.statements import PATH_HEADER, SIGNATURE_HEADER, SIGNER_HEADER, STATEMENT_HEADER, Header
+from keyfold.projections import tables
+from keyfold.projections.audit import audit_row
+from keyfold.projections.errors import StateMismatch
+from keyfold.projections.positions import Offsets
+from keyfold.projections.rows import AuditRow, DirectoryRecord, Report, Usage
+from keyfold.projections.tables import Staged
+from keyfold.projections.usage import UsageKey, add, usage_of
+
+_VERBATIM: Final = frozenset({SIGNER_HEADER, STATEMENT_HEADER, SIGNATURE_HEADER, PATH_HEADER})
+
+
+class NotLoaded(Exception):
+    """The view does not know whether an entity exists; load it and fold the record again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A believed record: where it stands, and the event in it."""
+
+    kafka_offset: int
+    accepted: Accepted
+    event: facts.Event
+    headers: Sequence[Header]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All that one transaction writes: rows, audit, and the offsets that it moves from `before` to `after`."""
+
+    before: Offsets
+    after: Offsets
+    rows: tuple[Staged, ...] = ()
+    audit: tuple[AuditRow, ...] = ()
+    entities: Mapping[str, Entity | None] = field(default_factory=lambda: MappingProxyType({}))
+    directory: tuple[DirectoryRecord, ...] = ()
+    reports: tuple[Report, ...] = ()
+
+
+class View(Mapping[str, Entity]):
+    """Entities as known: those that a draft changed, above those that were loaded (None: known to be absent)."""
+
+    def __init__(self, loaded: Mapping[str, Entity | None]) -> None:
+        self.loaded = loaded
+        self.changed: dict[str, Entity | None] = {}
+
+    def __getitem__(self, name: str) -> Entity:
+        found = self._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.loaded, **self.changed})
+
+    def __len__(self) -> int:
+        return len({**self.loaded, **self.changed})
+
+    def _find(self, name: str) -> Entity | None:
+        if name in self.changed:
+            return self.changed[name]
+        if name not in self.loaded:
+            raise NotLoaded(name)
+        return self.loaded[name]
+
+
+def wanted(leaves: Iterable[Leaf]) -> set[str]:
+    """Name the entities that folding these records surely looks at; `NotLoaded` names the others."""
+    names: set[str] = set()
+    created: set[str] = set()
+    for leaf in leaves:
+        subject = leaf.event.subject
+        if isinstance(leaf.event, facts.KeyCreated):
+            created.add(subject)
+        elif subject.startswith("key/") and subject not in created:
+            names.add(subject)
+    return names
+
+
+class Fold:
+    """The draft of one batch; add records in their order, then take the batch."""
+
+    def __init__(self, offsets: Offsets, loaded: Mapping[str, Entity | None]) -> None:
+        self._before = offsets
+        self._view = View(loaded)
+        self._position = offsets.position
+        self._next = offsets.next
+        self._time = offsets.last_time
+        self._signers = dict(offsets.signers)
+        self._audit: list[AuditRow] = []
+        self._usage: dict[UsageKey, Usage] = {}
+        self._rows: dict[tuple[object, ...], Staged] = {}
+        self._directory: dict[str, DirectoryRecord] = {}
+        self._reports: list[Report] = []
+
+    def add(self, leaf: Leaf) -> None:
+        """Fold one record. Raises `NotLoaded` or `StateMismatch`; then nothing moved."""
+        event = leaf.event
+        try:
+            changes = evolve(self._view, event)
+        except KeyError as error:
+            raise StateMismatch(
+                f"offset {leaf.kafka_offset} of {topics.EVENTS}-{self._before.partition} ({event.type}) does not "
+                f"follow from the state: {error}; the log or the projection is wrong, compare them before a rebuild"
+            ) from None
+        self._view.changed.update(changes)
+        self._audit.append(audit_row(self._before.partition, self._position, leaf.kafka_offset, leaf.accepted, event))
+        for usage in usage_of(event):
+            add(self._usage, usage)
+        for row in (*tables.material_row(event), *tables.root_row(self._position, event)):
+            self._merge(row)
+        self._note_directory(leaf)
+        self._time = event.time
+        self._believe(leaf.accepted, leaf.kafka_offset)
+
+    def strange(self, accepted: Accepted, report: Report) -> None:
+        """Note a record that is a leaf of the log but no event that counts."""
+        self._reports.append(report)
+        self._believe(accepted, report.kafka_offset)
+
+    def refuse(self, report: Report) -> None:
+        """Note a record that is not even a leaf of the log."""
+        self._reports.append(report)
+        self._next = report.kafka_offset + 1
+
+    def batch(self, places: Mapping[str, Place], next_offset: int | None = None) -> Batch:
+        """Return the whole batch. `next_offset` moves on over places that no reader is given."""
+        after = replace(
+            self._before,
+            next=max(self._next, next_offset or 0),
+            position=self._position,
+            places=MappingProxyType(dict(places)),
+            signers=MappingProxyType(self._signers),
+            last_time=self._time,
+        )
+        return Batch(
+            before=self._before,
+            after=after,
+            rows=tuple(self._all_rows()),
+            audit=tuple(self._audit),
+            entities=MappingProxyType(self._view.changed),
+            directory=tuple(self._directory.values()),
+            reports=tuple(self._reports),
+        )
+
+    def _believe(self, accepted: Accepted, kafka_offset: int) -> None:
+        self._position += 1
+        self._next = kafka_offset + 1
+        self._signers[accepted.signer] = max(accepted.place.head.n, self._signers.get(accepted.signer, 0))
+
+    def _note_directory(self, leaf: Leaf) -> None:
+        name = directory_name(leaf.event)
+        if name is not None:
+            self._directory.pop(name, None)  # the latest counts, in the order of the log
+            headers = tuple((key, value) for key, value in leaf.headers if key in _VERBATIM)
+            self._directory[name] = DirectoryRecord(name, leaf.kafka_offset, leaf.accepted.entry.value, headers)
+
+    def _merge(self, row: Staged) -> None:
+        place = (row.table, *row.key())
+        known = self._rows.get(place)
+        if known is not None:
+            row = Staged(row.table, {**known.document, **{k: v for k, v in row.document.items() if v is not None}})
+        self._rows[place] = row
+
+    def _all_rows(self) -> Iterator[Staged]:
+        for name, new in self._view.changed.items():
+            yield from tables.entity_rows(name, self._view.loaded.get(name), new)
+        yield from self._rows.values()
+        yield from map(tables.usage_row, self._usage.values())
+        yield from map(tables.report_row, self._reports)
+        for record in self._directory.values():
+            yield tables.directory_row(self._before.partition, record)

@@ -1,0 +1,79 @@
+"""Replay: believing the records of one partition in their order, before anything is folded. Pure.
+
+Every record becomes one of three things: a `Leaf` (an event that counts), a `Strange` leaf (authentic and in its place,
+but no event that its author may write), or a `Report` (no leaf at all). A gap raises: the reader must stop.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Protocol
+
+from keyfold.events import topics
+from keyfold.events.chains import Accepted, ChainReader, ChainRepeat, read_event, single_header
+from keyfold.events.errors import RecordError
+from keyfold.events.statements import SIGNER_HEADER, Header, UntrustedRecord
+from keyfold.events.times import to_text
+from keyfold.events.trust import Trust
+from keyfold.projections.fold import Leaf
+from keyfold.projections.positions import Offsets
+from keyfold.projections.rows import Report
+
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
+_LAST_MS: Final = 253_402_300_799_999
+
+
+class Record(Protocol):
+    """A record as it came off the events topic; the bus' `Inbound` is one."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp_ms(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[Header]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Strange:
+    """A leaf of the log that never becomes state."""
+
+    accepted: Accepted
+    report: Report
+
+
+class Replay:
+    """The chains of one partition of `keyfold.events`, continued from where it was folded to."""
+
+    def __init__(self, partitions: int, offsets: Offsets) -> None:
+        self._partition = offsets.partition
+        self.chains = ChainReader(topics.EVENTS, offsets.partition, partitions, dict(offsets.places))
+
+    def read(self, trust: Trust, record: Record) -> Leaf | Strange | Report:
+        """Believe one record or say why not. Raises `ChainGap`; after that, and after a report, nothing moved."""
+        try:
+            accepted = self.chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
+        except (UntrustedRecord, ChainRepeat) as error:
+            return self._report(record, error)
+        try:
+            event = read_event(accepted, topics.EVENTS)
+        except UntrustedRecord as error:
+            return Strange(accepted, self._report(record, error))
+        return Leaf(record.offset, accepted, event, record.headers)
+
+    def _report(self, record: Record, error: RecordError) -> Report:
+        signer = (single_header(record.headers, SIGNER_HEADER) or b"").decode("ascii", "replace")
+        return Report(
+            partition=self._partition,
+            kafka_offset=record.offset,
+            code=error.code,
+            detail=str(error).replace("\x00", "")[:500],
+            digest=sha256(record.value or b"").hexdigest(),
+            signer=signer if _FINGERPRINT.fullmatch(signer) else "",
+            time=to_text(min(max(record.timestamp_ms, 0), _LAST_MS)),
+        )

@@ -1,0 +1,53 @@
+-- One row per event. `partition` and `position` are the leaf in the log; `value` holds the exact bytes that were
+-- signed. Partitioned by month of `time`; months are attached when their first event comes.
+CREATE TABLE audit (
+    partition         integer     NOT NULL,
+    position          bigint      NOT NULL,
+    kafka_offset      bigint      NOT NULL,
+    event_id          text        NOT NULL,
+    event_type        text        NOT NULL,
+    time              timestamptz NOT NULL,
+    stream            text        NOT NULL,
+    outcome           text        NOT NULL,
+    code              text,
+    principal         text,
+    verb              text,
+    key_id            uuid,
+    key_version       bigint,
+    contexts          jsonb,
+    items             bigint,
+    payload_bytes     bigint,
+    policies          text[],
+    registry_revision bigint,
+    command_id        uuid,
+    command_digest    text,
+    command_offset    bigint,
+    value             bytea       NOT NULL,
+    role              text        NOT NULL,
+    signer            text        NOT NULL,
+    statement_n       bigint      NOT NULL,
+    statement_leaf    integer     NOT NULL,
+    PRIMARY KEY (partition, position, time)
+) PARTITION BY RANGE (time);
+CREATE INDEX audit_time ON audit (time, partition, position);
+CREATE INDEX audit_key ON audit (key_id, time) WHERE key_id IS NOT NULL;
+CREATE INDEX audit_principal ON audit (principal, time) WHERE principal IS NOT NULL;
+CREATE INDEX audit_command ON audit (command_id) WHERE command_id IS NOT NULL;
+
+-- Times that no broker of ours can have stamped; kept apart so that a wrong clock cannot make many partitions.
+CREATE TABLE audit_other_times PARTITION OF audit DEFAULT;
+
+-- Exact use. Items are counted by key version; commands, bytes and failures of a command that used several versions
+-- (or none) stand under version 0, and are therefore exact over all versions together.
+CREATE TABLE usage (
+    stream       text   NOT NULL,
+    version      bigint NOT NULL,
+    principal    text   NOT NULL,
+    verb         text   NOT NULL,
+    commands     bigint NOT NULL,
+    items        bigint NOT NULL,
+    bytes        bigint NOT NULL,
+    failed_items bigint NOT NULL,
+    last_used_at timestamptz NOT NULL,
+    PRIMARY KEY (stream, version, principal, verb)
+) WITH (fillfactor = 70);

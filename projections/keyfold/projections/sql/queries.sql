@@ -1,0 +1,72 @@
+-- name: describe_key
+SELECT document FROM keyfold.key_entities WHERE key_id = %(key_id)s::uuid;
+
+-- name: list_keys
+SELECT k.key_id::text, k.key_spec, k.protection, k.status, k.description, keyfold.instant(k.created_at), k.created_by,
+    k.current_version, keyfold.instant(k.deletion_date),
+    (SELECT coalesce(array_agg(a.alias ORDER BY a.alias), '{}') FROM keyfold.aliases a WHERE a.key_id = k.key_id)
+FROM keyfold.keys k
+WHERE (%(after)s::uuid IS NULL OR k.key_id > %(after)s::uuid) AND (%(status)s::text IS NULL OR k.status = %(status)s)
+ORDER BY k.key_id LIMIT %(limit)s;
+
+-- name: key_versions
+SELECT v.key_id::text, v.version, v.status, keyfold.instant(v.created_at), v.command_offset, v.protected_items,
+    coalesce(u.items, 0)::bigint, keyfold.instant(u.last_used_at), keyfold.instant(m.generated_at),
+    keyfold.instant(m.erased_at)
+FROM keyfold.key_versions v
+LEFT JOIN keyfold.key_materials m USING (key_id, version)
+LEFT JOIN (
+    SELECT version, sum(items) AS items, max(last_used_at) FILTER (WHERE items > 0) AS last_used_at
+    FROM keyfold.usage WHERE stream = 'key/' || %(key_id)s GROUP BY version
+) u USING (version)
+WHERE v.key_id = %(key_id)s::uuid ORDER BY v.version;
+
+-- name: usage
+SELECT stream, version, principal, verb, commands, items, bytes, failed_items, keyfold.instant(last_used_at)
+FROM keyfold.usage
+WHERE (%(stream)s::text IS NULL OR stream = %(stream)s) AND (%(principal)s::text IS NULL OR principal = %(principal)s)
+ORDER BY stream, version, principal, verb;
+
+-- name: aliases
+SELECT e.document FROM keyfold.alias_entities e JOIN keyfold.aliases a USING (alias)
+WHERE %(key_id)s::uuid IS NULL OR a.key_id = %(key_id)s::uuid ORDER BY e.alias;
+
+-- name: resolve_alias
+SELECT document FROM keyfold.alias_entities WHERE alias = %(alias)s;
+
+-- name: principals
+SELECT document FROM keyfold.principal_entities ORDER BY principal;
+
+-- name: policies
+SELECT stream, policy, text, keyfold.instant(updated_at) FROM keyfold.policies
+WHERE %(stream)s::text IS NULL OR stream = %(stream)s ORDER BY stream <> 'registry', stream, ordinal, policy;
+
+-- name: sealing_keys
+SELECT e.document FROM keyfold.sealing_key_entities e JOIN keyfold.sealing_keys s USING (sealing_key)
+ORDER BY s.published_at, s.sealing_key;
+
+-- name: deployment
+SELECT document FROM keyfold.deployment_entities;
+
+-- name: audit
+-- Completed by `queries` with conditions for the filters that were given, order and limit.
+SELECT partition, position, kafka_offset, event_id, event_type, keyfold.instant(time), stream, outcome, code, principal,
+    verb, key_id::text, key_version, contexts::text, items, payload_bytes, policies, registry_revision, command_id::text,
+    command_digest, command_offset, value, role, signer, statement_n, statement_leaf
+FROM keyfold.audit;
+
+-- name: audit_log
+WHERE partition = %(partition)s AND position >= %(position)s ORDER BY position LIMIT %(limit)s;
+
+-- name: due_deletions
+SELECT key_id::text, keyfold.instant(deletion_date) FROM keyfold.keys
+WHERE status = 'PendingDeletion' AND deletion_date <= %(now)s::timestamptz
+ORDER BY deletion_date, key_id LIMIT %(limit)s;
+
+-- name: progress
+SELECT partition, next, position, published, keyfold.instant(last_time), halted, keyfold.instant(updated_at)
+FROM keyfold.offsets ORDER BY partition;
+
+-- name: reports
+SELECT partition, kafka_offset, code, detail, digest, signer, keyfold.instant(time) FROM keyfold.reports
+ORDER BY time DESC, partition, kafka_offset DESC LIMIT %(limit)s;

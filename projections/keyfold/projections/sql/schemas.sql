@@ -1,0 +1,66 @@
+-- name: be_patient
+SET LOCAL lock_timeout = 0;
+
+-- name: wait_for_migrations
+SELECT pg_advisory_xact_lock(5426318107001);
+
+-- name: migrations_table
+CREATE SCHEMA IF NOT EXISTS keyfold;
+CREATE TABLE IF NOT EXISTS keyfold.migrations (
+    name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: applied
+SELECT name FROM keyfold.migrations;
+
+-- name: note_migration
+INSERT INTO keyfold.migrations (name) VALUES (%(name)s);
+
+-- name: status
+SELECT live, building, phase, requested, generation, live_layout, keyfold.instant(changed_at) FROM keyfold.control;
+
+-- name: live_layout
+SELECT live_layout FROM keyfold.control;
+
+-- name: partitions
+SELECT partitions FROM keyfold.control;
+
+-- name: first_layout
+UPDATE keyfold.control SET live_layout = %(layout)s, partitions = %(partitions)s, changed_at = now();
+
+-- name: make_schema
+DROP SCHEMA IF EXISTS :schema CASCADE;
+CREATE SCHEMA :schema;
+
+-- name: drop_schema
+DROP SCHEMA IF EXISTS :schema CASCADE;
+
+-- name: search_path
+SET LOCAL search_path = :schema, pg_catalog;
+
+-- name: fill_offsets
+INSERT INTO offsets (partition) SELECT generate_series(0, %(last)s::integer);
+
+-- name: request
+UPDATE keyfold.control SET requested = true, changed_at = now() WHERE phase = 'steady';
+
+-- name: begin
+UPDATE keyfold.control SET building = %(building)s, phase = 'building', requested = false, changed_at = now();
+
+-- name: set_open
+UPDATE :schema.offsets SET open = %(open)s;
+
+-- name: set_phase
+UPDATE keyfold.control SET phase = %(phase)s, changed_at = now();
+
+-- name: remaining
+SELECT coalesce(sum(greatest(0, l.next - coalesce(b.next, 0))), 0)
+FROM :live.offsets l LEFT JOIN :building.offsets b USING (partition);
+
+-- name: swap
+UPDATE keyfold.control SET
+    live = building, building = NULL, phase = 'steady', live_layout = %(layout)s, generation = generation + 1,
+    changed_at = now();
+
+-- name: cancel
+UPDATE keyfold.control SET building = NULL, phase = 'steady', requested = false, changed_at = now();

@@ -1,0 +1,176 @@
+"""The two schemas in Postgres: migrations, and the steps of a rebuild. See `keyfold.projections.ports.Schemas`.
+
+Every step is one transaction that locks the one control row first. If we crash between two steps, the control row says
+which was the last, and whoever comes next goes on from there.
+"""
+
+from typing import Final
+
+from keyfold.projections import sql
+from keyfold.projections.errors import StoreRefused
+from keyfold.projections.ports import Colour, SchemaStatus
+from keyfold.projections.store.partition import PostgresPartitionStore, schema_of
+from keyfold.projections.store.session import Row, Session, Statements
+
+LAYOUT: Final = 1
+_SQL: Final = sql.statements("schemas")
+_OTHER: Final[dict[Colour, Colour]] = {"blue": "green", "green": "blue"}
+
+
+class PostgresSchemas:
+    """See `keyfold.projections.ports.Schemas`. The role of the connection owns everything that is made."""
+
+    def __init__(self, dsn: str, *, deadline_s: float = 10.0) -> None:
+        self._dsn, self._deadline_s = dsn, deadline_s
+        # Readers may hold a view for as long as they like; a swap gives way and is tried again.
+        settings = {"search_path": "pg_catalog", "lock_timeout": "500"}
+        self._session = Session(dsn, settings=settings, deadline_s=deadline_s)
+
+    async def prepare(self, partitions: int) -> SchemaStatus:
+        """Create or migrate what is missing."""
+        return await self._session.run(lambda tx: _prepare(tx, partitions), deadline_s=6 * self._deadline_s)
+
+    async def status(self) -> SchemaStatus:
+        """Return the control row."""
+        return status_row((await self._session.run(lambda tx: tx.fetch(_SQL["status"])))[0])
+
+    async def request_rebuild(self) -> None:
+        """Ask for a rebuild."""
+        await self._session.run(lambda tx: tx.execute(_SQL["request"]))
+
+    async def begin_rebuild(self) -> SchemaStatus:
+        """Make the idle schema anew and open it."""
+        return await self._session.run(_begin)
+
+    async def remaining(self) -> int | None:
+        """Return how far the building schema is behind the live one."""
+
+        async def work(tx: Statements) -> int | None:
+            status = status_row((await tx.fetch(_SQL["status"]))[0])
+            return await _remaining(tx, status) if status.building else None
+
+        return await self._session.run(work)
+
+    async def close_live(self) -> SchemaStatus:
+        """Close the live schema for writing, from `building` on to `swapping`."""
+        return await self._session.run(lambda tx: _set_live_open(tx, is_open=False))
+
+    async def reopen_live(self) -> SchemaStatus:
+        """Open the live schema again, from `swapping` back to `building`."""
+        return await self._session.run(lambda tx: _set_live_open(tx, is_open=True))
+
+    async def swap(self) -> bool:
+        """Let readers see the building schema."""
+        return await self._session.run(_swap)
+
+    async def cancel_rebuild(self) -> SchemaStatus:
+        """Forget the building schema; it is removed when the next rebuild begins."""
+        return await self._session.run(_cancel)
+
+    async def drop_idle(self) -> None:
+        """Remove the schema that is neither live nor building."""
+        await self._session.run(_drop_idle)
+
+    def partition_store(self, colour: Colour) -> PostgresPartitionStore:
+        """Return a writer of one schema."""
+        return PostgresPartitionStore(self._dsn, colour, deadline_s=self._deadline_s)
+
+    async def close(self) -> None:
+        """Release the connection."""
+        await self._session.close()
+
+
+async def _prepare(tx: Statements, partitions: int) -> SchemaStatus:
+    await tx.execute(_SQL["be_patient"])
+    await tx.execute(_SQL["wait_for_migrations"])  # released at the end of the transaction
+    await tx.execute(_SQL["migrations_table"])
+    applied = {name for (name,) in await tx.fetch(_SQL["applied"])}
+    for name, script in sql.scripts("migrations"):
+        if name not in applied:
+            await tx.execute(script)
+            await tx.execute(_SQL["note_migration"], {"name": name})
+    status = await _locked(tx)
+    if (await tx.fetch(_SQL["live_layout"]))[0][0] == 0:
+        await _make(tx, status.live, partitions)
+        await _show(tx, status.live)
+        await tx.execute(_SQL["first_layout"], {"layout": LAYOUT, "partitions": partitions})
+    known = (await tx.fetch(_SQL["partitions"]))[0][0]
+    if known != partitions:
+        raise StoreRefused(
+            f"the projections were made for {known} partitions, the settings say {partitions}; "
+            "the number is fixed for ever: correct the settings"
+        )
+    return await _locked(tx)
+
+
+async def _begin(tx: Statements) -> SchemaStatus:
+    status = await _locked(tx)
+    if status.building is None:
+        building = _OTHER[status.live]
+        await _make(tx, building, (await tx.fetch(_SQL["partitions"]))[0][0])
+        await tx.execute(_SQL["begin"], {"building": building})
+    return await _locked(tx)
+
+
+async def _set_live_open(tx: Statements, *, is_open: bool) -> SchemaStatus:
+    status = await _locked(tx)
+    if status.phase == ("swapping" if is_open else "building"):
+        # Waits for transactions under way: afterwards nobody moves the live offsets.
+        await tx.execute(sql.with_names(_SQL["set_open"], schema=schema_of(status.live)), {"open": is_open})
+        await tx.execute(_SQL["set_phase"], {"phase": "building" if is_open else "swapping"})
+    return await _locked(tx)
+
+
+async def _swap(tx: Statements) -> bool:
+    status = await _locked(tx)
+    if status.building is None or status.phase != "swapping" or await _remaining(tx, status):
+        return False
+    await _show(tx, status.building)
+    await tx.execute(_SQL["swap"], {"layout": LAYOUT})
+    return True
+
+
+async def _cancel(tx: Statements) -> SchemaStatus:
+    status = await _locked(tx)
+    if status.building is not None:
+        await tx.execute(sql.with_names(_SQL["set_open"], schema=schema_of(status.building)), {"open": False})
+        await tx.execute(sql.with_names(_SQL["set_open"], schema=schema_of(status.live)), {"open": True})
+        await tx.execute(_SQL["cancel"])
+    return await _locked(tx)
+
+
+async def _drop_idle(tx: Statements) -> None:
+    status = await _locked(tx)
+    if status.building is None:
+        await tx.execute(sql.with_names(_SQL["drop_schema"], schema=schema_of(_OTHER[status.live])))
+
+
+async def _remaining(tx: Statements, status: SchemaStatus) -> int:
+    assert status.building is not None  # noqa: S101 - callers have checked; narrows the type
+    names = {"live": schema_of(status.live), "building": schema_of(status.building)}
+    rows = await tx.fetch(sql.with_names(_SQL["remaining"], **names))
+    return int(rows[0][0])
+
+
+async def _make(tx: Statements, colour: Colour, partitions: int) -> None:
+    """Make a schema from nothing. Whatever stood there is gone: it was not live."""
+    schema = schema_of(colour)
+    await tx.execute(sql.with_names(_SQL["make_schema"], schema=schema))
+    await tx.execute(sql.with_names(_SQL["search_path"], schema=schema))
+    for _, script in sql.scripts("layout"):
+        await tx.execute(script)
+    await tx.execute(_SQL["fill_offsets"], {"last": partitions - 1})
+
+
+async def _show(tx: Statements, colour: Colour) -> None:
+    await tx.execute(sql.with_names(sql.script("views"), schema=schema_of(colour)))
+
+
+async def _locked(tx: Statements) -> SchemaStatus:
+    return status_row((await tx.fetch(_SQL["status"] + " FOR UPDATE"))[0])
+
+
+def status_row(row: Row) -> SchemaStatus:
+    """Read the control row."""
+    live, building, phase, requested, generation, layout, changed_at = row
+    return SchemaStatus(live, building, phase, requested, generation, layout == LAYOUT, changed_at)

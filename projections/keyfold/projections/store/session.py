@@ -1,0 +1,149 @@
+"""One connection to Postgres: opened when it is needed, dropped on any trouble, and a deadline on everything.
+
+`run` is one transaction. After an error nothing of it is half done, but a commit that was under way may have happened;
+the caller reads what is stored before it goes on. It knows no tables, retries nothing and keeps no state.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from keyfold.events.errors import KeyfoldError
+from keyfold.projections.errors import StoreRefused, StoreUnavailable
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Parameters = Mapping[str, Any]
+
+CONNECT_TIMEOUT_S: Final = 5.0
+_NOT_THERE: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction)
+_REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+
+
+class Statements:
+    """What may be done inside a transaction."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Row]) -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a query and return all rows."""
+        cursor = await self._connection.execute(statement.encode(), parameters)
+        return await cursor.fetchall()
+
+    async def execute(self, statement: str, parameters: Parameters | None = None) -> int:
+        """Run a statement (or a script, without parameters) and return how many rows it touched."""
+        prepare = None if parameters else False  # a script of several statements cannot be prepared
+        cursor = await self._connection.execute(statement.encode(), parameters, prepare=prepare)
+        return cursor.rowcount
+
+    async def copy(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Stream rows into `COPY … FROM STDIN`."""
+        cursor = self._connection.cursor()
+        async with cursor.copy(statement.encode()) as copy:
+            for row in rows:
+                await copy.write_row(row)
+
+
+class Session:
+    """A connection and the settings that it is opened with. One transaction at a time; others wait for it."""
+
+    def __init__(
+        self, dsn: str, *, settings: Mapping[str, str], deadline_s: float, prepare: tuple[str, ...] = ()
+    ) -> None:
+        self._dsn = dsn
+        self._deadline_s = deadline_s
+        milliseconds = str(int(deadline_s * 1000))
+        self._settings = {
+            "application_name": "keyfold",
+            "timezone": "UTC",
+            "statement_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+            **settings,
+        }
+        self._prepare = prepare
+        self._connection: psycopg.AsyncConnection[Row] | None = None
+        self._lock = asyncio.Lock()
+
+    async def run(self, work: Callable[[Statements], Awaitable[T]], deadline_s: float | None = None) -> T:
+        """Run one transaction. Raises `StoreUnavailable` or `StoreRefused`, and what `work` raises."""
+        limit = deadline_s or self._deadline_s
+        async with self._lock:
+            task = asyncio.create_task(self._transact(work))
+            try:
+                done, _ = await asyncio.wait({task}, timeout=limit)
+            except asyncio.CancelledError:
+                self._abandon(task)
+                raise
+            if not done:
+                self._abandon(task)
+                raise StoreUnavailable(f"Postgres did not answer within {limit:.0f} s; nothing is half done")
+            return task.result()
+
+    async def close(self) -> None:
+        """Release the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _transact(self, work: Callable[[Statements], Awaitable[T]]) -> T:
+        try:
+            connection = await self._connected()
+            async with connection.transaction():
+                return await work(Statements(connection))
+        except KeyfoldError:
+            raise
+        except psycopg.Error as error:
+            await self.close()
+            raise _translated(error) from None
+
+    async def _connected(self) -> psycopg.AsyncConnection[Row]:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        connection = await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT_S)
+        )
+        try:
+            for name, value in self._settings.items():
+                await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            for statement in self._prepare:
+                await connection.execute(statement.encode())
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        """Give a transaction up without waiting: cutting the socket ends what a cancellation alone may wait for."""
+        connection, self._connection = self._connection, None
+        task.cancel()
+        task.add_done_callback(_forget)
+        if connection is not None:
+            with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Take the outcome of an abandoned transaction, which nobody waits for."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _translated(error: psycopg.Error) -> KeyfoldError:
+    """Name what went wrong by its SQL state and primary message: details may quote rows."""
+    state, message = error.sqlstate, error.diag.message_primary or type(error).__name__
+    if isinstance(error, _NOT_THERE):
+        return StoreUnavailable(
+            f"the projections are not there yet or were replaced ({message}); the projector makes them"
+        )
+    if state is None or not isinstance(error, _REFUSED):
+        return StoreUnavailable(
+            f"Postgres is not available ({state or 'no connection'}: {message}); start it or look at it"
+        )
+    return StoreRefused(f"Postgres refuses a statement ({state}: {message}); the same one will fail again")

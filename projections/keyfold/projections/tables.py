@@ -1,0 +1,172 @@
+"""From entities to rows: which rows of which tables differ between two states of an entity. Pure.
+
+A row is a document whose names are the columns of its table. Only what changed is staged: using a key touches one row
+of `key_versions`, not the key.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyfold.events import entities, facts
+from keyfold.events.entities import Entity, Key
+from keyfold.events.signatures import fingerprint
+from keyfold.events.streams import REGISTRY
+from keyfold.projections.rows import DirectoryRecord, Report, Usage
+
+KEY_COLUMNS: Final = (
+    "key_id", "key_spec", "protection", "description", "tags", "status", "created_at", "created_by",
+    "current_version", "reason", "deletion_date", "policy_revision",
+)  # fmt: skip
+
+PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "keys": ("key_id",),
+    "key_versions": ("key_id", "version"),
+    "key_materials": ("key_id", "version"),
+    "principals": ("principal",),
+    "signing_keys": ("signing_key",),
+    "aliases": ("alias",),
+    "policies": ("stream", "policy"),
+    "sealing_keys": ("sealing_key",),
+    "deployment": ("id",),
+    "certificates": ("position",),
+    "revocations": ("position",),
+    "usage": ("stream", "version", "principal", "verb"),
+    "reports": ("partition", "kafka_offset"),
+    "directory": ("name",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One row to write, or to remove (then only its primary key counts)."""
+
+    table: str
+    document: dict[str, Any]
+    removed: bool = False
+
+    def key(self) -> tuple[Any, ...]:
+        """Return the values of the primary key."""
+        return tuple(self.document[column] for column in PRIMARY_KEYS[self.table])
+
+
+def entity_rows(name: str, old: Entity | None, new: Entity | None) -> Iterator[Staged]:
+    """Yield the rows that bring the tables from one state of an entity to another."""
+    if new is None:
+        yield from _removed(name)
+    elif isinstance(new, Key):
+        yield from _key_rows(name, old if isinstance(old, Key) else None, new)
+    elif new != old:
+        yield _simple_row(name, new)
+
+
+def material_row(event: facts.Event) -> Iterator[Staged]:
+    """Yield the evidence of material that came into being or was erased."""
+    if isinstance(event, facts.KeyMaterialGenerated):
+        data = event.data
+        yield _material(data.key_id, data.version, generated_at=event.time, blob_digest=data.blob_digest)
+    elif isinstance(event, facts.KeyUseCeased):
+        for version in event.data.erased_versions:
+            yield _material(event.data.key_id, version, erased_at=event.time)
+
+
+def root_row(position: int, event: facts.Event) -> Iterator[Staged]:
+    """Yield what root certified or revoked."""
+    if isinstance(event, facts.ServiceKeyCertified | facts.ServiceKeyRevoked):
+        signer = fingerprint(bytes.fromhex(event.data.public_key))
+        if isinstance(event, facts.ServiceKeyRevoked):
+            more: dict[str, Any] = {"last_valid": event.data.last_valid, "revoked_at": event.time}
+            yield Staged("revocations", {"position": position, "signer": signer, **more})
+            return
+        data = event.data.model_dump(include={"service", "topics", "not_before", "not_after"})
+        yield Staged("certificates", {"position": position, "signer": signer, **data})
+
+
+def usage_row(usage: Usage) -> Staged:
+    """Return what is added to a row of `usage`."""
+    return Staged("usage", {name: getattr(usage, name) for name in Usage.__slots__})
+
+
+def report_row(report: Report) -> Staged:
+    """Return a report as a row."""
+    return Staged("reports", {name: getattr(report, name) for name in Report.__slots__})
+
+
+def directory_row(partition: int, record: DirectoryRecord) -> Staged:
+    """Return a directory record as a row; bytes are written as Postgres reads them."""
+    document = {
+        "name": record.name,
+        "partition": partition,
+        "kafka_offset": record.kafka_offset,
+        "value": "\\x" + record.value.hex(),
+        "headers": [[name, value.hex()] for name, value in record.headers],
+    }
+    return Staged("directory", document)
+
+
+def _removed(name: str) -> Iterator[Staged]:
+    kind, _, rest = name.partition("/")
+    if kind == "alias":
+        yield Staged("aliases", {"alias": name}, removed=True)
+    elif kind == "policy":
+        yield Staged("policies", {"stream": REGISTRY, "policy": rest}, removed=True)
+    else:
+        raise TypeError(f"entities of this kind are never removed: {kind}")
+
+
+def _key_rows(name: str, old: Key | None, new: Key) -> Iterator[Staged]:
+    if old is None or any(getattr(new, column) != getattr(old, column) for column in KEY_COLUMNS):
+        yield Staged("keys", {column: getattr(new, column) for column in KEY_COLUMNS})
+    known = old.versions if old else ()
+    for index, version in enumerate(new.versions):
+        if index >= len(known) or version != known[index]:
+            yield Staged("key_versions", _version(new.key_id, version))
+    if new.policies != (old.policies if old else ()):
+        yield from _policy_rows(name, old.policies if old else (), new.policies)
+
+
+def _version(key_id: str, version: entities.KeyVersion) -> dict[str, Any]:
+    return {
+        "key_id": key_id,
+        "version": version.version,
+        "command_offset": version.offset,
+        "created_at": version.created_at,
+        "status": version.status,
+        "protected_items": version.protected_items,
+    }
+
+
+def _policy_rows(
+    stream: str, old: tuple[entities.AttachedPolicy, ...], new: tuple[entities.AttachedPolicy, ...]
+) -> Iterator[Staged]:
+    kept = {policy.policy for policy in new}
+    for policy in old:
+        if policy.policy not in kept:
+            yield Staged("policies", {"stream": stream, "policy": policy.policy}, removed=True)
+    for ordinal, policy in enumerate(new):
+        document = {"stream": stream, "policy": policy.policy, "ordinal": ordinal, "text": policy.text}
+        yield Staged("policies", {**document, "updated_at": None})
+
+
+def _material(key_id: str, version: int, **known: str) -> Staged:
+    document = {"generated_at": None, "blob_digest": None, "erased_at": None, **known}
+    return Staged("key_materials", {"key_id": key_id, "version": version, **document})
+
+
+def _simple_row(name: str, entity: Entity) -> Staged:
+    document = entity.model_dump(mode="json", exclude={"kind"})
+    match entity:
+        case entities.Principal():
+            return Staged("principals", document)
+        case entities.SigningKey():
+            return Staged("signing_keys", {"signing_key": name.partition("/")[2], **document})
+        case entities.Alias():
+            return Staged("aliases", document)
+        case entities.RegistryPolicy():
+            return Staged("policies", {"stream": REGISTRY, "ordinal": 0, **document})
+        case entities.SealingKey():
+            return Staged("sealing_keys", document)
+        case entities.Deployment():
+            return Staged("deployment", {"id": 1, **document})
+        case _:
+            raise TypeError(f"no table for {name}")

@@ -1,0 +1,50 @@
+"""The bus: the one place that meets aiokafka. Transactions, readers, membership and topics with plain guarantees.
+
+The ports and what they promise are in `ports`; `KafkaBus` keeps the promises on a cluster, `MemoryBus` in memory.
+Nothing here knows what a record means.
+"""
+
+from keyfold.bus.errors import (
+    BusError,
+    BusUnavailable,
+    Fenced,
+    InDoubt,
+    PositionLost,
+    RecordRefused,
+    RecordTooLarge,
+    TopicMismatch,
+    UnknownDestination,
+    WriterUnusable,
+)
+from keyfold.bus.kafka import KafkaBus
+from keyfold.bus.memory import Fault, MemoryBus, MemoryCluster
+from keyfold.bus.ports import Admin, Bus, Membership, Reader, Sender, Writer
+from keyfold.bus.records import Headers, Inbound, Outbound
+from keyfold.bus.settings import BusSettings
+
+__all__ = [
+    "Admin",
+    "Bus",
+    "BusError",
+    "BusSettings",
+    "BusUnavailable",
+    "Fault",
+    "Fenced",
+    "Headers",
+    "InDoubt",
+    "Inbound",
+    "KafkaBus",
+    "Membership",
+    "MemoryBus",
+    "MemoryCluster",
+    "Outbound",
+    "PositionLost",
+    "Reader",
+    "RecordRefused",
+    "RecordTooLarge",
+    "Sender",
+    "TopicMismatch",
+    "UnknownDestination",
+    "Writer",
+    "WriterUnusable",
+]

@@ -1,0 +1,170 @@
+"""Topics and offsets on Kafka: creates what the table says, names what differs, never changes what exists."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from aiokafka import TopicPartition
+from aiokafka import errors as kafka
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from keyfold.bus import offsets, teardown
+from keyfold.bus.errors import BusError, BusUnavailable, TopicMismatch
+from keyfold.bus.settings import BusSettings
+from keyfold.bus.topic_plan import Plan, plan
+from keyfold.events.topics import TOPICS, Topic
+
+_T = TypeVar("_T")
+
+
+class KafkaAdmin:
+    """See `keyfold.bus.ports.Admin`."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._client = AIOKafkaAdminClient(**self._settings.connection())
+        try:
+            await self._within(self._client.start(), "connect")
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def create_topics(
+        self,
+        partitions: int,
+        *,
+        replication_factor: int,
+        min_insync_replicas: int,
+        topics: Iterable[Topic] = TOPICS,
+        reply_names: Iterable[str] = (),
+    ) -> list[str]:
+        """Create what is missing; two that do this at once do not disturb each other."""
+        plans = plan(partitions, topics, reply_names, min_insync_replicas)
+        present = set(await self._within(self._connected().list_topics(), "list topics"))
+        missing = [
+            NewTopic(row.name, row.partitions, replication_factor, topic_configs=dict(row.configs))
+            for row in plans
+            if row.name not in present
+        ]
+        if not missing:
+            return []
+        answer = await self._within(
+            self._connected().create_topics(missing, timeout_ms=self._timeout_ms), "create topics"
+        )
+        created = []
+        for name, code, *detail in answer.topic_errors:
+            if code not in {0, kafka.TopicAlreadyExistsError.errno}:
+                raise BusError(f"topic {name} could not be created: {kafka.for_code(code).__name__} {detail}")
+            if code == 0:
+                created.append(name)
+        await self._until_known({row.name: row.partitions for row in plans})
+        return created
+
+    async def verify_topics(
+        self,
+        partitions: int,
+        *,
+        min_insync_replicas: int | None = None,
+        topics: Iterable[Topic] = TOPICS,
+        reply_names: Iterable[str] = (),
+    ) -> None:
+        """Compare partitions and settings; raise TopicMismatch with all differences at once."""
+        plans = plan(partitions, topics, reply_names, min_insync_replicas)
+        counts = await self._partition_counts()
+        configs = await self._configs([row for row in plans if row.name in counts])
+        differences = [
+            sentence for row in plans for sentence in row.differences(counts.get(row.name), configs.get(row.name, {}))
+        ]
+        if differences:
+            raise TopicMismatch(tuple(differences))
+
+    async def delete_records(self, topic: str, partition: int, before_offset: int) -> int:
+        """Delete below an offset. Idempotent: what is gone stays gone, and a lower offset changes nothing."""
+        place = TopicPartition(topic, partition)
+        first = (await self.start_offsets(topic))[partition]
+        end = (await self.end_offsets(topic, committed=False))[partition]
+        target = min(before_offset, end)
+        if target <= first:
+            return first
+        answer = await self._within(
+            self._connected().delete_records({place: RecordsToDelete(target)}, timeout_ms=self._timeout_ms),
+            f"delete records of {topic}-{partition}",
+        )
+        return int(answer[place])
+
+    async def start_offsets(self, topic: str) -> Mapping[int, int]:
+        """Return the start of each partition."""
+        return await self._offsets(topic, offsets.EARLIEST, committed=False)
+
+    async def end_offsets(self, topic: str, *, committed: bool = True) -> Mapping[int, int]:
+        """Return the end of each partition."""
+        return await self._offsets(topic, offsets.LATEST, committed=committed)
+
+    async def lag(self, topic: str, positions: Mapping[int, int], *, committed: bool = True) -> Mapping[int, int]:
+        """Return how far each position is behind."""
+        ends = await self.end_offsets(topic, committed=committed)
+        return {partition: max(0, ends[partition] - position) for partition, position in positions.items()}
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        client, self._client = self._client, None
+        if client is not None:
+            await teardown.close_client(client._client, self._settings.stop_timeout_s)
+
+    @property
+    def _timeout_ms(self) -> int:
+        return int(self._settings.query_timeout_s * 1000)
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            raise BusError("the admin client is not started")
+        return self._client
+
+    async def _within(self, call: Awaitable[_T], what: str) -> _T:
+        try:
+            async with asyncio.timeout(self._settings.query_timeout_s):
+                return await call
+        except (TimeoutError, kafka.KafkaError) as error:
+            raise BusUnavailable(f"could not {what}: {error!r}; check the brokers and the permissions") from error
+
+    async def _partition_counts(self) -> dict[str, int]:
+        described = await self._within(self._connected().describe_topics(), "describe topics")
+        return {row["topic"]: len(row["partitions"]) for row in described if not row["error_code"]}
+
+    async def _configs(self, plans: list[Plan]) -> dict[str, dict[str, str]]:
+        if not plans:
+            return {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, row.name) for row in plans]
+        answers = await self._within(self._connected().describe_configs(resources), "describe topic settings")
+        found: dict[str, dict[str, str]] = {}
+        for answer in answers:
+            for code, message, _, name, entries in answer.resources:
+                if code:
+                    raise BusError(f"the settings of {name} cannot be read: {message}")
+                found[name] = {entry[0]: entry[1] for entry in entries}
+        return found
+
+    async def _until_known(self, counts: Mapping[str, int]) -> None:
+        """Wait until the brokers' metadata shows new topics with a leader, so that the next client finds them."""
+        client = self._connected()
+        for name, partitions in counts.items():
+            await offsets.ask_offsets(
+                client._client,
+                name,
+                range(partitions),
+                offsets.LATEST,
+                committed=False,
+                timeout_s=self._settings.start_timeout_s,
+            )
+
+    async def _offsets(self, topic: str, which: int, *, committed: bool) -> dict[int, int]:
+        client = self._connected()._client
+        known = await self._within(client._wait_on_metadata(topic), f"find {topic}")
+        return await offsets.ask_offsets(
+            client, topic, sorted(known), which, committed=committed, timeout_s=self._settings.query_timeout_s
+        )

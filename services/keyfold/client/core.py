@@ -1,0 +1,120 @@
+"""What the verbs stand on: resolving keys, opening lanes, sending control commands and batches."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from keyfold.client.answers import Answer
+from keyfold.client.coalescing import Limits, slices
+from keyfold.client.contexts import EMPTY, ContextTexts
+from keyfold.client.directory import Directory
+from keyfold.client.errors import ClientClosed, InvalidArgument
+from keyfold.client.exchange import Exchange
+from keyfold.client.identifiers import is_alias
+from keyfold.client.intents import Intent
+from keyfold.client.lanes import Lane, LaneName, Lanes
+from keyfold.client.parcels import Batch, Control, Slice
+from keyfold.client.settings import MAX_BODY_BYTES, ClientSettings
+from keyfold.events.bodies import Item
+from keyfold.events.commands import MAX_ITEMS
+from keyfold.events.errors import BatchTooLarge, KeyfoldError
+from keyfold.events.streams import key_stream, principal_stream
+
+Context = Mapping[str, str]
+BatchResult = list[bytes | KeyfoldError]
+
+NO_ARGUMENTS: Final = "{}"
+_WHOLE_RECORDS: Final = Limits(MAX_ITEMS, MAX_BODY_BYTES, 1)
+
+
+class Core:
+    """The parts of a connected client; the verbs are in `DataVerbs` and `ControlVerbs`."""
+
+    _principal: str
+    _settings: ClientSettings
+    _exchange: Exchange
+    _directory: Directory
+    _lanes: Lanes
+    _lanes_by_name: dict[LaneName, Lane]
+    _contexts: ContextTexts
+    _timeout_s: float
+
+    async def _lane(self, verb: str, key: str, arguments: str = NO_ARGUMENTS) -> Lane:
+        """Return the lane of a verb on a key as the caller names it; an alias is looked up first."""
+        name = (verb, key, arguments)
+        lane = self._lanes_by_name.get(name)
+        if lane is not None:
+            return lane
+        intent = await self._intent(verb, key, arguments)
+        return self._open_lanes().open(name, intent)
+
+    async def _intent(self, verb: str, key: str, arguments: str) -> Intent:
+        self._open_lanes()
+        if verb == "GenerateRandom":
+            return Intent(verb, principal_stream(self._principal), arguments, data_plane=True)
+        if is_alias(key):
+            stream = key_stream(await self._directory.resolve(key))
+            return Intent(verb, stream, arguments, data_plane=True, alias=key)
+        return Intent(verb, key_stream(key), arguments, data_plane=True)
+
+    async def resolve(self, key: str) -> str:
+        """Return the id of a key named by id or alias. Raises `NotFound` for an unknown alias."""
+        self._open_lanes()
+        return await self._directory.resolve(key) if is_alias(key) else key
+
+    async def _alone(
+        self, intent: Intent, timeout_s: float | None, items: Sequence[Item] = (), contexts: Sequence[str] = ()
+    ) -> Answer:
+        """Send a record of its own and wait for its answer."""
+        self._open_lanes()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        deadline = loop.time() + (timeout_s or self._timeout_s)
+        self._exchange.dispatch(intent, Control(future, deadline, items, contexts))
+        return await future
+
+    async def _batch(
+        self, intent: Intent, items: Sequence[bytes], contexts: Sequence[str], timeout_s: float | None
+    ) -> BatchResult:
+        """Send a batch as few records, a bounded number at a time, and collect the results in order."""
+        if not items:
+            return []
+        loop = asyncio.get_running_loop()
+        batch = Batch(loop.create_future(), len(items))
+        deadline = loop.time() + (timeout_s or self._timeout_s)
+        gate = asyncio.Semaphore(self._settings.max_in_flight)
+        for part in slices([len(item) for item in items], contexts, _WHOLE_RECORDS):
+            await gate.acquire()
+            pairs = list(zip(items[part.start : part.stop], contexts[part.start : part.stop], strict=True))
+            self._exchange.dispatch(intent, Slice(batch, part, pairs, deadline), finished=gate.release)
+        return await batch.future
+
+    def _batch_contexts(self, count: int, context: Context | None, contexts: Iterable[Context] | None) -> list[str]:
+        if contexts is None:
+            return [self._contexts.text(context) if context else EMPTY] * count
+        if context is not None:
+            raise InvalidArgument("give one context for all items, or contexts for each, not both")
+        texts = [self._contexts.text(one) for one in contexts]
+        if len(texts) != count:
+            raise InvalidArgument(f"{count} items need {count} contexts, not {len(texts)}")
+        return texts
+
+    def _open_lanes(self) -> Lanes:
+        try:
+            return self._lanes
+        except AttributeError:
+            raise ClientClosed("the client is not connected; use it inside `async with`") from None
+
+
+def item_bytes(data: bytes) -> bytes:
+    """Return an item's bytes. Raises `InvalidArgument` or `BatchTooLarge` before anything is sent."""
+    if type(data) is not bytes:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidArgument("data is bytes; encode text first")
+        data = bytes(data)
+    if len(data) > MAX_BODY_BYTES:
+        raise BatchTooLarge(
+            f"an item of {len(data)} bytes is more than a command holds ({MAX_BODY_BYTES}); "
+            "encrypt it with a data key (keyfold.client.envelope)"
+        )
+    return data

@@ -1,0 +1,90 @@
+"""Flights: orders on their way, and what an answer or the passing of time means for them. No I/O, no clock.
+
+How an answer is taken (design, section 3):
+ - results are handed out; so is a refusal that trying again does not cure;
+ - a retriable refusal is asked again, under a new id, a bounded number of times;
+ - `AlreadyExecuted` completes a control verb from its summary; a data verb's result was lost on the way: it is looked
+   for, then asked again with `retry_of`;
+ - a refusal of a record that holds more than one caller's call is not their refusal: the record is divided.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from keyfold.client.answers import Answer
+from keyfold.client.intents import Intent
+from keyfold.client.orders import Order
+from keyfold.client.parcels import Parcel
+from keyfold.events import errors
+
+_RETRIED: Final = frozenset(
+    kind.code for kind in (errors.RegistryBehind, errors.SealingKeyRetired, errors.AliasMoved, errors.TokenUnavailable)
+)
+_TOO_MUCH: Final = frozenset(
+    kind.code for kind in (errors.BatchTooLarge, errors.BatchTooExpensive, errors.ReplyTooLarge)
+)
+
+
+class Step(Enum):
+    """What to do with an answered flight."""
+
+    DELIVER = auto()
+    FAIL = auto()
+    RETRY = auto()
+    RECOVER = auto()
+    DIVIDE_CONTEXTS = auto()
+    DIVIDE_ITEMS = auto()
+    IGNORE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One order in flight. Times are event loop time; `position` is the reply partition's at sending."""
+
+    order: Order
+    intent: Intent
+    parcel: Parcel
+    attempt: int
+    position: int
+    resend_at: float
+    resend_pause_s: float
+    last_at: float
+    finished: Callable[[], None] = field(repr=False)
+    recovering: bool = False
+
+
+def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
+    """Decide what an authentic answer means."""
+    code = answer.data.code
+    if code is None:
+        return Step.DELIVER
+    if code == errors.AlreadyExecuted.code:
+        return _executed_before(flight, answer)
+    if code in _RETRIED and flight.attempt < retry_attempts:
+        return Step.RETRY
+    if code == errors.AccessDenied.code and len(flight.parcel.contexts) > 1:
+        return Step.DIVIDE_CONTEXTS
+    if code in _TOO_MUCH and len(flight.parcel.items) > 1:
+        return Step.DIVIDE_ITEMS
+    return Step.FAIL
+
+
+def failure_code(answer: Answer) -> str:
+    """Return the code of the error to raise: for `AlreadyExecuted`, that of the outcome it sums up, if it failed."""
+    return _outcome_code(answer.data.outcome) or answer.data.code or errors.InternalError.code
+
+
+def _executed_before(flight: Flight, answer: Answer) -> Step:
+    if _outcome_code(answer.data.outcome) is not None:
+        return Step.FAIL
+    if not flight.intent.data_plane:
+        return Step.DELIVER
+    return Step.IGNORE if flight.recovering else Step.RECOVER
+
+
+def _outcome_code(outcome: str) -> str | None:
+    """A failed outcome is summed up as `<outcome>:<code>`."""
+    _, _, code = outcome.partition(":")
+    return code or None

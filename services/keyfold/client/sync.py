@@ -1,0 +1,152 @@
+"""The client for programs without asyncio: the same verbs, blocking, from any number of threads.
+
+It runs one event loop in a thread of its own (uvloop where it is installed). Concurrent calls of several threads are
+coalesced like those of tasks. Not for use inside an event loop: there, use `keyfold.client.Keyfold`.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from keyfold.client import connection
+from keyfold.client.errors import ClientClosed
+from keyfold.client.view import SealingKeyPeriod
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Async = connection.Keyfold
+
+
+def _blocking(
+    verb: Callable[Concatenate[Async, P], Coroutine[Any, Any, R]],
+) -> "Callable[Concatenate[Keyfold, P], R]":
+    @wraps(verb)
+    def call(self: "Keyfold", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._wait(verb(self._kms, *args, **kwargs))
+
+    return call
+
+
+class Keyfold:
+    """A connected client; see `keyfold.client.Keyfold` for the verbs, which have the same arguments and errors.
+
+    with Keyfold.connect(bootstrap_servers="localhost:9092", identity="alice.json") as kms:
+        ciphertext = kms.encrypt("alias/orders", b"...")
+    """
+
+    def __init__(self, kms: Async) -> None:
+        self._kms = kms
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def connect(cls, **arguments: Any) -> Self:
+        """Return a client to be entered with `with`. The arguments are those of `keyfold.client.Keyfold.connect`."""
+        return cls(Async.connect(**arguments))
+
+    def __enter__(self) -> Self:
+        if self._thread is not None:
+            raise ClientClosed("a client is entered once; connect another")
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="keyfold-client", daemon=True)
+        self._thread.start()
+        started.wait()
+        try:
+            self._wait(self._kms.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._wait(self._kms.__aexit__(kind, error, trace))
+        finally:
+            self._stop()
+
+    @property
+    def deployment(self) -> str:
+        """The pinned fingerprint of the deployment's root identity."""
+        return self._kms.deployment
+
+    @property
+    def principal(self) -> str:
+        """Who this client signs as."""
+        return self._kms.principal
+
+    def new_key_id(self) -> str:
+        """Return a fresh key id."""
+        return self._kms.new_key_id()
+
+    def sealing_keys(self) -> list[SealingKeyPeriod]:
+        """The deployment's sealing keys that are not erased, oldest first."""
+        return self._kms.sealing_keys()
+
+    encrypt = _blocking(Async.encrypt)
+    decrypt = _blocking(Async.decrypt)
+    re_encrypt = _blocking(Async.re_encrypt)
+    generate_data_key = _blocking(Async.generate_data_key)
+    generate_data_key_without_plaintext = _blocking(Async.generate_data_key_without_plaintext)
+    generate_random = _blocking(Async.generate_random)
+    encrypt_batch = _blocking(Async.encrypt_batch)
+    decrypt_batch = _blocking(Async.decrypt_batch)
+    re_encrypt_batch = _blocking(Async.re_encrypt_batch)
+    generate_data_key_batch = _blocking(Async.generate_data_key_batch)
+    resolve = _blocking(Async.resolve)
+
+    create_key = _blocking(Async.create_key)
+    rotate_key = _blocking(Async.rotate_key)
+    enable_key = _blocking(Async.enable_key)
+    disable_key = _blocking(Async.disable_key)
+    schedule_key_deletion = _blocking(Async.schedule_key_deletion)
+    cancel_key_deletion = _blocking(Async.cancel_key_deletion)
+    create_alias = _blocking(Async.create_alias)
+    update_alias = _blocking(Async.update_alias)
+    delete_alias = _blocking(Async.delete_alias)
+    register_principal = _blocking(Async.register_principal)
+    revoke_principal = _blocking(Async.revoke_principal)
+    put_policy = _blocking(Async.put_policy)
+    delete_policy = _blocking(Async.delete_policy)
+    destroy_key = _blocking(Async.destroy_key)
+    rotate_sealing_key = _blocking(Async.rotate_sealing_key)
+    erase_sealing_key = _blocking(Async.erase_sealing_key)
+
+    def _wait(self, work: Coroutine[Any, Any, R]) -> R:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            work.close()
+            raise ClientClosed("the client is not connected; use it inside `with`")
+        if self._thread is threading.current_thread():
+            work.close()
+            raise RuntimeError("a blocking call inside the client's own event loop would wait for itself")
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Also when the waiting thread is interrupted (Ctrl-C): nobody waits any more.
+            future.cancel()
+            raise
+
+    def _run(self, started: threading.Event) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            self._loop = runner.get_loop()
+            self._loop.call_soon(started.set)
+            self._loop.run_forever()
+
+    def _stop(self) -> None:
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,69 @@
+"""Blue/green: keeps the status of the schemas, and takes a rebuild from its request to the swap, one step per look.
+
+Workers fill the building schema; this module only decides when to close the live one and when to swap. Every step is
+idempotent and kept in Postgres, so any number of projectors may do this, and a crash between two steps costs nothing.
+"""
+
+from typing import Protocol
+
+from keyfold.events.errors import KeyfoldError
+from keyfold.logging import get_logger
+from keyfold.projections.ports import Schemas, SchemaStatus
+from keyfold.projector.settings import ProjectorSettings
+
+_log = get_logger()
+
+
+class Clock(Protocol):
+    """Returns seconds of a monotone clock."""
+
+    def __call__(self) -> float: ...
+
+
+class Rebuilding:
+    """Advances a rebuild. `status` is what was seen last."""
+
+    def __init__(self, schemas: Schemas, status: SchemaStatus, settings: ProjectorSettings, clock: Clock) -> None:
+        self._schemas, self._settings, self._clock = schemas, settings, clock
+        self._swapping_since: float | None = None
+        self.status = status
+
+    async def look(self) -> SchemaStatus:
+        """Read the status, do what is next, and return the status after it. Raises `StoreUnavailable`."""
+        self.status = await self._schemas.status()
+        step = self.status
+        if step.phase == "steady" and (step.requested or not step.current):
+            self.status = await self._schemas.begin_rebuild()
+            _log.info("rebuild-begun", building=self.status.building)
+        elif step.phase == "building":
+            await self._close_when_near()
+        elif step.phase == "swapping":
+            await self._swap()
+        return self.status
+
+    async def _close_when_near(self) -> None:
+        remaining = await self._schemas.remaining()
+        if remaining is not None and remaining <= self._settings.swap_below_records:
+            self.status = await self._schemas.close_live()
+            self._swapping_since = None
+
+    async def _swap(self) -> None:
+        """Swap as soon as the building schema has what the live one had; let the live one go on if that takes long."""
+        now = self._clock()
+        since = self._swapping_since = now if self._swapping_since is None else self._swapping_since
+        if await self._schemas.swap():
+            self._swapping_since = None
+            self.status = await self._schemas.status()
+            _log.info("schema-swapped", live=self.status.live, generation=self.status.generation)
+            await self._drop_idle()
+        elif now - since > self._settings.swap_patience_s:
+            self._swapping_since = None
+            self.status = await self._schemas.reopen_live()
+            _log.warning("swap-postponed", building=self.status.building)
+
+    async def _drop_idle(self) -> None:
+        try:
+            await self._schemas.drop_idle()
+        except KeyfoldError as error:
+            # It costs disk space only, and the next rebuild removes it.
+            _log.warning("idle-schema-kept", code=error.code, reason=str(error))

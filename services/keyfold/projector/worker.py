@@ -1,0 +1,141 @@
+"""One partition of the events topic, folded into one schema: restore, then batch after batch.
+
+A step, and what is true if we crash after each part of it:
+ 1. read and fold a batch: nothing happened; it is read again.
+ 2. apply it in one Postgres transaction with the partition's offsets: rows, audit and offsets are there, the directory
+    may lack what is new; the mark `published` still says so, and restoring publishes it again.
+ 3. publish the directory's part and wait for its delivery: all is there; the mark is written with the next batch, so
+    the same records may be published once more.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from keyfold.bus import Bus, Inbound, Reader
+from keyfold.events import topics
+from keyfold.events.errors import KeyfoldError
+from keyfold.logging import get_logger
+from keyfold.projections.fold import Batch
+from keyfold.projections.ports import PartitionStore
+from keyfold.projections.positions import Offsets
+from keyfold.projector.folding import Folding
+from keyfold.projector.pace import Retry, TokenBucket
+from keyfold.projector.publisher import Publisher
+from keyfold.projector.settings import ProjectorSettings
+from keyfold.projector.trust_keeper import TrustKeeper
+
+_log = get_logger()
+_PAGE = 200
+
+
+class PartitionWorker:
+    """Owns a partition in one schema as long as the stored offsets say so. `serving` is set when it was restored."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        keeper: TrustKeeper,
+        store: PartitionStore,
+        publisher: Publisher,
+        *,
+        partition: int,
+        partitions: int,
+        name: str,
+        is_live: Callable[[], bool],
+        settings: ProjectorSettings,
+    ) -> None:
+        self._bus, self._keeper, self._store, self._publisher = bus, keeper, store, publisher
+        self._partition, self._partitions = partition, partitions
+        self._is_live = is_live
+        self._settings = settings
+        self._pace = TokenBucket(max(4.0, settings.commits_per_s / partitions), settings.burst)
+        self._retry = Retry(settings.first_retry_s, settings.longest_retry_s)
+        self._log = _log.bind(partition=partition, schema=name)
+        self._published = 0
+        self.serving = asyncio.Event()
+        self.halted: KeyfoldError | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled; return when the partition must stop. Never raises for what a restart can cure."""
+        while True:
+            try:
+                await self._follow()
+            except KeyfoldError as error:
+                if not error.retriable:
+                    await self._halt(error)
+                    return
+                self._log.warning("partition-interrupted", code=error.code, reason=str(error))
+            except Exception:  # noqa: BLE001 - a defect costs this partition time, never the others
+                self._log.exception("partition-failed")
+            await asyncio.sleep(self._retry.pause_s())
+
+    async def _follow(self) -> None:
+        reader = self._bus.reader(topics.EVENTS, self._partition, committed=True)
+        try:
+            folding = await self._restore(reader)
+            was_live = False
+            while True:
+                if self._is_live() and not was_live:
+                    await self._publish_backlog(folding.offsets)
+                    was_live = True
+                self.serving.set()
+                await self._step(reader, folding)
+                self._retry.reset()
+        finally:
+            await reader.stop()
+
+    async def _restore(self, reader: Reader) -> Folding:
+        offsets = await self._store.offsets(self._partition)
+        folding = Folding(self._keeper, self._store, self._partitions, offsets, cached=self._settings.cached_entities)
+        await reader.start(offsets.next)
+        self._published = offsets.published
+        self._log.info("partition-restored", offset=offsets.next, position=offsets.position)
+        return folding
+
+    async def _step(self, reader: Reader, folding: Folding) -> None:
+        records = await reader.poll(self._settings.idle_poll_s, self._max_records())
+        offsets = folding.offsets
+        if not records and reader.position() <= offsets.next and self._published == offsets.published:
+            return
+        await self._commit(folding, records, reader.position())
+        if records:
+            await asyncio.sleep(self._pace.delay(asyncio.get_running_loop().time()))
+
+    async def _commit(self, folding: Folding, records: Sequence[Inbound], position: int) -> None:
+        batch, gap = await folding.fold(records, position)
+        batch = replace(batch, after=replace(batch.after, published=self._published))
+        await self._store.apply(batch)
+        # If we crash here, the batch counts; restoring publishes its part of the directory.
+        folding.promote(batch)
+        await self._publish(batch)
+        if gap is not None:
+            raise gap
+
+    async def _publish(self, batch: Batch) -> None:
+        if self._is_live():
+            await self._publisher.publish(batch.directory)
+            # If we crash here, the same records are published again.
+            self._published = batch.after.next
+        await self._publisher.report(batch.reports)
+
+    async def _publish_backlog(self, offsets: Offsets) -> None:
+        since = offsets.published
+        while since < offsets.next:
+            records = await self._store.unpublished(self._partition, since, _PAGE)
+            await self._publisher.publish(records)
+            since = records[-1].kafka_offset + 1 if len(records) == _PAGE else offsets.next
+        self._published = since
+
+    def _max_records(self) -> int:
+        return self._settings.max_records if self._is_live() else self._settings.max_records_building
+
+    async def _halt(self, error: KeyfoldError) -> None:
+        """Stop loudly: in the log, and in the offsets for whoever looks at the projections."""
+        self.halted = error
+        self._log.critical("partition-stopped", code=error.code, reason=str(error))
+        try:
+            await self._store.halt(await self._store.offsets(self._partition), f"{error.code}: {error}"[:1000])
+        except KeyfoldError as refused:
+            self._log.warning("halt-not-noted", code=refused.code, reason=str(refused))
+        self.serving.set()

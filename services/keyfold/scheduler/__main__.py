@@ -1,0 +1,87 @@
+"""`python -m keyfold.scheduler --config FILE`: the composition root of the scheduler. It decides nothing."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from keyfold.client import Keyfold
+from keyfold.config import Config, ConfigError, load_config, mark_ready
+from keyfold.events.errors import KeyfoldError
+from keyfold.logging import configure_logging, get_logger
+from keyfold.projections.store import PostgresQueries
+from keyfold.scheduler.scheduler import Scheduler
+from keyfold.scheduler.settings import SchedulerSettings
+
+_IDENTITY = "scheduler.json"
+_CONNECT_AGAIN_S = 1.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    parser = argparse.ArgumentParser(prog="keyfold.scheduler", description="Sends what time triggers, as commands.")
+    parser.add_argument("--config", type=Path, required=True, help="the settings file")
+    try:
+        config = load_config(parser.parse_args(arguments).config)
+        configure_logging("scheduler", config.log_level)
+        uvloop.run(_serve(config))
+    except KeyfoldError as error:
+        sys.stderr.write(f"scheduler: {error}\n")
+        return 1
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if config.deployment is None:
+        raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
+    queries = PostgresQueries(config.postgres_reader_dsn)
+    try:
+        while not stop.is_set():
+            kms = Keyfold.connect(
+                bootstrap_servers=config.bootstrap_servers,
+                identity=config.identities_directory / _IDENTITY,
+                deployment=config.deployment,
+            )
+            if await _serve_connected(config, kms, queries, stop):
+                return
+            await _rest(stop)
+    finally:
+        await queries.close()
+
+
+async def _serve_connected(config: Config, kms: Keyfold, queries: PostgresQueries, stop: asyncio.Event) -> bool:
+    """Serve until stopped; False where no connection came about: the services may still be starting."""
+    try:
+        await kms.__aenter__()
+    except KeyfoldError as error:
+        if not error.retriable:
+            raise
+        get_logger().warning("not-connected", code=error.code, reason=str(error))
+        return False
+    try:
+        mark_ready(config, "scheduler")
+        scheduler = Scheduler(kms, queries, SchedulerSettings(), lambda: time.time_ns() // 1_000_000)
+        await scheduler.run(stop)
+    finally:
+        await kms.__aexit__(None, None, None)
+    return True
+
+
+async def _rest(stop: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(_CONNECT_AGAIN_S):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

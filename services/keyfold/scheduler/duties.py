@@ -1,0 +1,76 @@
+"""What is due, as values: no I/O, no clock. What was sent is remembered only to wait until the projections show it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from keyfold.client import SealingKeyPeriod
+
+DutyVerb = Literal["DestroyKey", "RotateSealingKey", "EraseSealingKey"]
+
+_MAX_DOUBLINGS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One command that is due; `target` is a key or a sealing key."""
+
+    verb: DutyVerb
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When sealing keys are due, and how long a duty rests, in milliseconds.
+
+    `settle_ms`: after success, until the projections surely show it. After failures, `backoff_ms` doubles to its
+    maximum.
+    """
+
+    rotate_after_ms: int
+    erase_after_ms: int
+    settle_ms: int
+    backoff_ms: int
+    max_backoff_ms: int
+
+
+def sealing_duties(keys: Sequence[SealingKeyPeriod], now_ms: int, times: Times) -> list[Duty]:
+    """Rotate the current sealing key when it is too old; erase those that nothing valid is sealed to any more."""
+    duties: list[Duty] = []
+    for key in keys:
+        if key.retired_ms is None:
+            if now_ms >= key.published_ms + times.rotate_after_ms:
+                duties.append(Duty("RotateSealingKey", key.id))
+        elif now_ms >= key.retired_ms + times.erase_after_ms:
+            duties.append(Duty("EraseSealingKey", key.id))
+    return duties
+
+
+@dataclass(slots=True)
+class _Rest:
+    until_ms: int
+    failures: int = 0
+
+
+class Agenda:
+    """Which duties rest, and until when."""
+
+    def __init__(self, times: Times) -> None:
+        self._times = times
+        self._resting: dict[Duty, _Rest] = {}
+
+    def ready(self, duties: Iterable[Duty], now_ms: int) -> list[Duty]:
+        """Return the duties that do not rest; what is no duty any more is forgotten."""
+        due = list(dict.fromkeys(duties))
+        self._resting = {duty: rest for duty, rest in self._resting.items() if duty in due or rest.until_ms > now_ms}
+        return [duty for duty in due if duty not in self._resting or self._resting[duty].until_ms <= now_ms]
+
+    def done(self, duty: Duty, now_ms: int) -> None:
+        """The command was carried out: wait until the projections show it."""
+        self._resting[duty] = _Rest(now_ms + self._times.settle_ms)
+
+    def failed(self, duty: Duty, now_ms: int, *, retriable: bool) -> None:
+        """The command failed: try again later, and ever later; a lasting refusal rests for the longest time."""
+        failures = self._resting[duty].failures if duty in self._resting else 0
+        pause = self._times.backoff_ms << min(failures, _MAX_DOUBLINGS) if retriable else self._times.max_backoff_ms
+        self._resting[duty] = _Rest(now_ms + min(pause, self._times.max_backoff_ms), failures + 1)

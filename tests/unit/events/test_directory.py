@@ -1,0 +1,97 @@
+"""The directory: verbatim signed events under the names that clients ask for."""
+
+from typing import Any
+
+import pytest
+
+from keyfold.events import facts
+from keyfold.events.directory import directory_name, directory_partition, verify_verbatim
+from keyfold.events.statements import PATH_HEADER, STATEMENT_HEADER, Entry, UntrustedRecord
+from keyfold.events.streams import partition_of
+
+
+def test_names(world: Any, examples: Any) -> None:
+    """Clients need genesis, certificates, sealing keys, aliases and which keys have material; nothing else."""
+    names = {type(event).__name__: directory_name(event) for event in examples.events()}
+    policy = examples.POLICY.fingerprint
+    assert {kind: name for kind, name in names.items() if name is not None} == {
+        "Genesis": "genesis",
+        "ServiceKeyCertified": f"certificate/{policy}/ServiceKeyCertified",
+        "ServiceKeyRevoked": f"certificate/{policy}/ServiceKeyRevoked",
+        "SealingKeyPublished": f"sealing-key/{examples.SEALING_KEY}",
+        "SealingKeyErased": f"sealing-key/{examples.OLD_SEALING_KEY}",
+        "AliasCreated": "alias/orders",
+        "AliasUpdated": "alias/orders",
+        "AliasDeleted": "alias/orders",
+        "KeyMaterialGenerated": f"key/{examples.KEY_ID}",
+    }
+
+
+def test_partitions(vectors: Any) -> None:
+    """What every client needs is in partition 0, aliases and keys are spread over the rest, as recorded."""
+    for case in vectors("partitions")["directory"]:
+        made = directory_partition(case["name"], case["partitions"])
+        assert made == case["partition"]
+        assert (made > 0) == case["name"].startswith(("alias/", "key/"))
+
+
+def copy(world: Any, role: str, event: facts.Event, partition: int | None = None) -> Any:
+    place = partition_of(event.subject, world.partitions) if partition is None else partition
+    return world.author(role, partition=place).write_events(event)[0]
+
+
+@pytest.mark.parametrize(
+    "kind", [facts.AliasCreated, facts.KeyMaterialGenerated, facts.SealingKeyPublished, facts.Genesis]
+)
+def test_verbatim(world: Any, kind: type[facts.Event]) -> None:
+    """A copied event is believed by its author's signature and path."""
+    event = world.event(kind)
+    record = copy(world, event.role, event)
+    assert verify_verbatim(world.trust, world.partitions, record.value, record.headers) == event
+
+
+def test_altered_copies(world: Any) -> None:
+    """A copy with another value, path or statement, or without headers, is untrusted."""
+    event = world.event(facts.AliasCreated)
+    record = copy(world, "policy", event)
+    other = event.model_copy(update={"id": "other"}).to_value()
+    for value, headers in (
+        (other, record.headers),
+        (b"{}", record.headers),
+        (record.value, ()),
+        (record.value, record.with_header(PATH_HEADER, bytes(36)).headers),
+        (record.value, record.with_header(STATEMENT_HEADER, b"{}").headers),
+    ):
+        with pytest.raises(UntrustedRecord):
+            verify_verbatim(world.trust, world.partitions, value, headers)
+
+
+def test_copy_of_a_record_from_the_wrong_partition(world: Any) -> None:
+    """An event that its author signed for another partition is not of its place."""
+    record = copy(world, "policy", world.event(facts.AliasCreated), partition=2)
+    with pytest.raises(UntrustedRecord, match="not of the event's place"):
+        verify_verbatim(world.trust, world.partitions, record.value, record.headers)
+
+
+def test_copy_of_another_topics_record(world: Any) -> None:
+    """A record that was signed for another topic is no event."""
+    event = world.event(facts.AliasCreated)
+    author = world.author("policy", topic="keyfold.authorized", partition=0)
+    record = author.write([Entry(b"registry", event.to_value())])[0]
+    with pytest.raises(UntrustedRecord, match="not of the event's place"):
+        verify_verbatim(world.trust, world.partitions, record.value, record.headers)
+
+
+def test_copy_by_the_wrong_author(world: Any) -> None:
+    """An hsm key cannot invent an alias for the directory."""
+    record = copy(world, "hsm", world.event(facts.AliasCreated))
+    with pytest.raises(UntrustedRecord, match="may not write"):
+        verify_verbatim(world.trust, world.partitions, record.value, record.headers)
+
+
+def test_copy_of_an_expired_author(world: Any) -> None:
+    """The author's certificate must have been valid at the event's time."""
+    event = world.event(facts.AliasCreated).model_copy(update={"time": "2027-01-01T00:00:00.000Z"})
+    record = copy(world, "policy", event)
+    with pytest.raises(UntrustedRecord, match="not valid at this time"):
+        verify_verbatim(world.trust, world.partitions, record.value, record.headers)

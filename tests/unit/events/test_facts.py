@@ -1,0 +1,132 @@
+"""Events: a closed vocabulary of immutable facts."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from keyfold.events import commands, facts, topics
+from keyfold.events.errors import InvalidCommand, UnsupportedVersion
+from keyfold.events.signatures import Verifier, command_message_of_digest
+
+NAMES = [model.type_name for model in facts.EVENT_TYPES]
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest, vectors: Callable[[str], Any]) -> dict[str, Any]:
+    """The golden vector of each event type."""
+    found: dict[str, Any] = vectors("events")["cases"][request.param]
+    return found
+
+
+def test_vocabulary_is_closed(vectors: Callable[[str], Any]) -> None:
+    """Every concrete event class is listed once, has one type name, and a golden vector."""
+
+    def concrete(root: type[facts.Event]) -> set[type[facts.Event]]:
+        own = {root} if "type_name" in root.__dict__ else set()
+        return own.union(*(concrete(child) for child in root.__subclasses__()))
+
+    listed = {kind for kind in concrete(facts.Event) if kind.__module__ == facts.__name__}
+    assert listed == set(facts.EVENT_TYPES)
+    assert len(set(NAMES)) == len(NAMES)
+    assert dict(zip(NAMES, facts.EVENT_TYPES, strict=True)) == facts.BY_TYPE
+    assert list(vectors("events")["cases"]) == NAMES
+
+
+def test_names_are_versioned() -> None:
+    """Every type name is in the project's name space and ends with its version."""
+    for name in NAMES:
+        parts = name.split(".")
+        assert parts[0] == "keyfold"
+        assert parts[-1] == "v1"
+
+
+def test_who_writes_what() -> None:
+    """The author of every type is among the writers of its topic."""
+    writers = {topic.name: topic.writers for topic in topics.TOPICS}
+    for model in facts.EVENT_TYPES:
+        assert model.role in writers[model.topic]
+
+
+def test_golden(case: dict[str, Any]) -> None:
+    """The recorded bytes parse to their event, which gives the same bytes again."""
+    value = case["value"].encode()
+    event = facts.parse_event(value)
+    assert event.to_value() == value
+    assert facts.parse_event(event.to_value()) == event
+    assert (event.role, event.topic, event.source) == (case["role"], case["topic"], f"keyfold/{case['role']}")
+
+
+def test_every_field_counts(case: dict[str, Any]) -> None:
+    """A field of data that is missing, or one too many anywhere, makes an event unreadable."""
+    document = json.loads(case["value"])
+    for name in list(document["data"]):
+        if facts.BY_TYPE[document["type"]].model_fields["data"].annotation.model_fields[name].is_required():  # type: ignore[union-attr]
+            data = {key: value for key, value in document["data"].items() if key != name}
+            with pytest.raises(InvalidCommand):
+                facts.parse_event(json.dumps({**document, "data": data}).encode())
+    for bad in ({**document, "more": 1}, {**document, "data": {**document["data"], "more": 1}}):
+        with pytest.raises(InvalidCommand):
+            facts.parse_event(json.dumps(bad).encode())
+
+
+@pytest.mark.parametrize("name", ["id", "source", "subject", "time", "data"])
+def test_every_attribute_counts(case: dict[str, Any], name: str) -> None:
+    """An attribute that is missing or of another type makes an event unreadable."""
+    document = json.loads(case["value"])
+    del document[name]
+    for bad in (document, {**document, name: 1}):
+        with pytest.raises(InvalidCommand):
+            facts.parse_event(json.dumps(bad).encode())
+
+
+def test_immutable(case: dict[str, Any]) -> None:
+    """A fact cannot be changed."""
+    event = facts.parse_event(case["value"].encode())
+    with pytest.raises(ValueError, match="frozen"):
+        event.time = "2027-01-01T00:00:00.000Z"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "value", [b"{}", b'{"type":7}', b'{"type":"keyfold.key.used.v2"}', b'{"type":"keyfold.command.Encrypt.v1"}']
+)
+def test_unknown_type(value: bytes) -> None:
+    """A type that is not in the vocabulary is told apart from a malformed event."""
+    with pytest.raises(UnsupportedVersion):
+        facts.parse_event(value)
+
+
+def test_decisions_can_be_checked(examples: Any) -> None:
+    """Every decision holds its command's exact bytes, which its principal's signature covers."""
+    verifier = Verifier(examples.ALICE.public_key)
+    for event in examples.events():
+        if not isinstance(event, facts.PolicyEvent):
+            continue
+        decision = event.data.decision
+        value = decision.command.encode()
+        command = commands.parse_command(value)
+        assert sha256(value).hexdigest() == decision.command_digest
+        message = command_message_of_digest(
+            examples.DEPLOYMENT, command.subject.encode(), value, bytes.fromhex(decision.body_digest)
+        )
+        verifier.verify(bytes.fromhex(decision.signature), message)
+
+
+def test_new_fills_the_attributes(examples: Any) -> None:
+    """An event is built from its data; type and source follow from the class."""
+    event = facts.SealingKeyErased.new("id", "registry", examples.TIME, sealing_key=examples.SEALING_KEY)
+    assert isinstance(event, facts.SealingKeyErased)
+    assert (event.type, event.source) == ("keyfold.sealing-key.erased.v1", "keyfold/hsm")
+    with pytest.raises(ValueError, match="sealing_key"):
+        facts.SealingKeyErased.new("id", "registry", examples.TIME, sealing_key="x")
+
+
+def test_no_secret_has_a_place() -> None:
+    """No event has a field for plaintext or ciphertext: fields are whitelisted."""
+    banned = {"plaintext", "ciphertext", "secret", "pin", "reply_key", "items_data", "body"}
+    for model in facts.EVENT_TYPES:
+        data = model.model_fields["data"].annotation
+        assert data is not None
+        assert not banned & set(data.model_fields)

@@ -1,0 +1,62 @@
+"""What is due, and what rests."""
+
+from keyfold.client import SealingKeyPeriod
+from keyfold.scheduler.duties import Agenda, Duty, Times, sealing_duties
+
+TIMES = Times(rotate_after_ms=1000, erase_after_ms=100, settle_ms=50, backoff_ms=10, max_backoff_ms=35)
+DUTY = Duty("DestroyKey", "k")
+
+
+def test_the_current_sealing_key_is_rotated_when_it_is_old_enough() -> None:
+    """Not a millisecond earlier."""
+    keys = [SealingKeyPeriod("a", 5000, None)]
+    assert sealing_duties(keys, 5999, TIMES) == []
+    assert sealing_duties(keys, 6000, TIMES) == [Duty("RotateSealingKey", "a")]
+
+
+def test_a_retired_sealing_key_is_erased_when_nothing_valid_is_sealed_to_it() -> None:
+    """Counted from its retirement; it is never rotated again."""
+    keys = [SealingKeyPeriod("a", 0, 5000), SealingKeyPeriod("b", 5000, None)]
+    assert sealing_duties(keys, 5099, TIMES) == []
+    assert sealing_duties(keys, 5100, TIMES) == [Duty("EraseSealingKey", "a")]
+
+
+def test_a_duty_that_was_done_rests_until_the_projections_show_it() -> None:
+    """And is done again only if it is still there."""
+    agenda = Agenda(TIMES)
+    assert agenda.ready([DUTY, DUTY], 0) == [DUTY]
+    agenda.done(DUTY, 0)
+    assert agenda.ready([DUTY], 49) == []
+    assert agenda.ready([DUTY], 50) == [DUTY]
+
+
+def test_failures_rest_longer_each_time() -> None:
+    """Up to the longest pause; success forgets them."""
+    agenda, now, pauses = Agenda(TIMES), 0, []
+    for _ in range(4):
+        agenda.failed(DUTY, now, retriable=True)
+        pause = next(t for t in range(100) if agenda.ready([DUTY], now + t))
+        pauses.append(pause)
+        now += pause
+    assert pauses == [10, 20, 35, 35]
+    agenda.done(DUTY, now)
+    agenda.failed(DUTY, now, retriable=True)
+    assert agenda.ready([DUTY], now + 10) == [DUTY]
+
+
+def test_a_lasting_refusal_rests_for_the_longest_time() -> None:
+    """Trying soon again would not help."""
+    agenda = Agenda(TIMES)
+    agenda.failed(DUTY, 0, retriable=False)
+    assert agenda.ready([DUTY], 34) == []
+    assert agenda.ready([DUTY], 35) == [DUTY]
+
+
+def test_what_is_no_duty_any_more_is_forgotten() -> None:
+    """Memory does not grow with the keys that ever were destroyed."""
+    agenda = Agenda(TIMES)
+    agenda.done(DUTY, 0)
+    agenda.ready([], 49)
+    assert len(agenda._resting) == 1
+    agenda.ready([], 50)
+    assert agenda._resting == {}
