@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender
 
 from keyfold.bus import (
+    BusError,
     BusSettings,
     BusUnavailable,
     Fenced,
@@ -80,8 +81,10 @@ async def topic(kafka: object) -> str:
     admin = KafkaBus(patient(kafka)).admin()
     await admin.start()
     rows = [Topic(name, 2, "none", -1, 1 << 20), Topic(f"{name}.small", 1, "none", -1, SMALL)]
-    await admin.create_topics(4, replication_factor=1, min_insync_replicas=1, topics=rows)
-    await admin.stop()
+    try:
+        await admin.create_topics(4, replication_factor=1, min_insync_replicas=1, topics=rows)
+    finally:
+        await admin.stop()
     return name
 
 
@@ -252,6 +255,41 @@ async def test_reading_and_sending_at_a_hung_broker_end_in_time(
     await in_time(reader.stop(), 0)
     await in_time(replies.stop(), 1.0)
     await in_time(admin.stop(), 0)
+
+
+@pytest.mark.stack
+@pytest.mark.usefixtures("no_tasks_left")
+async def test_a_sender_replaces_a_producer_that_died(kafka: object, topic: str) -> None:
+    """One call is told to try again, the producer is replaced behind, and the next ones work."""
+    replies = KafkaBus(patient(kafka)).sender()
+    await replies.start()
+    replies._producer._sender.sender_task.cancel()
+    await asyncio.sleep(0.05)
+    with pytest.raises(BusUnavailable):
+        await replies.send(Outbound(topic, 0, b"k", b"lost"))
+    assert replies._revival is not None
+    await in_time(replies._revival, 2.0)
+    assert await in_time(await replies.send(Outbound(topic, 0, b"k", b"v")), 2.0) == 0
+    await replies.stop()
+
+
+@pytest.mark.stack
+@pytest.mark.usefixtures("no_tasks_left")
+async def test_creating_topics_waits_for_missing_brokers_until_its_deadline(kafka: object, topic: str) -> None:
+    """Brokers that were just started or away count as missing for a moment; what is simply wrong fails at once."""
+    admin = KafkaBus(impatient(kafka)).admin()
+    await admin.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(BusError, match="InvalidReplicationFactor"):
+            await admin.create_topics(1, replication_factor=2, min_insync_replicas=1, topics=(), reply_names=[topic])
+        assert 1.5 <= time.monotonic() - began < 1.5 + SLACK_S
+        with pytest.raises(BusError, match="InvalidPartitions"):
+            await in_time(
+                admin.create_topics(0, replication_factor=1, min_insync_replicas=1, topics=(), reply_names=[topic]), 0
+            )
+    finally:
+        await admin.stop()
 
 
 @pytest.mark.stack

@@ -37,7 +37,7 @@ def directory_name(event: facts.Event) -> str | None:
         case facts.Genesis():
             return GENESIS
         case facts.ServiceKeyCertified() | facts.ServiceKeyRevoked():
-            return f"certificate/{fingerprint(bytes.fromhex(event.data.public_key))}/{type(event).__name__}"
+            return f"certificate/{fingerprint(bytes.fromhex(event.data.public_key))}/{event.id}"
         case facts.SealingKeyPublished() | facts.SealingKeyErased():
             return f"sealing-key/{event.data.sealing_key}"
         case facts.AliasCreated() | facts.AliasUpdated() | facts.AliasDeleted():

@@ -91,6 +91,19 @@ class Trust:
         except SignatureInvalid:
             raise UntrustedRecord("the reply's signature is not its signer's") from None
 
+    def verify_head(self, role: str, signer: str, signature: bytes, message: bytes) -> None:
+        """Check the head of a role's private state topic: signed by a key that root certified for the role.
+
+        Its age does not matter: a state may rest longer than a certificate lasts. Raises `UntrustedRecord`.
+        """
+        licences = [c for c in self.certificates.get(signer, ()) if c.service == role]
+        if not licences or signer in self.revocations:
+            raise UntrustedRecord(f"the state's head is not signed by a certified {role} key")
+        try:
+            licences[0].verifier.verify(signature, message)
+        except SignatureInvalid:
+            raise UntrustedRecord("the head's signature is not its signer's") from None
+
     def _licensed(self, statement: Statement, signer: str, timestamp_ms: int) -> Verifier:
         if statement.role == "root":
             if statement.topic != topics.EVENTS or statement.partition != 0 or signer != self.root.fingerprint:

@@ -1,19 +1,21 @@
 """The months that the audit table is partitioned by. Pure; it knows no database and no clock.
 
 Only months of this century's ordinary years get a table of their own. A time outside of them can only come from a
-broken clock, and goes to the table for other times, so that no such clock can make thousands of tables.
+broken clock, and goes to a table for all that is before or after, so that no such clock can make thousands of tables.
 """
 
 from typing import Final
 
 FIRST_YEAR: Final = 2020
 LAST_YEAR: Final = 2099
-OTHER_TIMES: Final = "other_times"
 
 
 def month_of(time: str) -> str:
-    """Return the month of an instant as `2026_01`, or `other_times`."""
-    return f"{time[:4]}_{time[5:7]}" if FIRST_YEAR <= int(time[:4]) <= LAST_YEAR else OTHER_TIMES
+    """Return the month of an instant as `2026_01`, or `before` or `after` all months."""
+    year = int(time[:4])
+    if year < FIRST_YEAR:
+        return "before"
+    return "after" if year > LAST_YEAR else f"{time[:4]}_{time[5:7]}"
 
 
 def month_range(month: str) -> tuple[str, str]:

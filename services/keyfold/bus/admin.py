@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka
@@ -16,6 +16,7 @@ from keyfold.bus.topic_plan import Plan, plan
 from keyfold.events.topics import TOPICS, Topic
 
 _T = TypeVar("_T")
+_CREATE_PAUSE_S: Final = 0.25
 
 
 class KafkaAdmin:
@@ -43,25 +44,23 @@ class KafkaAdmin:
         topics: Iterable[Topic] = TOPICS,
         reply_names: Iterable[str] = (),
     ) -> list[str]:
-        """Create what is missing; two that do this at once do not disturb each other."""
+        """Create what is missing; two that do this at once do not disturb each other.
+
+        Tried again until the start deadline where the cluster is only not ready: brokers that have just started, or
+        were away, are fenced for a moment and count as missing replicas.
+        """
         plans = plan(partitions, topics, reply_names, min_insync_replicas)
         present = set(await self._within(self._connected().list_topics(), "list topics"))
-        missing = [
-            NewTopic(row.name, row.partitions, replication_factor, topic_configs=dict(row.configs))
+        missing = {
+            row.name: NewTopic(row.name, row.partitions, replication_factor, topic_configs=dict(row.configs))
             for row in plans
             if row.name not in present
-        ]
-        if not missing:
-            return []
-        answer = await self._within(
-            self._connected().create_topics(missing, timeout_ms=self._timeout_ms), "create topics"
-        )
-        created = []
-        for name, code, *detail in answer.topic_errors:
-            if code not in {0, kafka.TopicAlreadyExistsError.errno}:
-                raise BusError(f"topic {name} could not be created: {kafka.for_code(code).__name__} {detail}")
-            if code == 0:
-                created.append(name)
+        }
+        created: list[str] = []
+        deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
+        while missing:
+            created += await self._create(missing, last_try=asyncio.get_running_loop().time() >= deadline)
+            await asyncio.sleep(_CREATE_PAUSE_S if missing else 0)
         await self._until_known({row.name: row.partitions for row in plans})
         return created
 
@@ -131,6 +130,21 @@ class KafkaAdmin:
                 return await call
         except (TimeoutError, kafka.KafkaError) as error:
             raise BusUnavailable(f"could not {what}: {error!r}; check the brokers and the permissions") from error
+
+    async def _create(self, missing: dict[str, NewTopic], *, last_try: bool) -> list[str]:
+        """Ask once; take what exists now out of `missing` and return what was created by this call."""
+        answer = await self._within(
+            self._connected().create_topics(list(missing.values()), timeout_ms=self._timeout_ms), "create topics"
+        )
+        created = []
+        for name, code, *detail in answer.topic_errors:
+            error = kafka.for_code(code)
+            if code in {0, kafka.TopicAlreadyExistsError.errno}:
+                del missing[name]
+                created += [name] if code == 0 else []
+            elif last_try or not (error.retriable or error is kafka.InvalidReplicationFactorError):
+                raise BusError(f"topic {name} could not be created: {error.__name__} {detail}")
+        return created
 
     async def _partition_counts(self) -> dict[str, int]:
         described = await self._within(self._connected().describe_topics(), "describe topics")

@@ -124,7 +124,9 @@ class KafkaSender:
     async def _revive(self) -> None:
         """Replace a producer whose background task died (for example after the broker lost its sequence numbers)."""
         dead = self._producer
-        _log.warning("producer lost", action="sender.revive", reason=repr(dead._sender.sender_task.exception()))
+        task = dead._sender.sender_task
+        reason = "cancelled" if task.cancelled() else repr(task.exception())
+        _log.warning("producer lost", action="sender.revive", reason=reason)
         try:
             await self.start()
         except BusUnavailable as error:

@@ -18,9 +18,7 @@ async def close_producer(producer: Any, timeout_s: float) -> None:
     producer._message_accumulator._closed = True
     reading = await _take_client_away(producer.client)
     await _end([producer._sender.sender_task, *reading], timeout_s)
-    manager = producer._txn_manager
-    if manager is not None:
-        _retrieve(manager.wait_for_transaction_end())
+    _forget(producer)
 
 
 async def close_consumer(consumer: Any, timeout_s: float) -> None:
@@ -91,6 +89,17 @@ async def _end(tasks: Iterable[asyncio.Task[Any] | None], timeout_s: float) -> N
         done, left = await asyncio.wait(left, timeout=timeout_s / 10)
         for task in done:
             _retrieve(task)
+
+
+def _forget(producer: Any) -> None:
+    """Look at every outcome that nobody will ask for any more."""
+    accumulator = producer._message_accumulator
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]
+    for batch in (*queued, *accumulator._pending_batches):
+        _retrieve(batch.future)
+        _retrieve(batch._drain_waiter)
+    if producer._txn_manager is not None:
+        _retrieve(producer._txn_manager.wait_for_transaction_end())
 
 
 def _retrieve(future: asyncio.Future[Any] | None) -> None:

@@ -8,7 +8,7 @@ from keyfold.client.answers import Answer
 from keyfold.client.coalescing import Limits, slices
 from keyfold.client.contexts import EMPTY, ContextTexts
 from keyfold.client.directory import Directory
-from keyfold.client.errors import ClientClosed, InvalidArgument
+from keyfold.client.errors import ClientClosed, DeadlineExceeded, InvalidArgument
 from keyfold.client.exchange import Exchange
 from keyfold.client.identifiers import is_alias
 from keyfold.client.intents import Intent
@@ -53,14 +53,20 @@ class Core:
         if verb == "GenerateRandom":
             return Intent(verb, principal_stream(self._principal), arguments, data_plane=True)
         if is_alias(key):
-            stream = key_stream(await self._directory.resolve(key))
+            stream = key_stream(await self.resolve(key))
             return Intent(verb, stream, arguments, data_plane=True, alias=key)
         return Intent(verb, key_stream(key), arguments, data_plane=True)
 
     async def resolve(self, key: str) -> str:
         """Return the id of a key named by id or alias. Raises `NotFound` for an unknown alias."""
         self._open_lanes()
-        return await self._directory.resolve(key) if is_alias(key) else key
+        if not is_alias(key):
+            return key
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._directory.resolve(key)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{key} was not looked up in time; check the brokers, then call again") from None
 
     async def _alone(
         self, intent: Intent, timeout_s: float | None, items: Sequence[Item] = (), contexts: Sequence[str] = ()
@@ -83,11 +89,16 @@ class Core:
         batch = Batch(loop.create_future(), len(items))
         deadline = loop.time() + (timeout_s or self._timeout_s)
         gate = asyncio.Semaphore(self._settings.max_in_flight)
-        for part in slices([len(item) for item in items], contexts, _WHOLE_RECORDS):
-            await gate.acquire()
-            pairs = list(zip(items[part.start : part.stop], contexts[part.start : part.stop], strict=True))
-            self._exchange.dispatch(intent, Slice(batch, part, pairs, deadline), finished=gate.release)
-        return await batch.future
+        try:
+            for part in slices([len(item) for item in items], contexts, _WHOLE_RECORDS):
+                await gate.acquire()
+                if batch.future.done():
+                    break
+                pairs = list(zip(items[part.start : part.stop], contexts[part.start : part.stop], strict=True))
+                self._exchange.dispatch(intent, Slice(batch, part, pairs, deadline), finished=gate.release)
+            return await batch.future
+        finally:
+            batch.future.cancel()
 
     def _batch_contexts(self, count: int, context: Context | None, contexts: Iterable[Context] | None) -> list[str]:
         if contexts is None:

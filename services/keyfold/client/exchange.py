@@ -230,7 +230,7 @@ class Exchange:
         if self._leave(flight) and flight.parcel.alive():
             self.retried += 1
             again = replace(flight.intent, retry_of=flight.order.id)
-            self.dispatch(again, flight.parcel, attempt=flight.attempt)
+            self.dispatch(again, flight.parcel, attempt=flight.attempt + 1)
 
     async def _read_again(self, flight: Flight) -> None:
         reader = self._bus.reader(self._place.topic, self._place.partition, committed=False)

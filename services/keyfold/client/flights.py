@@ -4,7 +4,7 @@ How an answer is taken (design, section 3):
  - results are handed out; so is a refusal that trying again does not cure;
  - a retriable refusal is asked again, under a new id, a bounded number of times;
  - `AlreadyExecuted` completes a control verb from its summary; a data verb's result was lost on the way: it is looked
-   for, then asked again with `retry_of`;
+   for, then asked again with `retry_of`, a bounded number of times;
  - a refusal of a record that holds more than one caller's call is not their refusal: the record is divided.
 """
 
@@ -61,7 +61,7 @@ def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
     if code is None:
         return Step.DELIVER
     if code == errors.AlreadyExecuted.code:
-        return _executed_before(flight, answer)
+        return _executed_before(flight, answer, retry_attempts)
     if code in _RETRIED and flight.attempt < retry_attempts:
         return Step.RETRY
     if code == errors.AccessDenied.code and len(flight.parcel.contexts) > 1:
@@ -76,12 +76,14 @@ def failure_code(answer: Answer) -> str:
     return _outcome_code(answer.data.outcome) or answer.data.code or errors.InternalError.code
 
 
-def _executed_before(flight: Flight, answer: Answer) -> Step:
+def _executed_before(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
     if _outcome_code(answer.data.outcome) is not None:
         return Step.FAIL
     if not flight.intent.data_plane:
         return Step.DELIVER
-    return Step.IGNORE if flight.recovering else Step.RECOVER
+    if flight.recovering:
+        return Step.IGNORE
+    return Step.RECOVER if flight.attempt < retry_attempts else Step.FAIL
 
 
 def _outcome_code(outcome: str) -> str | None:

@@ -88,9 +88,10 @@ class Tail:
             try:
                 records = await self._reader.poll(_POLL_S)
                 pause_s = 0.0
-            except KeyfoldError as error:
+            except Exception as error:
+                # Also what the bus did not foresee: a tail that ended would leave every caller without answers.
                 pause_s = min(2 * pause_s + 0.05, _LONGEST_PAUSE_S)
-                logger.warning("client.tail-restart place=%s reason=%s", self._name, error)
+                logger.exception("client.tail-restart place=%s", self._name)
                 await asyncio.sleep(pause_s)
                 await self._restart(lost=isinstance(error, PositionLost))
                 continue

@@ -54,13 +54,13 @@ class Projector:
         """Prepare the store, read trust, then work. Raises for what no retry can cure."""
         parts = self._parts
         keeper = TrustKeeper(parts.bus, parts.deployment, parts.partitions)
-        status = await self._retried("store", lambda: parts.schemas.prepare(parts.partitions))
-        await self._retried("trust", keeper.catch_up)
         sender = parts.bus.sender()
-        await self._retried("sender", sender.start)
         membership = parts.bus.membership(GROUP, topics.EVENTS, parts.instance_id)
-        await membership.start()
         try:
+            status = await self._retried("store", lambda: parts.schemas.prepare(parts.partitions))
+            await self._retried("trust", keeper.catch_up)
+            await self._retried("sender", sender.start)
+            await membership.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keeper.follow(parts.settings.trust_interval_s))
                 tasks.create_task(self._supervise(keeper, sender, membership, status))

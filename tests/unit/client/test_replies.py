@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from keyfold.bus import Outbound
 from keyfold.client import Keyfold
-from keyfold.events.replies import CORRELATION_HEADER, ItemResult
+from keyfold.events.replies import CORRELATION_HEADER, ItemResult, Reply
 from keyfold.events.signatures import Signer
 
 
@@ -63,8 +64,10 @@ async def test_a_clear_error_for_another_command_is_dropped(kms: Keyfold, deploy
         wrong = got.command.model_copy(update={"id": other.command.id})
         await deployment.refuse(wrong, got.record, "AccessDenied")
         await deployment.refuse(got.command, other.record, "AccessDenied")
+        other_value = replace(got.record, value=other.record.value)
+        await deployment.refuse(got.command, other_value, "AccessDenied")
 
-    assert await answered_with(kms, deployment, forge) == 2
+    assert await answered_with(kms, deployment, forge) == 3
 
 
 async def test_a_result_under_another_reply_key_is_dropped(kms: Keyfold, deployment: Any) -> None:
@@ -114,8 +117,6 @@ async def test_an_unsealed_result_and_garbage_are_dropped(kms: Keyfold, deployme
 
     async def forge(got: Any) -> None:
         data = result(deployment, got)
-        from keyfold.events.replies import Reply
-
         for value in (Reply.new("hsm", data).to_value(), b"\x00", b"{}"):
             await deployment._send(got.command, got.record, value, ())
         to = got.command.data.reply

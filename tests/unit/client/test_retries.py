@@ -9,7 +9,7 @@ import pytest
 from keyfold.bus import BusUnavailable, Outbound, RecordTooLarge
 from keyfold.client import DeadlineExceeded, Keyfold
 from keyfold.events import topics
-from keyfold.events.errors import AliasMoved, InvalidState, NotFound, RegistryBehind
+from keyfold.events.errors import AliasMoved, AlreadyExecuted, InvalidState, NotFound, RegistryBehind
 
 FAST = {"resend_initial_s": 0.05, "resend_max_s": 0.1, "recovery_grace_s": 0.05, "retry_initial_s": 0.005}
 
@@ -117,6 +117,16 @@ async def test_a_lost_result_is_asked_anew_naming_the_lost_command(deployment: A
         assert await kms.decrypt(key_id, ciphertext) == b"x"
 
 
+async def test_asking_anew_has_an_end(deployment: Any) -> None:
+    """Results that are lost again and again are an error, not a loop."""
+    async with deployment.connect(**FAST, retry_attempts=1) as kms:
+        execute = deployment.execute
+        deployment.execute = lambda got: execute(got, send=False)
+        with pytest.raises(AlreadyExecuted):
+            await kms.encrypt(kms.new_key_id(), b"x")
+    assert len(deployment.received) == 2
+
+
 async def test_a_result_that_comes_after_already_executed_is_taken(deployment: Any) -> None:
     """Replies leave after the commit: policy may know of the outcome before the result is here."""
     async with deployment.connect(**{**FAST, "recovery_grace_s": 0.3}) as kms:
@@ -155,6 +165,25 @@ async def test_refusals_that_pass_are_asked_again_under_a_new_id(deployment: Any
         await asyncio.gather(*(kms.encrypt(key_id, b"x") for _ in range(5)))
         assert kms.counters()["retried"] == 3
     assert len({got.command.id for got in deployment.received}) == len(deployment.received) == 5
+
+
+@pytest.mark.parametrize(("code", "read"), [("SealingKeyRetired", None), ("AliasMoved", "alias/a")])
+async def test_what_a_refusal_calls_out_of_date_is_read_first(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, code: str, read: str | None
+) -> None:
+    """The directory, up to what is written now."""
+    async with deployment.connect(**FAST) as kms:
+        await deployment.publish_alias("alias/a", kms.new_key_id())
+        deployment.scripts.append(refuse(code, 1))
+        refresh, asked = kms._directory.refresh, []
+
+        async def note(alias: str | None = None) -> None:
+            asked.append(alias)
+            await refresh(alias)
+
+        monkeypatch.setattr(kms._directory, "refresh", note)
+        await kms.encrypt("alias/a", b"x")
+    assert asked == [read]
 
 
 async def test_asking_again_has_an_end(deployment: Any) -> None:

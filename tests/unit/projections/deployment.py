@@ -60,14 +60,14 @@ class Deployment:
 
     @contextlib.asynccontextmanager
     async def projector(
-        self, name: str = "one", settings: ProjectorSettings = QUICK
+        self, name: str = "one", settings: ProjectorSettings = QUICK, patience_s: float = 10.0
     ) -> AsyncIterator[asyncio.Task[None]]:
         """Run a projector; it is stopped at the end."""
         ready = asyncio.Event()
         parts = Parts(self.bus, self.schemas(), DEPLOYMENT, PARTITIONS, name, settings)
         task = asyncio.create_task(Projector(parts, ready.set).run())
         waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait({task, waiting}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, waiting}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         try:
             yield task

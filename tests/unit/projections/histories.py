@@ -77,8 +77,9 @@ def certificate(role: str, key: Signer | None = None, start_ms: int = START_MS) 
 class Maker:
     """Chooses what happens next among what may; keeps just enough state for that."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: random.Random, longest_pause_ms: int) -> None:
         self.random = source
+        self.longest_pause_ms = longest_pause_ms
         self.now_ms = START_MS
         self.events = genesis_events()
         self.view: dict[str, Any] = {}
@@ -290,7 +291,7 @@ class Maker:
         return json.dumps(document | {"data": data}, ensure_ascii=False)
 
     def _append(self, kind: type[facts.Event], stream: str, /, **data: Any) -> None:
-        self.now_ms += self.random.choice([0, 1, 500, 86_400_000 * 5])
+        self.now_ms += self.random.choice([0, 1, 500, self.longest_pause_ms])
         event = kind.new(f"{stream}/{len(self.events)}", stream, to_text(self.now_ms), **data)
         self.events.append(event)
         self._fold(event)
@@ -307,9 +308,9 @@ class Maker:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def simulated(source: random.Random, steps: int) -> list[facts.Event]:
-    """The built-in generator."""
-    return Maker(source).steps(steps)
+def simulated(source: random.Random, steps: int, longest_pause_ms: int = 5 * 86_400_000) -> list[facts.Event]:
+    """The built-in generator. Long pauses spread a history over several months."""
+    return Maker(source, longest_pause_ms).steps(steps)
 
 
 HISTORIES: dict[str, History] = {"simulated": simulated}

@@ -140,7 +140,7 @@ async def _attach(tx: Statements, month: str) -> None:
     table = f"audit_{month}"
     if (await tx.fetch(_SQL["month_known"], {"table": table}))[0][0]:
         return
-    await tx.execute(_SQL["month_lock"], {"table": table})
+    await tx.fetch(_SQL["month_lock"])
     if (await tx.fetch(_SQL["month_known"], {"table": table}))[0][0]:
         return
     first, last = month_range(month)

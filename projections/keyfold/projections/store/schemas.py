@@ -82,7 +82,7 @@ class PostgresSchemas:
 
 async def _prepare(tx: Statements, partitions: int) -> SchemaStatus:
     await tx.execute(_SQL["be_patient"])
-    await tx.execute(_SQL["wait_for_migrations"])  # released at the end of the transaction
+    await tx.fetch(_SQL["wait_for_migrations"])  # released at the end of the transaction
     await tx.execute(_SQL["migrations_table"])
     applied = {name for (name,) in await tx.fetch(_SQL["applied"])}
     for name, script in sql.scripts("migrations"):

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -21,6 +22,7 @@ Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
 
 CONNECT_TIMEOUT_S: Final = 5.0
+_ABANDON_S: Final = 1.0
 _NOT_THERE: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction)
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.NotSupportedError)
 
@@ -78,10 +80,10 @@ class Session:
             try:
                 done, _ = await asyncio.wait({task}, timeout=limit)
             except asyncio.CancelledError:
-                self._abandon(task)
+                await self._abandon(task)
                 raise
             if not done:
-                self._abandon(task)
+                await self._abandon(task)
                 raise StoreUnavailable(f"Postgres did not answer within {limit:.0f} s; nothing is half done")
             return task.result()
 
@@ -94,43 +96,72 @@ class Session:
     async def _transact(self, work: Callable[[Statements], Awaitable[T]]) -> T:
         try:
             connection = await self._connected()
+        except psycopg.Error as error:
+            raise _translated(error) from None
+        try:
             async with connection.transaction():
                 return await work(Statements(connection))
         except KeyfoldError:
             raise
-        except psycopg.Error as error:
-            await self.close()
-            raise _translated(error) from None
+        except BaseException as error:  # also a cancellation: the connection is in the middle of something
+            await connection.close()
+            if isinstance(error, psycopg.Error):
+                raise _translated(error) from None
+            raise
 
     async def _connected(self) -> psycopg.AsyncConnection[Row]:
         if self._connection is not None and not self._connection.closed:
             return self._connection
+        # psycopg may leave a connection behind when it is cancelled while connecting: it is let finish instead.
+        opening = asyncio.create_task(self._open())
+        try:
+            self._connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_discard)
+            await asyncio.wait({opening}, timeout=_ABANDON_S)
+            raise
+        return self._connection
+
+    async def _open(self) -> psycopg.AsyncConnection[Row]:
         connection = await psycopg.AsyncConnection.connect(
             self._dsn, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT_S)
         )
         try:
-            for name, value in self._settings.items():
-                await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            names, values = list(self._settings), list(self._settings.values())
+            await connection.execute(
+                "SELECT set_config(s.name, s.value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+                (names, values),
+            )
             for statement in self._prepare:
                 await connection.execute(statement.encode())
         except BaseException:
             await connection.close()
             raise
-        self._connection = connection
         return connection
 
-    def _abandon(self, task: asyncio.Task[Any]) -> None:
-        """Give a transaction up without waiting: cutting the socket ends what a cancellation alone may wait for."""
+    async def _abandon(self, task: asyncio.Task[Any]) -> None:
+        """Give a transaction up: cutting the socket ends at once what a cancellation alone might wait for."""
         connection, self._connection = self._connection, None
-        task.cancel()
-        task.add_done_callback(_forget)
-        if connection is not None:
+        task.add_done_callback(partial(_forget, connection))
+        if connection is None:
+            task.cancel()
+        else:
             with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
                 line.shutdown(socket.SHUT_RDWR)
+        await asyncio.wait({task}, timeout=_ABANDON_S)
+        task.cancel()
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    """Take the outcome of an abandoned transaction, which nobody waits for."""
+def _discard(opening: asyncio.Task[psycopg.AsyncConnection[Row]]) -> None:
+    """Close a connection that came too late."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().pgconn.finish()
+
+
+def _forget(connection: psycopg.AsyncConnection[Row] | None, task: asyncio.Task[Any]) -> None:
+    """Take the outcome of an abandoned transaction, which nobody waits for, and close what it used."""
+    if connection is not None:
+        connection.pgconn.finish()
     if not task.cancelled():
         task.exception()
 

@@ -34,8 +34,10 @@ CREATE INDEX audit_key ON audit (key_id, time) WHERE key_id IS NOT NULL;
 CREATE INDEX audit_principal ON audit (principal, time) WHERE principal IS NOT NULL;
 CREATE INDEX audit_command ON audit (command_id) WHERE command_id IS NOT NULL;
 
--- Times that no broker of ours can have stamped; kept apart so that a wrong clock cannot make many partitions.
-CREATE TABLE audit_other_times PARTITION OF audit DEFAULT;
+-- Times that no broker of ours can have stamped; kept apart so that a wrong clock cannot make many partitions. There is
+-- no default partition: attaching a month would then have to wait for everybody who reads the audit.
+CREATE TABLE audit_before PARTITION OF audit FOR VALUES FROM (MINVALUE) TO ('2020-01-01 00:00:00+00');
+CREATE TABLE audit_after PARTITION OF audit FOR VALUES FROM ('2100-01-01 00:00:00+00') TO (MAXVALUE);
 
 -- Exact use. Items are counted by key version; commands, bytes and failures of a command that used several versions
 -- (or none) stand under version 0, and are therefore exact over all versions together.

@@ -1,0 +1,21 @@
+"""The root ceremony: how a deployment begins, and how its service keys are licensed again.
+
+Everything else exists because of an event; what is made here stands at the head of the log, signed by the root
+identity, which is opened in ceremonies only. It serves nothing and decides nothing.
+"""
+
+from keyfold.ceremony.errors import CeremonyIncomplete, CeremonyRefused
+from keyfold.ceremony.identities import ADMINISTRATORS, SCHEDULER, SERVICE_ROLES
+from keyfold.ceremony.root import Initialised, Renewed, initialise, renew
+
+__all__ = [
+    "ADMINISTRATORS",
+    "SCHEDULER",
+    "SERVICE_ROLES",
+    "CeremonyIncomplete",
+    "CeremonyRefused",
+    "Initialised",
+    "Renewed",
+    "initialise",
+    "renew",
+]

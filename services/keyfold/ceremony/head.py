@@ -1,0 +1,109 @@
+"""The head of the log: what root has said so far on events partition 0, and the one way to add to it.
+
+Reading follows the same rules as every reader (`keyfold.events.chains`). Writing is one transaction under one
+transactional id, so two ceremonies cannot both succeed: the later one fences the earlier.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keyfold.bus import Bus, Inbound, Writer
+from keyfold.ceremony.errors import CeremonyRefused
+from keyfold.ceremony.statements import entries
+from keyfold.events import facts, topics
+from keyfold.events.chains import ChainReader, ChainRepeat, Place, read_event
+from keyfold.events.errors import InvalidCommand, UnsupportedVersion
+from keyfold.events.signatures import fingerprint
+from keyfold.events.statements import ChainHead, UntrustedRecord
+from keyfold.events.trust import Trust
+from keyfold.log import Author
+
+TRANSACTIONAL_ID: Final = "keyfold-root-0"
+ROLE: Final = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Genesis (None: the partition is empty), the number of root's events, and root's chain."""
+
+    genesis: facts.Genesis | None = None
+    events: int = 0
+    chain: ChainHead = ChainHead()  # noqa: RUF009 - frozen
+
+    @property
+    def deployment(self) -> str | None:
+        """The fingerprint of the root identity that genesis names."""
+        return fingerprint(bytes.fromhex(self.genesis.data.root_public_key)) if self.genesis else None
+
+
+async def read_head(bus: Bus) -> Head:
+    """Read events partition 0 to its end. Raises `CeremonyRefused` where it begins with anything but a genesis."""
+    reader = bus.reader(topics.EVENTS, 0, committed=True)
+    folding = _Folding()
+    await reader.start(None)
+    try:
+        async for batch in reader.read_to_end():
+            for record in batch:
+                folding.fold(record)
+    finally:
+        await reader.stop()
+    return folding.head()
+
+
+async def append(writer: Writer, author: Author, chain: ChainHead, events: Sequence[facts.Event]) -> None:
+    """Write root's next statement in one transaction.
+
+    If we crash before commit returns, it is there as a whole or not at all: the next ceremony starts its writer,
+    which settles that, and then reads.
+    """
+    _, records = author.records(topics.EVENTS, 0, chain, entries(events))
+    await writer.commit(records)
+
+
+def author_of(public_key: bytes, sign: Callable[[bytes], bytes]) -> Author:
+    """The root identity as an author: the deployment is its own fingerprint."""
+    return Author(fingerprint(public_key), ROLE, fingerprint(public_key), sign)
+
+
+class _Folding:
+    def __init__(self) -> None:
+        self._genesis: facts.Genesis | None = None
+        self._events = 0
+        self._trust: Trust | None = None
+        self._chains: ChainReader | None = None
+
+    def head(self) -> Head:
+        place = self._chains.places.get(ROLE, Place()) if self._chains else Place()
+        return Head(self._genesis, self._events, place.head)
+
+    def fold(self, record: Inbound) -> None:
+        trust, chains = self._begun(record)
+        try:
+            accepted = chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
+            event = read_event(accepted, topics.EVENTS)
+        except (UntrustedRecord, ChainRepeat):
+            return
+        self._trust = trust.with_event(event)
+        self._events += accepted.role == ROLE
+
+    def _begun(self, record: Inbound) -> tuple[Trust, ChainReader]:
+        if self._trust is None or self._chains is None:
+            self._genesis = _genesis(record)
+            root = bytes.fromhex(self._genesis.data.root_public_key)
+            self._trust = Trust.pin(fingerprint(root), root)
+            self._chains = ChainReader(topics.EVENTS, 0, self._genesis.data.partitions)
+        return self._trust, self._chains
+
+
+def _genesis(record: Inbound) -> facts.Genesis:
+    try:
+        event = facts.parse_event(record.value or b"")
+    except (InvalidCommand, UnsupportedVersion):
+        event = None
+    if not isinstance(event, facts.Genesis):
+        raise CeremonyRefused(
+            f"{topics.EVENTS} partition 0 begins with something else than a genesis; "
+            "a deployment begins on an empty log: use another cluster, or look at who wrote there"
+        )
+    return event

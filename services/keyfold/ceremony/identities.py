@@ -1,0 +1,52 @@
+"""The identity files that a deployment begins with: its services' signing keys and its first principals' keys.
+
+Each is a 0600 file that is made once and never overwritten; a file from an earlier attempt of the same deployment is
+used again, one that belongs to another deployment is refused.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from keyfold.ceremony.errors import CeremonyIncomplete
+from keyfold.events.signatures import check_public_key
+from keyfold.identity import Identity, IdentityUnusable, create_identity, load_identity
+
+ADMINISTRATORS: Final = ("admin-1", "admin-2")
+SCHEDULER: Final = "scheduler"
+SERVICE_ROLES: Final = ("policy", "hsm", "projector", "notary")
+
+
+def identity_path(directory: Path, name: str) -> Path:
+    """Where a name's identity file lies."""
+    return directory / f"{name}.json"
+
+
+def ensure_identity(directory: Path, name: str, deployment: str) -> Identity:
+    """Make an identity file, or take the one that an earlier attempt made. Raises `CeremonyIncomplete`."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = identity_path(directory, name)
+    if not path.exists():
+        return _checked(create_identity(path, name, deployment), path)
+    return load_known(directory, name, deployment)
+
+
+def load_known(directory: Path, name: str, deployment: str) -> Identity:
+    """Read an identity file of this deployment. Raises `CeremonyIncomplete`."""
+    path = identity_path(directory, name)
+    try:
+        identity = load_identity(path)
+    except IdentityUnusable as error:
+        raise CeremonyIncomplete(f"{error}; move it away, then run the ceremony again") from None
+    if identity.name != name or identity.deployment != deployment:
+        raise CeremonyIncomplete(
+            f"{path} is {identity.name!r} of another deployment; move it away, then run the ceremony again"
+        )
+    return _checked(identity, path)
+
+
+def _checked(identity: Identity, path: Path) -> Identity:
+    try:
+        check_public_key(identity.signer.public_key)
+    except ValueError as error:
+        raise CeremonyIncomplete(f"{path} holds {error}; move it away, then run the ceremony again") from None
+    return identity

@@ -1,0 +1,235 @@
+"""The ceremonies: `initialise` begins a deployment, `renew` licenses its service keys for another 90 days.
+
+`initialise`, each step repeatable:
+ 1. topics from the table; a cluster that differs from it is refused;
+ 2. look at the log: a genesis of this root is the end of it, any other content is refused;
+ 3. tokens with their PINs; root and notary identities, key encryption keys and the first storage epoch inside;
+ 4. identity files: services, two administrators, the scheduler;
+ 5. one transaction: genesis and the service keys' certificates. Before it commits the deployment does not exist, and
+    everything made so far is used again by the next attempt; afterwards it does.
+
+It must have the PKCS#11 library for itself in its process. It starts no service and writes no settings.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keyfold.bus import Bus, BusUnavailable, InDoubt, Writer
+from keyfold.ceremony import statements, tokens
+from keyfold.ceremony.errors import CeremonyRefused
+from keyfold.ceremony.head import TRANSACTIONAL_ID, Head, append, author_of, read_head
+from keyfold.ceremony.identities import (
+    ADMINISTRATORS,
+    SCHEDULER,
+    SERVICE_ROLES,
+    ensure_identity,
+    identity_path,
+    load_known,
+)
+from keyfold.ceremony.policies import initial_policies
+from keyfold.config import Config
+from keyfold.events import facts, topics
+from keyfold.events.signatures import check_public_key, fingerprint
+from keyfold.events.times import to_text
+from keyfold.events.trust import MAX_CERTIFICATE_MS
+from keyfold.log import Author
+from keyfold.token import Module, TokenSigner
+
+Report = Callable[[str], None]
+Compose = Callable[[Head], list[facts.Event]]
+_ATTEMPTS: Final = 3
+_PAUSE_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """A deployment: its fingerprint, the administrators' identity files, and whether this call began it."""
+
+    deployment: str
+    administrators: tuple[Path, ...]
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Service keys licensed again; `not_after` is when these certificates end."""
+
+    services: tuple[str, ...]
+    not_after: str
+
+
+async def initialise(config: Config, bus: Bus, clock_ms: Callable[[], int], report: Report) -> Initialised:
+    """Begin the deployment, or find that it has begun. Raises `CeremonyRefused`, `CeremonyIncomplete`, token errors."""
+    with _alone(config):
+        await _prepare_topics(config, bus, report)
+        head = await read_head(bus)
+        if head.genesis is None:
+            await _refuse_foreign_records(bus)
+        with tokens.token_module(config) as module:
+            if head.genesis is None:
+                report("root ceremony: creating tokens and keys")
+                await asyncio.to_thread(tokens.prepare, module, config.pins_directory)
+            with tokens.root_signer(module, config.pins_directory) as root:
+                return await _begin(config, bus, root, clock_ms, report)
+
+
+async def renew(
+    config: Config, bus: Bus, clock_ms: Callable[[], int], services: Sequence[str] = SERVICE_ROLES
+) -> Renewed:
+    """Certify the services' keys again, from now on. Raises `CeremonyRefused` before `initialise`."""
+    with _alone(config), tokens.token_module(config) as module:
+        now_ms = clock_ms()
+        with _root(module, config) as (root, deployment):
+            keys = {role: _public_key(config, role, deployment) for role in services}
+
+            def compose(head: Head) -> list[facts.Event]:
+                if head.deployment != deployment:
+                    raise CeremonyRefused("the log is not of this root token; run `keyfold init` or check the cluster")
+                return statements.certificates(head.events + 1, now_ms, keys)
+
+            await _append(bus, author_of(root.public_key, root.sign), compose)
+    return Renewed(tuple(services), to_text(now_ms + MAX_CERTIFICATE_MS))
+
+
+async def _begin(
+    config: Config, bus: Bus, root: TokenSigner, clock_ms: Callable[[], int], report: Report
+) -> Initialised:
+    deployment = _checked(root)
+    directory = config.identities_directory
+    files = tuple(identity_path(directory, name) for name in ADMINISTRATORS)
+
+    def compose(head: Head) -> list[facts.Event]:
+        if head.genesis is not None:
+            _require_same(config, head, deployment)
+            return []
+        report("root ceremony: signing genesis and the service keys' certificates")
+        return _first_events(config, root.public_key, deployment, clock_ms())
+
+    created = await _append(bus, author_of(root.public_key, root.sign), compose)
+    return Initialised(deployment, files, created)
+
+
+def _first_events(config: Config, root_public_key: bytes, deployment: str, now_ms: int) -> list[facts.Event]:
+    def key(name: str) -> bytes:
+        return ensure_identity(config.identities_directory, name, deployment).signer.public_key
+
+    genesis = statements.genesis(
+        1,
+        now_ms,
+        root_public_key=root_public_key,
+        partitions=config.partitions,
+        development=config.development,
+        administrators={name: key(name) for name in ADMINISTRATORS},
+        scheduler=key(SCHEDULER),
+        policies=initial_policies(),
+    )
+    return [genesis, *statements.certificates(2, now_ms, {role: key(role) for role in SERVICE_ROLES})]
+
+
+async def _append(bus: Bus, author: Author, compose: Compose) -> bool:
+    """Let `compose` say what to add to the head as it is, and add it; False where it adds nothing.
+
+    A commit in doubt is settled by the next writer's start: then the head shows whether it happened.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        writer = bus.writer(TRANSACTIONAL_ID)
+        try:
+            return await _append_once(bus, writer, author, compose)
+        except (InDoubt, BusUnavailable):
+            if attempt == _ATTEMPTS:
+                raise
+        finally:
+            await writer.stop()
+        await asyncio.sleep(_PAUSE_S * attempt)
+    return False
+
+
+async def _append_once(bus: Bus, writer: Writer, author: Author, compose: Compose) -> bool:
+    await writer.start()
+    head = await read_head(bus)
+    events = compose(head)
+    if not events:
+        return False
+    await append(writer, author, head.chain, events)
+    return True
+
+
+async def _prepare_topics(config: Config, bus: Bus, report: Report) -> None:
+    admin = bus.admin()
+    await admin.start()
+    try:
+        in_sync = 2 if config.replication_factor > 2 else 1
+        created = await admin.create_topics(
+            config.partitions, replication_factor=config.replication_factor, min_insync_replicas=in_sync
+        )
+        if created:
+            report(f"created {len(created)} topics")
+        await admin.verify_topics(config.partitions, min_insync_replicas=in_sync)
+    finally:
+        await admin.stop()
+
+
+async def _refuse_foreign_records(bus: Bus) -> None:
+    """Nobody may have written before genesis; partition 0 of events was read, it may hold an aborted attempt."""
+    admin = bus.admin()
+    await admin.start()
+    try:
+        for topic in topics.TOPICS:
+            if not topic.transactional:
+                continue
+            for partition, end in (await admin.end_offsets(topic.name, committed=False)).items():
+                if end and (topic.name, partition) != (topics.EVENTS, 0):
+                    raise CeremonyRefused(
+                        f"{topic.name} partition {partition} has records, but the log has no genesis; "
+                        "a deployment begins on an empty cluster"
+                    )
+    finally:
+        await admin.stop()
+
+
+def _require_same(config: Config, head: Head, deployment: str) -> None:
+    if head.deployment != deployment:
+        raise CeremonyRefused(
+            f"the log belongs to deployment {head.deployment}, this root token is {deployment}; "
+            "check the broker address and the token directory"
+        )
+    if head.genesis is not None and head.genesis.data.partitions != config.partitions:
+        raise CeremonyRefused(
+            f"the deployment has {head.genesis.data.partitions} partitions, the settings say {config.partitions}; "
+            "correct the settings"
+        )
+
+
+@contextmanager
+def _root(module: Module, config: Config) -> Iterator[tuple[TokenSigner, str]]:
+    with tokens.root_signer(module, config.pins_directory) as root:
+        yield root, _checked(root)
+
+
+def _checked(root: TokenSigner) -> str:
+    check_public_key(root.public_key)
+    return fingerprint(root.public_key)
+
+
+def _public_key(config: Config, role: str, deployment: str) -> bytes:
+    return load_known(config.identities_directory, role, deployment).signer.public_key
+
+
+@contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """One ceremony at a time in a data directory; between machines the writer's fence decides."""
+    handle = os.open(config.data_directory / "ceremony.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CeremonyRefused("another ceremony is at work in this data directory; wait for it") from None
+        yield
+    finally:
+        os.close(handle)

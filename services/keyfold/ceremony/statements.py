@@ -1,0 +1,79 @@
+"""What the root identity says, as events: genesis and certificates. Pure; keys, time and numbers are arguments."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from keyfold.ceremony.identities import SCHEDULER
+from keyfold.events import facts, topics
+from keyfold.events.signatures import check_public_key
+from keyfold.events.statements import Entry
+from keyfold.events.streams import REGISTRY
+from keyfold.events.times import to_text
+from keyfold.events.trust import MAX_CERTIFICATE_MS
+
+ADMINISTRATORS_GROUP: Final = "administrators"
+SERVICES_GROUP: Final = "services"
+
+
+def certified_topics(role: str) -> list[str]:
+    """Return the topics that a service signs on: those it writes, but for replies, which are signed one by one."""
+    return [topic.name for topic in topics.TOPICS if role in topic.writers and topic.name != topics.REPLIES]
+
+
+def genesis(
+    number: int,
+    now_ms: int,
+    *,
+    root_public_key: bytes,
+    partitions: int,
+    development: bool,
+    administrators: Mapping[str, bytes],
+    scheduler: bytes,
+    policies: Mapping[str, str],
+) -> facts.Event:
+    """Build the first event. Raises ValueError for a public key that anybody could sign for."""
+    for key in (root_public_key, scheduler, *administrators.values()):
+        check_public_key(key)
+    return facts.Genesis.new(
+        _identifier(number),
+        REGISTRY,
+        to_text(now_ms),
+        root_public_key=root_public_key.hex(),
+        partitions=partitions,
+        development=development,
+        administrators=[_principal(name, key, ADMINISTRATORS_GROUP) for name, key in administrators.items()],
+        services=[_principal(SCHEDULER, scheduler, SERVICES_GROUP)],
+        policies=[facts.InitialPolicy(policy=name, text=text) for name, text in policies.items()],
+    )
+
+
+def certificates(first_number: int, now_ms: int, keys: Mapping[str, bytes]) -> list[facts.Event]:
+    """License each role's key from now on, for as long as a certificate may last. Raises ValueError as `genesis`."""
+    return [_certificate(first_number + at, now_ms, role, key) for at, (role, key) in enumerate(keys.items())]
+
+
+def entries(events: Sequence[facts.Event]) -> list[Entry]:
+    """Return what the root's statement covers."""
+    return [Entry(event.subject.encode(), event.to_value()) for event in events]
+
+
+def _certificate(number: int, now_ms: int, role: str, key: bytes) -> facts.Event:
+    check_public_key(key)
+    return facts.ServiceKeyCertified.new(
+        _identifier(number),
+        REGISTRY,
+        to_text(now_ms),
+        public_key=key.hex(),
+        service=role,
+        topics=certified_topics(role),
+        not_before=to_text(now_ms),
+        not_after=to_text(now_ms + MAX_CERTIFICATE_MS),
+    )
+
+
+def _principal(name: str, key: bytes, group: str) -> facts.InitialPrincipal:
+    return facts.InitialPrincipal(principal=name, public_key=key.hex(), groups=[group])
+
+
+def _identifier(number: int) -> str:
+    return f"root.{number}"

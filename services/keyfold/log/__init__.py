@@ -1,0 +1,21 @@
+"""Signed records over the bus: authors, private state, the registry as followed from the log, dead letters.
+
+Processes that write or restore from the log share this; what a record means is theirs.
+"""
+
+from keyfold.log.author import Author
+from keyfold.log.dead_letters import DeadLetters
+from keyfold.log.registry import NotInitialised, RegistryBroken, RegistryFollower
+from keyfold.log.state_topic import Restored, Staged, StateCorrupt, StateTopic
+
+__all__ = [
+    "Author",
+    "DeadLetters",
+    "NotInitialised",
+    "RegistryBroken",
+    "RegistryFollower",
+    "Restored",
+    "Staged",
+    "StateCorrupt",
+    "StateTopic",
+]

@@ -1,0 +1,31 @@
+"""One service key signing as one role: turns entries into records that carry their statement.
+
+The chain's head is the caller's: it promotes the returned head only after the transaction is committed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from keyfold.bus import Outbound
+from keyfold.events.statements import Chain, ChainHead, Entry, sign_entries
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who signs: deployment, role, the signing key's fingerprint and the act of signing (64 bytes, Ed25519)."""
+
+    deployment: str
+    role: str
+    fingerprint: str
+    sign: Callable[[bytes], bytes]
+
+    def records(
+        self, topic: str, partition: int, head: ChainHead, entries: Sequence[Entry]
+    ) -> tuple[ChainHead, list[Outbound]]:
+        """Sign one transaction's entries for one topic partition; none leave the chain as it is."""
+        if not entries:
+            return head, []
+        chain = Chain(self.deployment, topic, self.role, partition)
+        after, headers = sign_entries(chain, head, entries, self.fingerprint, self.sign)
+        pairs = zip(entries, headers, strict=True)
+        return after, [Outbound(topic, partition, entry.key, entry.value, signed) for entry, signed in pairs]

@@ -1,0 +1,54 @@
+"""Dead letters: where a record stood that could not be read, its hash and the reason. Never its content.
+
+They are best effort and rate limited, and they never block: strangers must not be able to fill a disk or stop a
+partition with what is not even a command.
+"""
+
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+
+from keyfold.bus import Inbound, Outbound, Sender
+from keyfold.events import strictjson, topics
+from keyfold.events.errors import KeyfoldError
+from keyfold.logging import get_logger
+
+PER_SECOND: Final = 50
+_log = get_logger()
+
+
+class DeadLetters:
+    """A token bucket in front of the dead-letter topic; what exceeds it is only counted."""
+
+    def __init__(self, sender: Sender, service: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sender, self._service, self._clock = sender, service, clock
+        self._tokens, self._last = float(PER_SECOND), clock()
+        self.reported = 0
+        self.suppressed = 0
+
+    async def report(self, record: Inbound, reason: str) -> None:
+        """Report one record. Failures to do so are logged: the record itself stays where it is."""
+        now = self._clock()
+        self._tokens = min(float(PER_SECOND), self._tokens + (now - self._last) * PER_SECOND)
+        self._last = now
+        if self._tokens < 1:
+            self.suppressed += 1
+            return
+        self._tokens -= 1
+        self.reported += 1
+        place = f"{record.topic}-{record.partition}@{record.offset}"
+        _log.warning("dead-letter", place=place, reason=reason)
+        document = {
+            "service": self._service,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "reason": reason,
+            "sha256": sha256(record.value or b"").hexdigest(),
+            "suppressed_before": self.suppressed,
+        }
+        try:
+            await self._sender.send(Outbound(topics.DEAD_LETTERS, 0, None, strictjson.canonical(document)))
+        except KeyfoldError as error:
+            _log.warning("dead-letter-not-sent", place=place, code=error.code)

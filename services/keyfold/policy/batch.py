@@ -1,0 +1,147 @@
+"""One batch of commands: from records to what one transaction writes and what is said after it. No I/O.
+
+Every record costs its own outcome only: a record that is no command becomes a dead letter, an error inside deciding
+becomes `CommandDenied{InternalError}` of that command.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from keyfold.bus import Inbound, Outbound
+from keyfold.events import errors, facts
+from keyfold.events.entities import DEPLOYMENT, Deployment
+from keyfold.events.evolve import View, evolve, get
+from keyfold.events.statements import Entry
+from keyfold.events.streams import REGISTRY, key_id_of
+from keyfold.logging import get_logger
+from keyfold.policy.admission import Admitted, Place, Rejected, admit
+from keyfold.policy.answers import Answerer, Refused
+from keyfold.policy.cedar import Authorizer
+from keyfold.policy.decide import NotYet, decide, denial
+from keyfold.policy.memory import Remembered, Summary
+from keyfold.policy.state import Draft
+from keyfold.policy.world import World
+
+_log = get_logger()
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch produced. `replies` and `dead_letters` leave after the commit."""
+
+    events: list[Entry] = field(default_factory=list)
+    tickets: list[Entry] = field(default_factory=list)
+    replies: list[Outbound] = field(default_factory=list)
+    dead_letters: list[tuple[Inbound, str]] = field(default_factory=list)
+
+
+class Decider:
+    """Decides the records of one partition, in order, on a draft."""
+
+    def __init__(self, place: Place, registry: View | None, authorizer: Authorizer, answerer: Answerer) -> None:
+        """`registry` is the followed registry, or None on partition 0, whose own entities are the registry."""
+        self._place, self._registry = place, registry
+        self._authorizer, self._answerer = authorizer, answerer
+
+    def decide_all(self, records: list[Inbound], draft: Draft, *, refuse_all: bool = False) -> Batch:
+        """Handle records in order. `refuse_all` answers each with InternalError: it was found to break the batch."""
+        batch = Batch()
+        for record in records:
+            draft.advance(now_ms=max(draft.head.now_ms, record.timestamp_ms), commands=record.offset + 1)
+            self._handle(record, draft, batch, refuse_all)
+        return batch
+
+    def _handle(self, record: Inbound, draft: Draft, batch: Batch, refuse: bool) -> None:
+        registry = self._registry if self._registry is not None else draft
+        try:
+            admitted = admit(record, self._place, registry, draft.head.now_ms)
+        except Rejected as rejected:
+            self._reject(record, rejected, batch)
+            return
+        if self._answered_before(admitted, draft, batch):
+            return
+        hsm = draft.head.places.get("hsm")
+        world = World(
+            self._place.partition, draft.head.now_ms, draft, registry, self._authorizer, hsm.head.n if hsm else 0
+        )
+        try:
+            event = denial(admitted, world, errors.InternalError.code) if refuse else self._decided(admitted, world)
+        except NotYet as refusal:
+            self._reply(admitted, refusal.code, None, batch)
+            return
+        self._record(admitted, event, draft, batch)
+
+    def _decided(self, admitted: Admitted, world: World) -> facts.PolicyEvent:
+        try:
+            return decide(admitted, world)
+        except NotYet:
+            raise
+        except Exception as error:  # noqa: BLE001 - total by contract: it costs this record only
+            _log.error("decide-failed", command=admitted.command.id, error=type(error).__name__)
+            return denial(admitted, world, errors.InternalError.code)
+
+    def _reject(self, record: Inbound, rejected: Rejected, batch: Batch) -> None:
+        batch.dead_letters.append((record, str(rejected)))
+        if rejected.reply is None or record.key is None or record.value is None:
+            return
+        digest = sha256(record.value).hexdigest()
+        refused = Refused(record.key, rejected.command_id, digest, rejected.refusal.code)
+        reply = self._answerer.refusal(rejected.reply, refused)
+        batch.replies += [reply] if reply is not None else []
+
+    def _answered_before(self, admitted: Admitted, draft: Draft, batch: Batch) -> bool:
+        known = draft.recall((admitted.principal.principal, admitted.command.id))
+        if known is None:
+            return False
+        if (known.digest, known.body_digest) != (admitted.command_digest, admitted.body_digest):
+            self._reply(admitted, errors.IdempotencyConflict.code, None, batch)
+        elif known.summary is not None:
+            reply = self._answerer.executed_before(admitted, known.summary)
+            batch.replies += [reply] if reply is not None else []
+        return True
+
+    def _record(self, admitted: Admitted, event: facts.PolicyEvent, draft: Draft, batch: Batch) -> None:
+        value, key = event.to_value(), admitted.command.subject.encode()
+        draft.apply(evolve(draft, event))
+        batch.events.append(Entry(key, value))
+        summary = None
+        if isinstance(event, facts.CommandDenied):
+            summary = Summary(outcome=f"{event.type}:{event.data.code}", key_id=key_id_of(event.subject))
+            self._reply(admitted, event.data.code, event.id, batch)
+        else:
+            batch.tickets.append(Entry(key, value, admitted.sealed))
+        draft.remember(
+            Remembered(
+                principal=admitted.principal.principal,
+                id=admitted.command.id,
+                digest=admitted.command_digest,
+                body_digest=admitted.body_digest,
+                offset=admitted.offset,
+                expires_ms=admitted.expires_ms,
+                registry_revision=_revision(event, draft),
+                summary=summary,
+            )
+        )
+
+    def _reply(self, admitted: Admitted, code: str, decision: str | None, batch: Batch) -> None:
+        command = admitted.command
+        refused = Refused(command.subject.encode(), command.id, admitted.command_digest, code, decision)
+        reply = self._answerer.refusal(command.data.reply, refused)
+        batch.replies += [reply] if reply is not None else []
+
+
+def _revision(event: facts.PolicyEvent, draft: Draft) -> int:
+    """The registry revision after the event: what a caller may ask others to have seen."""
+    if event.subject == REGISTRY:
+        return get(draft, DEPLOYMENT, Deployment).revision
+    return event.data.decision.registry_revision
+
+
+def summary_of(outcome: facts.Outcome) -> Summary:
+    """Return an outcome in short, for the memory."""
+    failed = f":{outcome.data.code}" if isinstance(outcome, facts.OperationFailed) else ""
+    return Summary(
+        outcome=outcome.type + failed,
+        key_id=getattr(outcome.data, "key_id", None),
+        version=getattr(outcome.data, "version", 0),
+    )
