@@ -1,10 +1,10 @@
 """Errors of the worker itself, beside those of the bus, the token and the log.
 
-    KeyfoldError
-    ├── ProbeFailed          a token allows what it must not: the worker refuses to serve
-    ├── DeploymentMismatch   the log belongs to another number of partitions than the settings say
-    ├── KeystoreBroken       the keystore is not what the state's head says: the partition stops
-    └── TokenNeeded          internal: this ticket must leave the event loop, because it has to ask the token
+KeyfoldError
+├── ProbeFailed          a token allows what it must not: the worker refuses to serve
+├── DeploymentMismatch   the log belongs to another number of partitions than the settings say
+├── KeystoreBroken       the keystore is not what the state's head says: the partition stops
+└── TokenNeeded          internal: this ticket must leave the event loop, because it has to ask the token
 """
 
 from keyfold.events.errors import KeyfoldError
@@ -33,5 +33,5 @@ class KeystoreBroken(KeyfoldError):
     code = "KeystoreBroken"
 
 
-class TokenNeeded(Exception):  # noqa: N818
+class TokenNeeded(Exception):
     """A ticket that was tried on the event loop must ask the token, and so go to a thread. Changes nothing."""

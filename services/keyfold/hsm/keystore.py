@@ -50,14 +50,14 @@ class Draft:
         return self._index.versions(key_id) if changed is None else changed
 
     @property
-    def sealing(self) -> Mapping[str, bytes]:
+    def sealing(self) -> dict[str, bytes]:
         """Live sealing keys, oldest first."""
         return self._index.sealing if self._sealing is None else self._sealing
 
     @property
     def current_sealing_key(self) -> str | None:
         """The sealing key that was stored last."""
-        return next(reversed(self.sealing), None)  # type: ignore[call-overload, no-any-return]
+        return next(reversed(self.sealing), None)
 
     def fold(self, record: facts.Event) -> None:
         """Apply one keystore record; other events change nothing."""

@@ -15,13 +15,17 @@ from keyfold.events.errors import InvalidBody, InvalidCommand, Refusal
 from keyfold.events.statements import UntrustedRecord
 from keyfold.events.streams import REGISTRY, key_id_of
 
-_ASKS_TOKEN: Final = frozenset({"CreateKey", "RotateKey", "GenerateRandom", "RotateSealingKey", "EraseSealingKey"})
+_ASKS_TOKEN: Final = frozenset(
+    {"CreateKey", "RotateKey", "DisableKey", "ScheduleKeyDeletion", "DestroyKey"}
+    | {"GenerateRandom", "RotateSealingKey", "EraseSealingKey"}
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ticket:
     """One accepted command with its decision and its sealed body."""
 
+    partition: int
     event: facts.PolicyEvent
     command: Command | None
     value: bytes
@@ -70,7 +74,7 @@ class Ticket:
         return in_token or self.verb in _ASKS_TOKEN
 
 
-def read_ticket(accepted: Accepted) -> Ticket:
+def read_ticket(accepted: Accepted, partition: int) -> Ticket:
     """Read an authentic record of the authorized topic. Raises `UntrustedRecord` for what is no ticket."""
     event = read_event(accepted, topics.EVENTS)
     if not isinstance(event, facts.PolicyEvent) or isinstance(event, facts.CommandDenied):
@@ -79,10 +83,10 @@ def read_ticket(accepted: Accepted) -> Ticket:
     try:
         command = parse_command(value)
     except Refusal as refusal:
-        return _unreadable(event, value, refusal)
+        return _unreadable(partition, event, value, refusal)
     principal = command.data.principal
-    refusal = _mismatch(event, command, value, sealed)
-    return Ticket(event, command, value, sealed, command.id, principal, command.verb, refusal)
+    mismatch = _mismatch(event, command, value, sealed)
+    return Ticket(partition, event, command, value, sealed, command.id, principal, command.verb, mismatch)
 
 
 def _mismatch(event: facts.PolicyEvent, command: Command, value: bytes, sealed: bytes) -> Refusal | None:
@@ -94,7 +98,7 @@ def _mismatch(event: facts.PolicyEvent, command: Command, value: bytes, sealed: 
     return None
 
 
-def _unreadable(event: facts.PolicyEvent, value: bytes, refusal: Refusal) -> Ticket:
+def _unreadable(partition: int, event: facts.PolicyEvent, value: bytes, refusal: Refusal) -> Ticket:
     """A command that policy could read and this version cannot still gets its outcome, if it says whose it is."""
     try:
         document = strictjson.loads(value)
@@ -107,4 +111,4 @@ def _unreadable(event: facts.PolicyEvent, value: bytes, refusal: Refusal) -> Tic
         )
     except (InvalidCommand, ValueError, TypeError, KeyError, AttributeError):
         raise UntrustedRecord("the ticket's command does not even say whose it is") from None
-    return Ticket(event, None, value, b"", identity.command_id, identity.principal, identity.verb, refusal)
+    return Ticket(partition, event, None, value, b"", identity.command_id, identity.principal, identity.verb, refusal)

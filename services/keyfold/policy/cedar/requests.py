@@ -19,7 +19,7 @@ class Creation(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One command as authorization sees it.
+    """One command as authorization sees it. A named tuple, because it is made for every command.
 
     `action` is the verb. `resource_id` is the key's id when `is_key`, else `registry`. `key` is the key as it is
     before the command; `creation` stands in for it while it does not exist. `contexts` are the command's distinct
@@ -32,7 +32,7 @@ class Request(NamedTuple):
     key: Key | None
     resource_id: str
     is_key: bool
-    creation: Creation | tuple[Protection, KeySpec, Tags] | None
+    creation: tuple[Protection, KeySpec, Tags] | None
     contexts: Sequence[Mapping[str, str]]
     items: int
     bytes: int
@@ -43,8 +43,9 @@ class Request(NamedTuple):
 class Verdict:
     """The answer, with the ids of the policies that determined it, sorted.
 
-    Ids are `registry/<policy>#<n>` and `key/<policy>#<n>`, n counting the statements of a text from 0;
-    `error:<id>` is a statement that could not be evaluated. A denial without ids is the default: nothing permits it.
+    Ids are `registry/<policy>#<n>` and `key/<policy>#<n>`, n counting the statements of a text from 0.
+    `error:<id>` is a statement that could not be evaluated, `error:registry/<policy>` a whole text that could not be
+    read, `error:request` a request that Cedar does not take. A denial without ids is the default: nothing permits it.
     """
 
     allowed: bool

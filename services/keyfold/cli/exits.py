@@ -1,0 +1,102 @@
+"""Exit codes, and how an error is told: one line on standard error, or one JSON object with `--json`.
+
+0  done
+1  refused: a policy, a key's state, or a rule of the service; nothing was done
+2  usage: wrong arguments, a file that is not there
+3  unavailable: something does not run or answer (or is not set up); try again, or see `keyfold doctor`
+4  integrity: what was read is not authentic, or differs from what it must be
+70 a bug: please report it (KEYFOLD_DEBUG=1 shows where)
+130 interrupted
+"""
+
+import json
+from typing import Any, Final
+
+from keyfold.bus import BusError
+from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused
+from keyfold.client import InvalidArgument
+from keyfold.client.envelope import EnvelopeInvalid
+from keyfold.config import ConfigError
+from keyfold.embedded import EmbeddedError
+from keyfold.events.errors import (
+    InvalidCiphertext,
+    InvalidCommand,
+    KeyfoldError,
+    RecordError,
+    Refusal,
+    TokenUnavailable,
+    Unavailable,
+)
+from keyfold.identity import IdentityUnusable
+from keyfold.log import RegistryBroken, StateCorrupt
+from keyfold.projections.errors import ProjectionError
+
+OK: Final = 0
+REFUSED: Final = 1
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+INTEGRITY: Final = 4
+BUG: Final = 70
+INTERRUPTED: Final = 130
+
+_CODES: Final[tuple[tuple[tuple[type[BaseException], ...], int], ...]] = (
+    ((EnvelopeInvalid, InvalidCiphertext, RecordError, RegistryBroken, StateCorrupt, ProjectionError), INTEGRITY),
+    ((InvalidArgument, IdentityUnusable, InvalidCommand, FileNotFoundError, IsADirectoryError, PermissionError), USAGE),
+    ((CeremonyRefused, CeremonyIncomplete), REFUSED),
+    ((TokenUnavailable, Unavailable, EmbeddedError, ConfigError, BusError), UNAVAILABLE),
+    ((Refusal,), REFUSED),
+    ((KeyfoldError, OSError), UNAVAILABLE),
+)
+
+
+class NotReady(Unavailable):
+    """The deployment does not exist here, or does not run."""
+
+    code = "NotReady"
+
+
+class UsageError(KeyfoldError):
+    """The arguments do not make sense together."""
+
+    code = "UsageError"
+
+
+class Differs(RecordError):
+    """A check of the command line itself failed: what came back is not what went in."""
+
+    code = "Differs"
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that an error ends the program with."""
+    if isinstance(error, UsageError):
+        return USAGE
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), BUG)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return the error as data: stable code, one line, whether it may pass, what to do, and the exit code."""
+    code = error.code if isinstance(error, KeyfoldError) else type(error).__name__
+    message = _os_message(error) if isinstance(error, OSError) and not isinstance(error, KeyfoldError) else str(error)
+    return {
+        "code": code,
+        "message": " ".join(message.split()) or code,
+        "retriable": isinstance(error, KeyfoldError) and error.retriable,
+        "hint": error.hint if isinstance(error, Refusal) else None,
+        "exit_code": exit_code(error),
+    }
+
+
+def render(error: BaseException, *, as_json: bool) -> str:
+    """Return the line for standard error."""
+    told = describe(error)
+    if as_json:
+        return json.dumps({"error": told})
+    hint = told["hint"]
+    more = f"; {hint}" if hint and hint not in told["message"] else ""
+    return f"keyfold: {told['code']}: {told['message']}{more}"
+
+
+def _os_message(error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason

@@ -1,0 +1,133 @@
+"""What every command works with: where the deployment lies, who acts, how to print, and its connections.
+
+Global options may stand anywhere on the command line: `main` moves them to the front.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import typer
+import uvloop
+
+from keyfold.bus import Bus, BusSettings, KafkaBus
+from keyfold.cli.exits import NotReady
+from keyfold.cli.output import to_json
+from keyfold.client import Keyfold
+from keyfold.config import Config, load_config
+from keyfold.embedded import Stack
+from keyfold.logging import configure_logging
+from keyfold.projections.store import PostgresQueries
+
+T = TypeVar("T")
+DATA_VARIABLE: Final = "KEYFOLD_DATA"
+PRINCIPAL_VARIABLE: Final = "KEYFOLD_PRINCIPAL"
+DEFAULT_PRINCIPAL: Final = "admin-1"
+
+
+def checkout() -> Path | None:
+    """The source checkout that this program runs from, if it does."""
+    root = Path(__file__).resolve().parents[3]
+    return root if (root / "pyproject.toml").is_file() and (root / "scripts" / "run").is_file() else None
+
+
+def default_data() -> Path:
+    """The data directory without a setting: `.keyfold` in a checkout, else the user's data directory."""
+    if (root := checkout()) is not None:
+        return root / ".keyfold"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "keyfold"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of the command line. `principal` is a name in the identities directory, or a path to a file."""
+
+    data: Path
+    principal: str = DEFAULT_PRINCIPAL
+    as_json: bool = False
+
+    def stack(self, *, development: bool = False) -> Stack:
+        """The local stack in the data directory, kept running by its supervisor."""
+        return Stack(self.data, supervised=True, development=development, report=self.say)
+
+    @property
+    def config(self) -> Config:
+        """The deployment's settings. Raises `NotReady` before the ceremony, `ConfigError` where there are none."""
+        config = load_config(self.data / "keyfold.json")
+        if config.deployment is None:
+            raise NotReady("this deployment was not initialised; run `keyfold init` (or `keyfold up`)")
+        return config
+
+    def bus(self, config: Config) -> Bus:
+        """The bus of the deployment."""
+        return KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id="keyfold-cli"))
+
+    def identity(self, config: Config) -> Path:
+        """The identity file of who acts."""
+        if "/" in self.principal or self.principal.endswith(".json"):
+            return Path(self.principal).expanduser()
+        return config.identities_directory / f"{self.principal}.json"
+
+    def client(self, config: Config, identity: Path | None = None) -> Keyfold:
+        """A client, to be entered with `async with`."""
+        return Keyfold.connect(
+            bootstrap_servers=config.bootstrap_servers,
+            identity=identity or self.identity(config),
+            deployment=config.deployment,
+        )
+
+    @asynccontextmanager
+    async def queries(self, config: Config) -> AsyncIterator[PostgresQueries]:
+        """The projections, as a reader."""
+        reading = PostgresQueries(config.postgres_reader_dsn)
+        try:
+            yield reading
+        finally:
+            await reading.close()
+
+    def say(self, line: str) -> None:
+        """Tell what goes on, on standard error, so that standard output holds results only."""
+        sys.stderr.write(f"keyfold: {line}\n")
+        sys.stderr.flush()
+
+    def show(self, value: Any, human: str) -> None:
+        """Print a result: as data with `--json`, else as text."""
+        sys.stdout.write((to_json(value) if self.as_json else human) + "\n")
+        sys.stdout.flush()
+
+    def show_lines(self, rows: Iterable[tuple[Any, str]]) -> None:
+        """Print results as they come, one line each."""
+        for value, human in rows:
+            sys.stdout.write((to_json(value, lines=True) if self.as_json else human) + "\n")
+        sys.stdout.flush()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run asynchronous work to its end."""
+        return uvloop.run(work)
+
+
+def of(context: typer.Context) -> Session:
+    """Return the session of a command."""
+    session = context.obj
+    if not isinstance(session, Session):
+        raise TypeError("the command was called outside `main`")
+    return session
+
+
+def quiet_logging() -> None:
+    """Libraries' log lines would break the one-line errors; KEYFOLD_DEBUG=1 shows them."""
+    debug = bool(os.environ.get("KEYFOLD_DEBUG"))
+    configure_logging("cli", "debug" if debug else "error")
+    if not debug:
+        logging.getLogger().setLevel(logging.CRITICAL + 1)
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,46 @@
+"""Where one partition stands: its position and place among tickets, and the heads of the chains that it writes. Pure.
+
+It is kept in the signed head of the state topic and changes with every transaction.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from keyfold.events import topics
+from keyfold.events.chains import Place
+from keyfold.events.statements import ChainHead
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """`position` is the next offset of tickets (None before the first), `places` where their chains were read to."""
+
+    position: int | None = None
+    places: dict[str, Place] = field(default_factory=dict)
+    events: ChainHead = ChainHead()  # noqa: RUF009 - frozen
+    keystore: ChainHead = ChainHead()  # noqa: RUF009 - frozen
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object of the state's head; lag is computed from `positions` by whoever watches."""
+        return {
+            "positions": {topics.AUTHORIZED: self.position},
+            "places": {role: asdict(place) for role, place in self.places.items()},
+            "chains": {topics.EVENTS: asdict(self.events), topics.KEYSTORE: asdict(self.keystore)},
+        }
+
+    @classmethod
+    def parse(cls, document: dict[str, Any] | None) -> "Heads":
+        """Read what `document` made; None stands for a partition that never wrote one. Raises KeyError, TypeError."""
+        if document is None:
+            return cls()
+        chains = document["chains"]
+        return cls(
+            document["positions"][topics.AUTHORIZED],
+            {role: _place(place) for role, place in document["places"].items()},
+            ChainHead(**chains[topics.EVENTS]),
+            ChainHead(**chains[topics.KEYSTORE]),
+        )
+
+
+def _place(document: dict[str, Any]) -> Place:
+    return Place(ChainHead(**document["head"]), document["leaf"], document["leaves"])

@@ -1,0 +1,125 @@
+"""What a policy asks about: found by walking the JSON form of its conditions, never by evaluating them.
+
+The finding errs on one side only: a shape that is not recognised counts as asking about everything.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+_CONTEXT: Final = {"Var": "context"}
+_ATTRIBUTES: Final = frozenset({"items", "bytes", "time", "encryption_context"})
+# Where another entity's name may stand: compared, or as what something is looked for in. Nothing can be asked of it.
+_NAMED: Final = frozenset(
+    {("==", "left"), ("==", "right"), ("!=", "left"), ("!=", "right"), ("in", "right"), ("is", "in")}
+)
+
+
+class Mentions(NamedTuple):
+    """Which parts of a request can change the outcome of a policy, beside its scope, the principal and the key.
+
+    `tags` are the names in the encryption context that are asked for, None standing for all of it; `creator` says
+    whether the principal that created the key is asked about.
+    """
+
+    tags: frozenset[str] | None = frozenset()
+    items: bool = False
+    bytes: bool = False
+    time: bool = False
+    creator: bool = False
+
+    def __or__(self, other: "Mentions") -> "Mentions":
+        tags = None if self.tags is None or other.tags is None else self.tags | other.tags
+        return Mentions(
+            tags,
+            self.items or other.items,
+            self.bytes or other.bytes,
+            self.time or other.time,
+            self.creator or other.creator,
+        )
+
+
+NOTHING: Final = Mentions()
+
+
+def mentions_of(conditions: Any) -> Mentions:
+    """Find what conditions (of a policy's JSON form) ask about."""
+    found = NOTHING
+    stack = [conditions]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            seen = _mention(node)
+            if seen is None:
+                stack.extend(node.values())
+            else:
+                found |= seen
+                stack.extend(child for child in _operands(node) if child != _CONTEXT)
+    return found
+
+
+def _operands(node: dict[str, Any]) -> Iterator[Any]:
+    """What still is to be walked of a node that was recognised: of `context.x`, nothing."""
+    (operator, body), *_ = node.items()
+    if operator in {"hasTag", "getTag"} or not isinstance(body, dict):
+        return
+    if body.get("left") != _CONTEXT:
+        yield from body.values()
+
+
+def _mention(node: dict[str, Any]) -> Mentions | None:
+    """Recognise one node, or None when it says nothing by itself."""
+    if node == _CONTEXT:
+        return Mentions(tags=None, items=True, bytes=True, time=True)
+    if len(node) != 1:
+        return None
+    ((operator, body),) = node.items()
+    if not isinstance(body, dict):
+        return None
+    if operator in {".", "has"}:
+        return _attribute(body)
+    if operator in {"hasTag", "getTag"}:
+        name = body.get("right")
+        literal = name.get("Value") if isinstance(name, dict) else None
+        if isinstance(literal, str) and body.get("left") == {".": {"left": _CONTEXT, "attr": "encryption_context"}}:
+            return Mentions(tags=frozenset({literal}))
+    return None
+
+
+def _attribute(body: dict[str, Any]) -> Mentions | None:
+    attribute = body.get("attr")
+    if body.get("left") == _CONTEXT and attribute in _ATTRIBUTES:
+        if attribute == "encryption_context":
+            return Mentions(tags=None)
+        return Mentions(items=attribute == "items", bytes=attribute == "bytes", time=attribute == "time")
+    return Mentions(creator=True) if attribute == "created_by" else None
+
+
+def asks_of_another(conditions: Any) -> bool:
+    """Tell whether something is asked of an entity that is named in the conditions.
+
+    Only the request's own entities are known when a policy is evaluated. `Principal::"x" in Group::"y"` would be
+    false for every x, silently: a `forbid` written so would never hold.
+    """
+    stack: list[tuple[Any, bool]] = [(condition["body"], False) for condition in conditions]
+    while stack:
+        node, safe = stack.pop()
+        if isinstance(node, list):
+            stack.extend((child, safe) for child in node)
+        elif isinstance(node, dict):
+            value = node.get("Value")
+            if len(node) == 1 and isinstance(value, dict) and "__entity" in value:
+                if not safe:
+                    return True
+                continue
+            for operator, body in node.items():
+                stack.extend(_children(operator, body))
+    return False
+
+
+def _children(operator: str, body: Any) -> Iterator[tuple[Any, bool]]:
+    if isinstance(body, dict):
+        yield from ((child, (operator, side) in _NAMED) for side, child in body.items())
+    else:
+        yield body, operator == "Set"

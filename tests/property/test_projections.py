@@ -1,0 +1,130 @@
+"""replay == projection: whatever the history and however it is cut into batches, tables equal the fold of events.
+
+The generators are pluggable: every entry of `HISTORIES` runs through the same properties.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.projections import folding
+from tests.unit.projections.histories import HISTORIES, PARTITIONS, seeded
+
+from keyfold.events import facts
+from keyfold.events.entities import Key
+from keyfold.projections.memory import MemoryQueries, MemorySchemas
+from keyfold.projections.memory.schemas import Schema
+
+MANY = settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SEEDS = st.integers(0, 2**32 - 1)
+STEPS = st.integers(0, 40)
+
+
+async def projected(events: Sequence[facts.Event], cuts: random.Random) -> tuple[Schema, MemoryQueries]:
+    schemas = MemorySchemas()
+    await schemas.prepare(PARTITIONS)
+    await folding.feed_all(schemas.partition_store("blue"), events, cuts)
+    return schemas.schemas["blue"], MemoryQueries(schemas)
+
+
+@pytest.mark.parametrize("generator", HISTORIES)
+@MANY
+@given(seed=SEEDS, steps=STEPS, cuts=SEEDS)
+async def test_replay_equals_projection(generator: str, seed: int, steps: int, cuts: int) -> None:
+    """Entities are exactly evolve's; rows rebuild them; every event has one audit row at its place."""
+    events = HISTORIES[generator](seeded(seed), steps)
+    schema, _ = await projected(events, seeded(cuts))
+    truth = folding.evolved(events)
+    assert schema.entities == truth
+    assert _rebuilt_keys(schema) == {entity.key_id: entity for entity in truth.values() if isinstance(entity, Key)}
+    assert Counter(row.value for row in schema.audit) == Counter(event.to_value() for event in events)
+    for partition, leaves in folding.by_partition(events).items():
+        rows = [row for row in schema.audit if row.partition == partition]
+        assert [row.position for row in rows] == list(range(len(leaves)))
+        assert schema.offsets[partition].position == len(leaves)
+
+
+@pytest.mark.parametrize("generator", HISTORIES)
+@MANY
+@given(seed=SEEDS, steps=STEPS, cuts=st.tuples(SEEDS, SEEDS))
+async def test_batches_do_not_matter(generator: str, seed: int, steps: int, cuts: tuple[int, int]) -> None:
+    """Two projectors that cut the same log differently end with equal tables, row by row."""
+    events = HISTORIES[generator](seeded(seed), steps)
+    one, _ = await projected(events, seeded(cuts[0]))
+    two, _ = await projected(events, seeded(cuts[1]))
+    assert one.rows == two.rows
+    assert sorted(one.audit, key=_place) == sorted(two.audit, key=_place)
+    assert one.offsets == two.offsets
+    assert one.directory == two.directory
+
+
+@pytest.mark.parametrize("generator", HISTORIES)
+@MANY
+@given(seed=SEEDS, steps=STEPS, cuts=SEEDS)
+async def test_usage_counts_every_outcome_once(generator: str, seed: int, steps: int, cuts: int) -> None:
+    """Sums over versions are exact for commands, items, bytes and failures of each stream, principal and verb."""
+    events = HISTORIES[generator](seeded(seed), steps)
+    _, queries = await projected(events, seeded(cuts))
+    expected: Counter[tuple[str, str, str, str]] = Counter()
+    for event in events:
+        if isinstance(event, facts.KeyUsed):
+            place = (event.subject, event.data.principal, event.data.verb)
+            expected[*place, "commands"] += 1
+            expected[*place, "items"] += sum(event.data.versions.values())
+            expected[*place, "bytes"] += event.data.bytes
+            expected[*place, "failed"] += sum(map(len, event.data.failures.values()))
+        elif isinstance(event, facts.CommandCompleted) and event.data.verb == "GenerateRandom":
+            place = (event.subject, event.data.principal, event.data.verb)
+            expected[*place, "commands"] += 1
+            expected[*place, "items"] += event.data.items
+            expected[*place, "bytes"] += event.data.bytes
+    found: Counter[tuple[str, str, str, str]] = Counter()
+    for row in await queries.usage():
+        place = (row.stream, row.principal, row.verb)
+        found[*place, "commands"] += row.commands
+        found[*place, "items"] += row.items
+        found[*place, "bytes"] += row.bytes
+        found[*place, "failed"] += row.failed_items
+    assert +found == +expected
+
+
+@MANY
+@given(seed=SEEDS, steps=STEPS, stop=st.floats(0, 1), cuts=SEEDS)
+async def test_folding_can_stop_and_go_on_anywhere(seed: int, steps: int, stop: float, cuts: int) -> None:
+    """A projector that stops in the middle, and another that goes on from what is stored, lose and double nothing."""
+    events = HISTORIES["simulated"](seeded(seed), steps)
+    schemas = MemorySchemas()
+    await schemas.prepare(PARTITIONS)
+    for partition, leaves in folding.by_partition(events).items():
+        sizes = seeded(cuts)
+        await folding.feed(schemas.partition_store("blue"), leaves[: int(len(leaves) * stop)], sizes, partition)
+        await folding.feed(schemas.partition_store("blue"), leaves, sizes, partition)
+    whole, _ = await projected(events, seeded(cuts + 1))
+    assert schemas.schemas["blue"].rows == whole.rows
+    assert sorted(schemas.schemas["blue"].audit, key=_place) == sorted(whole.audit, key=_place)
+
+
+def _place(row: object) -> tuple[int, int]:
+    return row.partition, row.position
+
+
+def _rebuilt_keys(schema: Schema) -> dict[str, Key]:
+    """Keys put together from their rows alone, as the view `key_entities` does."""
+    found = {}
+    for (key_id,), row in schema.rows["keys"].items():
+        versions = sorted((r for r in schema.rows["key_versions"].values() if r["key_id"] == key_id), key=_version)
+        policies = sorted(
+            (r for r in schema.rows["policies"].values() if r["stream"] == f"key/{key_id}"), key=lambda r: r["ordinal"]
+        )
+        documents = [{**{k: v for k, v in r.items() if k not in {"key_id", "command_offset"}}, "offset": r["command_offset"]}
+                     for r in versions]  # fmt: skip
+        attached = [{"policy": r["policy"], "text": r["text"]} for r in policies]
+        found[key_id] = Key.model_validate({**row, "versions": documents, "policies": attached}, strict=False)
+    return found
+
+
+def _version(row: dict[str, int]) -> int:
+    return row["version"]
