@@ -17,6 +17,7 @@ from keyfold.events import facts
 from keyfold.events.entities import Key
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.memory.schemas import Schema
+from keyfold.projections.rows import AuditRow
 
 MANY = settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -107,7 +108,7 @@ async def test_folding_can_stop_and_go_on_anywhere(seed: int, steps: int, stop: 
     assert sorted(schemas.schemas["blue"].audit, key=_place) == sorted(whole.audit, key=_place)
 
 
-def _place(row: object) -> tuple[int, int]:
+def _place(row: AuditRow) -> tuple[int, int]:
     return row.partition, row.position
 
 
@@ -119,8 +120,10 @@ def _rebuilt_keys(schema: Schema) -> dict[str, Key]:
         policies = sorted(
             (r for r in schema.rows["policies"].values() if r["stream"] == f"key/{key_id}"), key=lambda r: r["ordinal"]
         )
-        documents = [{**{k: v for k, v in r.items() if k not in {"key_id", "command_offset"}}, "offset": r["command_offset"]}
-                     for r in versions]  # fmt: skip
+        documents = [
+            {k: v for k, v in r.items() if k not in {"key_id", "command_offset"}} | {"offset": r["command_offset"]}
+            for r in versions
+        ]
         attached = [{"policy": r["policy"], "text": r["text"]} for r in policies]
         found[key_id] = Key.model_validate({**row, "versions": documents, "policies": attached}, strict=False)
     return found

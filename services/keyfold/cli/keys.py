@@ -1,7 +1,7 @@
 """`keyfold key …`: the life of keys."""
 
 from datetime import timedelta
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,6 @@ from keyfold.cli.projected import key_of
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.client import Completed
-from keyfold.events.commands import Protection
 from keyfold.events.entities import Key
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary, Usage, VersionRow
@@ -42,7 +41,7 @@ def create(
     session, tags = of(context), pairs(tag, "--tag")
     done = write(
         session,
-        lambda kms: kms.create_key(protection=cast(Protection, protection), description=description, tags=tags),
+        lambda kms: kms.create_key(protection=protection, description=description, tags=tags),
         lambda key: f"key {key.key_id} created, {key.protection}",
         no_wait=no_wait,
     )

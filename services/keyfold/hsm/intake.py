@@ -10,7 +10,7 @@ from typing import Final
 
 from keyfold.bus import Inbound
 from keyfold.events import topics
-from keyfold.events.chains import ChainReader, ChainRepeat, Place
+from keyfold.events.chains import Accepted, ChainReader, ChainRepeat, Place
 from keyfold.events.statements import UntrustedRecord
 from keyfold.hsm import metrics
 from keyfold.hsm.tickets import Ticket, read_ticket
@@ -54,21 +54,20 @@ class Intake:
 
     async def _read_one(self, record: Inbound) -> Ticket | None:
         try:
-            try:
-                return self._accept(record)
-            except UntrustedRecord:
-                # Its signer may have been certified a moment ago.
-                await self._follower.catch_up()
-                return self._accept(record)
+            return read_ticket(await self._accept(record), self._partition)
         except (UntrustedRecord, ChainRepeat) as error:
             metrics.SKIPPED.labels(error.code).inc()
             await self._dead_letters.report(record, f"{error.code}: {error}")
             return None
 
-    def _accept(self, record: Inbound) -> Ticket:
-        trust = self._follower.trust
-        accepted = self._chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
-        return read_ticket(accepted, self._partition)
+    async def _accept(self, record: Inbound) -> Accepted:
+        """Believe a record; one that is not believed is looked at again with what the registry says by now."""
+        place = (record.key, record.value, record.headers, record.timestamp_ms)
+        try:
+            return self._chains.accept(self._follower.trust, *place)
+        except UntrustedRecord:
+            await self._follower.catch_up()
+            return self._chains.accept(self._follower.trust, *place)
 
 
 def chunks(records: Sequence[Inbound], most: int, most_bytes: int) -> Iterator[list[Inbound]]:

@@ -28,7 +28,7 @@ from keyfold.logging import get_logger
 
 KEPT_AFTER_RETIREMENT_MS: Final = 16 * MINUTE_MS
 CAPACITY: Final = 8
-_POLL_S: Final = 1.0
+_POLL_S: Final = 0.25
 _LOOK_AGAIN_S: Final = 0.05
 _log = get_logger()
 

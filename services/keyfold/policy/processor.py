@@ -62,9 +62,9 @@ class Parts:
 class Owned:
     """One partition while it is owned: everything here is dropped when anything is in doubt."""
 
-    def __init__(self, partition: int, parts: Parts, decider: Callable[[State], Decider]) -> None:
+    def __init__(self, partition: int, parts: Parts, decider: Decider) -> None:
         bus = parts.bus
-        self._partition, self._parts, self._make_decider = partition, parts, decider
+        self._partition, self._parts, self._decider = partition, parts, decider
         self.writer: Writer = bus.writer(f"keyfold-policy-{partition}")
         self._state_reader = bus.reader(topics.POLICY_STATE, partition, committed=True)
         self._commands: Reader = bus.reader(topics.COMMANDS, partition, committed=False)
@@ -81,7 +81,6 @@ class Owned:
         await self._check_clock()
         partitions = self._parts.follower.deployment_entity.partitions
         self._facts = FactsReader(self._partition, partitions, self.state, self._parts.follower)
-        self._decider = self._make_decider(self.state)
         await self._events.start(self.state.head.events)
         await self._commands.start(self.state.head.commands)
 
@@ -161,7 +160,7 @@ class Owned:
 class Processor:
     """Owns one partition again and again until cancelled, or until its log cannot be believed."""
 
-    def __init__(self, partition: int, parts: Parts, decider: Callable[[State], Decider]) -> None:
+    def __init__(self, partition: int, parts: Parts, decider: Decider) -> None:
         self.partition = partition
         self.running = asyncio.Event()
         self._parts, self._decider = parts, decider

@@ -5,11 +5,10 @@ all), limited in number, and nobody waits for them.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 
 from keyfold.bus import BusUnavailable, Outbound, Sender
-from keyfold.events import topics
+from keyfold.events import strictjson, topics
 from keyfold.events.directory import directory_partition
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import get_logger
@@ -64,14 +63,11 @@ class Publisher:
 def dead_letter(report: Report) -> Outbound:
     """Write a report as a dead letter: place, hash and reason, never content."""
     document = {
-        "reporter": "projector",
+        "service": "projector",
         "topic": topics.EVENTS,
         "partition": report.partition,
         "offset": report.kafka_offset,
-        "time": report.time,
-        "code": report.code,
-        "reason": report.detail,
+        "reason": f"{report.code}: {report.detail}",
         "sha256": report.digest,
     }
-    key = f"{topics.EVENTS}/{report.partition}".encode()
-    return Outbound(topics.DEAD_LETTERS, 0, key, json.dumps(document, sort_keys=True).encode())
+    return Outbound(topics.DEAD_LETTERS, 0, None, strictjson.canonical(document))

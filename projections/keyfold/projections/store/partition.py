@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, TypeAdapter
 
 from keyfold.events.entities import Entity
-from keyfold.projections import sql
+from keyfold.projections import sqlfiles
 from keyfold.projections.errors import OwnedElsewhere, SchemaClosed
 from keyfold.projections.fold import Batch
 from keyfold.projections.months import month_of, month_range
@@ -29,7 +29,7 @@ from keyfold.projections.rows import AuditRow, DirectoryRecord
 from keyfold.projections.store.session import Session, Statements
 from keyfold.projections.tables import Staged
 
-_SQL: Final = sql.statements("apply")
+_SQL: Final = sqlfiles.statements("apply")
 _ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
 _AUDIT_ROW: Final = attrgetter(*AuditRow.__slots__)
 _REMOVABLE: Final = frozenset({"aliases", "policies"})
@@ -144,8 +144,8 @@ async def _attach(tx: Statements, month: str) -> None:
     if (await tx.fetch(_SQL["month_known"], {"table": table}))[0][0]:
         return
     first, last = month_range(month)
-    await tx.execute(sql.with_names(_SQL["month_create"], month=table))
-    await tx.execute(sql.with_names(_SQL["month_attach"], month=table, **{"from": first, "to": last}))
+    await tx.execute(sqlfiles.with_names(_SQL["month_create"], month=table))
+    await tx.execute(sqlfiles.with_names(_SQL["month_attach"], month=table, **{"from": first, "to": last}))
 
 
 def _merges(rows: Iterable[Staged]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from keyfold.events.entities import Alias, Deployment, Key, Principal, SealingKey
-from keyfold.projections import sql
+from keyfold.projections import sqlfiles
 from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.filters import conditions, cursor_of, place_of
 from keyfold.projections.ports import AuditFilter, AuditPage, KeyPage, SchemaStatus
@@ -20,8 +20,8 @@ from keyfold.projections.store.session import Row, Session
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_SQL: Final = sql.statements("queries")
-_STATUS: Final = sql.statements("schemas")["status"]
+_SQL: Final = sqlfiles.statements("queries")
+_STATUS: Final = sqlfiles.statements("schemas")["status"]
 _SETTINGS: Final = {"search_path": "pg_catalog", "default_transaction_read_only": "on"}
 _POLICIES: Final = AuditRow.__slots__.index("policies")
 _ALL: Final = AuditFilter()

@@ -6,14 +6,14 @@ which was the last, and whoever comes next goes on from there.
 
 from typing import Final
 
-from keyfold.projections import sql
+from keyfold.projections import sqlfiles
 from keyfold.projections.errors import StoreRefused
 from keyfold.projections.ports import Colour, SchemaStatus
 from keyfold.projections.store.partition import PostgresPartitionStore, schema_of
 from keyfold.projections.store.session import Row, Session, Statements
 
 LAYOUT: Final = 1
-_SQL: Final = sql.statements("schemas")
+_SQL: Final = sqlfiles.statements("schemas")
 _OTHER: Final[dict[Colour, Colour]] = {"blue": "green", "green": "blue"}
 
 
@@ -21,7 +21,7 @@ class PostgresSchemas:
     """See `keyfold.projections.ports.Schemas`. The role of the connection owns everything that is made."""
 
     def __init__(self, dsn: str, *, deadline_s: float = 10.0) -> None:
-        self._dsn, self._deadline_s = dsn, deadline_s
+        self.dsn, self._deadline_s = dsn, deadline_s
         # Readers may hold a view for as long as they like; a swap gives way and is tried again.
         settings = {"search_path": "pg_catalog", "lock_timeout": "500"}
         self._session = Session(dsn, settings=settings, deadline_s=deadline_s)
@@ -73,7 +73,7 @@ class PostgresSchemas:
 
     def partition_store(self, colour: Colour) -> PostgresPartitionStore:
         """Return a writer of one schema."""
-        return PostgresPartitionStore(self._dsn, colour, deadline_s=self._deadline_s)
+        return PostgresPartitionStore(self.dsn, colour, deadline_s=self._deadline_s)
 
     async def close(self) -> None:
         """Release the connection."""
@@ -85,7 +85,7 @@ async def _prepare(tx: Statements, partitions: int) -> SchemaStatus:
     await tx.fetch(_SQL["wait_for_migrations"])  # released at the end of the transaction
     await tx.execute(_SQL["migrations_table"])
     applied = {name for (name,) in await tx.fetch(_SQL["applied"])}
-    for name, script in sql.scripts("migrations"):
+    for name, script in sqlfiles.scripts("migrations"):
         if name not in applied:
             await tx.execute(script)
             await tx.execute(_SQL["note_migration"], {"name": name})
@@ -116,7 +116,7 @@ async def _set_live_open(tx: Statements, *, is_open: bool) -> SchemaStatus:
     status = await _locked(tx)
     if status.phase == ("swapping" if is_open else "building"):
         # Waits for transactions under way: afterwards nobody moves the live offsets.
-        await tx.execute(sql.with_names(_SQL["set_open"], schema=schema_of(status.live)), {"open": is_open})
+        await tx.execute(sqlfiles.with_names(_SQL["set_open"], schema=schema_of(status.live)), {"open": is_open})
         await tx.execute(_SQL["set_phase"], {"phase": "building" if is_open else "swapping"})
     return await _locked(tx)
 
@@ -133,8 +133,8 @@ async def _swap(tx: Statements) -> bool:
 async def _cancel(tx: Statements) -> SchemaStatus:
     status = await _locked(tx)
     if status.building is not None:
-        await tx.execute(sql.with_names(_SQL["set_open"], schema=schema_of(status.building)), {"open": False})
-        await tx.execute(sql.with_names(_SQL["set_open"], schema=schema_of(status.live)), {"open": True})
+        await tx.execute(sqlfiles.with_names(_SQL["set_open"], schema=schema_of(status.building)), {"open": False})
+        await tx.execute(sqlfiles.with_names(_SQL["set_open"], schema=schema_of(status.live)), {"open": True})
         await tx.execute(_SQL["cancel"])
     return await _locked(tx)
 
@@ -142,28 +142,28 @@ async def _cancel(tx: Statements) -> SchemaStatus:
 async def _drop_idle(tx: Statements) -> None:
     status = await _locked(tx)
     if status.building is None:
-        await tx.execute(sql.with_names(_SQL["drop_schema"], schema=schema_of(_OTHER[status.live])))
+        await tx.execute(sqlfiles.with_names(_SQL["drop_schema"], schema=schema_of(_OTHER[status.live])))
 
 
 async def _remaining(tx: Statements, status: SchemaStatus) -> int:
     assert status.building is not None  # noqa: S101 - callers have checked; narrows the type
     names = {"live": schema_of(status.live), "building": schema_of(status.building)}
-    rows = await tx.fetch(sql.with_names(_SQL["remaining"], **names))
+    rows = await tx.fetch(sqlfiles.with_names(_SQL["remaining"], **names))
     return int(rows[0][0])
 
 
 async def _make(tx: Statements, colour: Colour, partitions: int) -> None:
     """Make a schema from nothing. Whatever stood there is gone: it was not live."""
     schema = schema_of(colour)
-    await tx.execute(sql.with_names(_SQL["make_schema"], schema=schema))
-    await tx.execute(sql.with_names(_SQL["search_path"], schema=schema))
-    for _, script in sql.scripts("layout"):
+    await tx.execute(sqlfiles.with_names(_SQL["make_schema"], schema=schema))
+    await tx.execute(sqlfiles.with_names(_SQL["search_path"], schema=schema))
+    for _, script in sqlfiles.scripts("layout"):
         await tx.execute(script)
     await tx.execute(_SQL["fill_offsets"], {"last": partitions - 1})
 
 
 async def _show(tx: Statements, colour: Colour) -> None:
-    await tx.execute(sql.with_names(sql.script("views"), schema=schema_of(colour)))
+    await tx.execute(sqlfiles.with_names(sqlfiles.script("views"), schema=schema_of(colour)))
 
 
 async def _locked(tx: Statements) -> SchemaStatus:

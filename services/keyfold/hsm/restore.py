@@ -1,0 +1,106 @@
+"""Taking a partition over: everything that its owner needs, read from the log and verified, in the one right order.
+
+ 1. The writer starts: the predecessor is fenced, its transaction settled. Whatever it committed can be read now.
+ 2. State and keystore are read to their ends. The state's signed head must cover its records, and the keystore's chain
+    must end where that head says.
+ 3. The reader of tickets stands at the stored position.
+
+Recovery is this same path: a crash and a first start differ only in what is found.
+"""
+
+from dataclasses import dataclass
+
+from keyfold.bus import Bus, Inbound, Reader, Writer
+from keyfold.events import topics
+from keyfold.events.chains import ChainGap, ChainReader, Place, read_event
+from keyfold.events.errors import RecordError
+from keyfold.hsm.errors import KeystoreBroken
+from keyfold.hsm.heads import Heads
+from keyfold.hsm.keystore import Draft, Index
+from keyfold.log import Author, RegistryFollower, StateCorrupt, StateTopic
+from keyfold.logging import get_logger
+
+ROLE = "hsm"
+_log = get_logger()
+
+
+@dataclass(slots=True)
+class Live:
+    """A partition that is owned: its writer, its tickets, and what is committed so far."""
+
+    writer: Writer
+    tickets: Reader
+    state: StateTopic
+    heads: Heads
+    index: Index
+
+    async def stop(self) -> None:
+        """Release writer and reader."""
+        await self.writer.stop()
+        await self.tickets.stop()
+
+
+class Restorer:
+    """Restores the partitions of one process."""
+
+    def __init__(self, bus: Bus, follower: RegistryFollower, author: Author, partitions: int) -> None:
+        self._bus, self._follower, self._author, self._partitions = bus, follower, author, partitions
+
+    async def take_over(self, partition: int) -> Live:
+        """Fence, restore, and stand at the next ticket. Raises `StateCorrupt`, `KeystoreBroken`, `PositionLost`."""
+        writer = self._bus.writer(f"keyfold-hsm-{partition}")
+        tickets = self._bus.reader(topics.AUTHORIZED, partition, committed=True)
+        try:
+            await writer.start()
+            await self._follower.catch_up()
+            state = StateTopic(self._author, topics.HSM_STATE, partition)
+            heads = await self._heads(state, partition)
+            index = await self._index(partition, heads)
+            await tickets.start(heads.position)
+        except BaseException:
+            await writer.stop()
+            await tickets.stop()
+            raise
+        return Live(writer, tickets, state, heads, index)
+
+    async def _heads(self, state: StateTopic, partition: int) -> Heads:
+        reader = self._bus.reader(topics.HSM_STATE, partition, committed=True)
+        try:
+            restored = await state.restore(reader, self._follower.trust)
+            return Heads.parse(restored.head)
+        except (KeyError, TypeError, ValueError):
+            raise StateCorrupt(f"the head of {topics.HSM_STATE}-{partition} is of no known form") from None
+        finally:
+            await reader.stop()
+
+    async def _index(self, partition: int, heads: Heads) -> Index:
+        index = Index()
+        chains = ChainReader(topics.KEYSTORE, partition, self._partitions)
+        reader = self._bus.reader(topics.KEYSTORE, partition, committed=True)
+        try:
+            await reader.start(None)
+            async for batch in reader.read_to_end():
+                draft = Draft(index)
+                for record in batch:
+                    self._fold(chains, draft, record)
+                draft.promote()
+        finally:
+            await reader.stop()
+        end = chains.places.get(ROLE, Place())
+        if end.head != heads.keystore or end.leaf + 1 != end.leaves:
+            raise KeystoreBroken(
+                f"keystore partition {partition} ends at statement {end.head.n}, the worker's state says "
+                f"{heads.keystore.n}; restore both from a replica"
+            )
+        return index
+
+    def _fold(self, chains: ChainReader, draft: Draft, record: Inbound) -> None:
+        try:
+            accepted = chains.accept(
+                self._follower.trust, record.key, record.value, record.headers, record.timestamp_ms
+            )
+            draft.fold(read_event(accepted, topics.KEYSTORE))
+        except ChainGap as error:
+            raise KeystoreBroken(f"keystore: {error}; restore it from a replica") from None
+        except RecordError as error:
+            _log.warning("keystore-record-ignored", partition=record.partition, offset=record.offset, reason=str(error))

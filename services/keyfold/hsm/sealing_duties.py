@@ -1,0 +1,41 @@
+"""What the owner of partition 0 does about sealing keys when it starts: tidy up, and make the first one.
+
+Rotation and erasure afterwards are commands like any other.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from keyfold.events.times import to_text
+from keyfold.hsm.control_verbs import ControlVerbs, SealingCustody
+from keyfold.hsm.engine import Work
+from keyfold.hsm.keystore import Index
+from keyfold.logging import get_logger
+
+_log = get_logger()
+
+
+class SealingDuties:
+    """Synchronous, because it asks the token: callers keep it off the event loop."""
+
+    def __init__(self, sealing: SealingCustody, verbs: ControlVerbs, clock_ms: Callable[[], int]) -> None:
+        self._sealing, self._verbs, self._clock_ms = sealing, verbs, clock_ms
+
+    def reconcile(self, index: Index) -> None:
+        """Erase token keys that the log does not know: of a rotation, or an erasure, that a crash cut off.
+
+        To be called when the keystore was read to its end after fencing: then no other owner can still add one.
+        """
+        live = {UUID(name).bytes for name in index.sealing}
+        for orphan in self._sealing.list_ids():
+            if orphan not in live:
+                _log.warning("sealing-key-orphan-erased", sealing_key=orphan.hex())
+                self._sealing.erase(orphan)
+
+    def first(self, index: Index) -> Work | None:
+        """Make the first sealing key where none is live, as work to be committed; else None."""
+        if index.sealing:
+            return None
+        now = self._clock_ms()
+        published, stored = self._verbs.new_sealing_key(f"0.{now}.first-sealing-key", to_text(now))
+        return Work((published,), (stored,))

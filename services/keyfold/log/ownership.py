@@ -1,0 +1,89 @@
+"""Which partitions a process works on: it follows its membership and runs one task for each.
+
+Membership only says what is wanted; owning is what a writer's fencing gives. A partition whose log cannot be believed
+stops alone, loudly, and stays stopped until the process is started again. It knows nothing of what the work is.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from keyfold.bus import Membership
+from keyfold.log.registry import RegistryFollower
+from keyfold.logging import get_logger
+
+READY_SECONDS: Final = 30.0
+_log = get_logger()
+
+
+class Runner(Protocol):
+    """One partition's work. `running` is set while it is owned; `run` returns only by an error nothing here cures."""
+
+    running: asyncio.Event
+
+    async def run(self) -> None: ...
+
+
+class Ownership:
+    """Runs the wanted partitions of one process until cancelled."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        follower: RegistryFollower,
+        make: Callable[[int], Runner],
+        ready: Callable[[], None],
+    ) -> None:
+        self._membership, self._follower, self._make, self._ready = membership, follower, make, ready
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._told_ready = False
+        self.runners: dict[int, Runner] = {}
+
+    async def run(self) -> None:
+        """Serve until cancelled; the follower must have started. Raises what breaks the registry."""
+        tail = asyncio.create_task(self._follower.run())
+        await self._membership.start()
+        change = asyncio.create_task(self._membership.wait_change())
+        try:
+            while True:
+                await asyncio.wait({tail, change, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+                if tail.done():
+                    tail.result()
+                self._reap()
+                if change.done():
+                    await self._want(change.result())
+                    change = asyncio.create_task(self._membership.wait_change())
+        finally:
+            await _cancelled([tail, change, *self._tasks.values()])
+            await self._membership.stop()
+
+    async def _want(self, wanted: frozenset[int]) -> None:
+        await _cancelled([self._tasks.pop(partition) for partition in list(self._tasks) if partition not in wanted])
+        for partition in sorted(wanted - self._tasks.keys()):
+            self.runners[partition] = self._make(partition)
+            self._tasks[partition] = asyncio.create_task(self.runners[partition].run())
+        if wanted and not self._told_ready:
+            await self._wait_running(wanted)
+
+    async def _wait_running(self, wanted: frozenset[int]) -> None:
+        """Say ready once everything wanted first is owned; a partition that cannot be says so itself."""
+        waiting = [asyncio.create_task(self.runners[partition].running.wait()) for partition in wanted]
+        _, late = await asyncio.wait(waiting, timeout=READY_SECONDS)
+        await _cancelled(late)
+        if not late:
+            self._told_ready = True
+            self._ready()
+
+    def _reap(self) -> None:
+        for partition, task in list(self._tasks.items()):
+            if task.done() and not task.cancelled():
+                error = task.exception()
+                _log.critical("partition-stopped", partition=partition, reason=f"{type(error).__name__}: {error}")
+                del self._tasks[partition]
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[object]] | Iterable[asyncio.Task[None]]) -> None:
+    pending = list(tasks)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
