@@ -17,6 +17,7 @@ from keyfold.hsm.engine import Engine
 from keyfold.hsm.errors import DeploymentMismatch, ProbeFailed
 from keyfold.hsm.keyring import Keyring
 from keyfold.hsm.partition import Parts
+from keyfold.hsm.sealing_duties import SealingDuties
 from keyfold.hsm.service import Service
 from keyfold.hsm.settings import HsmSettings
 from keyfold.identity import load_identity
@@ -81,10 +82,11 @@ async def _serve(
         clock_ms,
     )
     dispatcher = Dispatcher(engine, threads, settings)
+    duties = SealingDuties(sealing, engine.control_verbs, clock_ms)
+    letters = DeadLetters(sender, "hsm")
     parts = Parts(
-        bus, author, follower, keyring, dispatcher, sealing, sender, DeadLetters(sender, "hsm"), settings,
-        config.partitions,
-    )  # fmt: skip
+        bus, author, follower, keyring, dispatcher, cache, duties, sender, letters, settings, config.partitions
+    )
     try:
         await sender.start()
         await follower.start()

@@ -7,9 +7,9 @@ answer, the batch is tried again for a bounded time in all; then each of its tic
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, TypeVar
 
 from keyfold.events.errors import TokenUnavailable
 from keyfold.hsm import metrics
@@ -19,6 +19,7 @@ from keyfold.hsm.keystore import Draft
 from keyfold.hsm.settings import HsmSettings
 from keyfold.hsm.tickets import Ticket
 
+T = TypeVar("T")
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -48,6 +49,15 @@ class Dispatcher:
                 await asyncio.sleep(min(pause, give_up_at - now))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
         return done
+
+    async def call(self, act: Callable[[], T]) -> T:
+        """Do something that asks the token in a thread; cancelled, it waits for its end."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, act)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
 
     async def _run_here(self, tickets: Sequence[Ticket], draft: Draft, done: list[Work]) -> None:
         """Execute on the event loop up to the first ticket that needs the token, letting others run in between."""

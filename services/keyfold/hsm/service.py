@@ -7,7 +7,8 @@ from typing import Final
 from keyfold.bus import Bus
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
-from keyfold.hsm.partition import PartitionWorker, Parts
+from keyfold.hsm.partition import Parts
+from keyfold.hsm.supervisor import PartitionWorker
 from keyfold.log import Ownership
 from keyfold.logging import get_logger
 
@@ -43,7 +44,7 @@ class Service:
             try:
                 await admin.start()
                 for partition, worker in self.workers.items():
-                    if worker.running.is_set() and worker.committed:
+                    if worker.committed:
                         await admin.delete_records(topics.AUTHORIZED, partition, worker.committed)
             except KeyfoldError as error:
                 _log.warning("tickets-not-trimmed", code=error.code, reason=str(error))

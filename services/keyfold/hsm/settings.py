@@ -19,4 +19,3 @@ class HsmSettings(BaseModel):
     sealing_key_wait_s: float = Field(default=2.0, ge=0, description="wait for a sealing key that the registry knows")
     open_handles: int = Field(default=4096, ge=1, description="unwrapped keys that stay open")
     trim_after_s: float = Field(default=60.0, gt=0, description="pause between deletions of passed tickets")
-    trim_after_records: int = Field(default=10_000, ge=1, description="passed tickets that are deleted earlier")

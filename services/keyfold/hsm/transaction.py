@@ -30,6 +30,7 @@ def prepare(
     state: StateTopic,
     heads: Heads,
     works: Sequence[Work],
+    *,
     read_to: tuple[int | None, dict[str, Place]],
 ) -> Prepared:
     """Sign the works' records in order; `read_to` is the position and the places behind the last ticket."""

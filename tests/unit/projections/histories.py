@@ -41,7 +41,7 @@ DEPLOYMENT = ROOT.fingerprint
 SERVICES = {"root": ROOT, "policy": POLICY, "hsm": HSM}
 
 
-def genesis_events(time: str = to_text(START_MS)) -> list[facts.Event]:
+def genesis_events(start_ms: int = START_MS) -> list[facts.Event]:
     """Genesis and the certificates of policy and worker."""
     people = [
         facts.InitialPrincipal(principal=name, public_key=signer(name).public_key.hex(), groups=["administrators"])
@@ -50,7 +50,7 @@ def genesis_events(time: str = to_text(START_MS)) -> list[facts.Event]:
     genesis = facts.Genesis.new(
         "genesis",
         REGISTRY,
-        time,
+        to_text(start_ms),
         root_public_key=ROOT.public_key.hex(),
         partitions=PARTITIONS,
         development=True,
@@ -58,7 +58,7 @@ def genesis_events(time: str = to_text(START_MS)) -> list[facts.Event]:
         services=[facts.InitialPrincipal(principal="scheduler", public_key=signer("s").public_key.hex(), groups=[])],
         policies=[facts.InitialPolicy(policy="administrators", text="permit (principal, action, resource);")],
     )
-    return [genesis, *(certificate(role) for role in ("policy", "hsm"))]
+    return [genesis, *(certificate(role, start_ms=start_ms) for role in ("policy", "hsm"))]
 
 
 def certificate(role: str, key: Signer | None = None, start_ms: int = START_MS) -> facts.Event:
@@ -77,11 +77,11 @@ def certificate(role: str, key: Signer | None = None, start_ms: int = START_MS) 
 class Maker:
     """Chooses what happens next among what may; keeps just enough state for that."""
 
-    def __init__(self, source: random.Random, longest_pause_ms: int) -> None:
+    def __init__(self, source: random.Random, longest_pause_ms: int, start_ms: int = START_MS) -> None:
         self.random = source
         self.longest_pause_ms = longest_pause_ms
-        self.now_ms = START_MS
-        self.events = genesis_events()
+        self.now_ms = start_ms
+        self.events = genesis_events(start_ms)
         self.view: dict[str, Any] = {}
         self.aliases: dict[str, str] = {}
         self.principals = ["alice", "bob"]
@@ -308,9 +308,11 @@ class Maker:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def simulated(source: random.Random, steps: int, longest_pause_ms: int = 5 * 86_400_000) -> list[facts.Event]:
+def simulated(
+    source: random.Random, steps: int, longest_pause_ms: int = 5 * 86_400_000, start_ms: int = START_MS
+) -> list[facts.Event]:
     """The built-in generator. Long pauses spread a history over several months."""
-    return Maker(source, longest_pause_ms).steps(steps)
+    return Maker(source, longest_pause_ms, start_ms).steps(steps)
 
 
 HISTORIES: dict[str, History] = {"simulated": simulated}

@@ -1,0 +1,205 @@
+"""`keyfold doctor`: looks for what is wrong and says what to do about it. Changes nothing."""
+
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import typer
+
+from keyfold.cli import exits, health, output
+from keyfold.cli.session import Session, of
+from keyfold.cli.status import measure
+from keyfold.config import Config, load_config
+from keyfold.embedded import Stack
+from keyfold.embedded.directory import DataDirectory
+from keyfold.embedded.kafka_jars import java
+from keyfold.embedded.softhsm import softhsm_module
+from keyfold.events.errors import KeyfoldError
+
+Verdict = Literal["ok", "warning", "problem"]
+
+_FREE_BYTES: Final = 512 * 1024 * 1024
+_CERTIFICATE_DAYS: Final = 14
+_SEALING_KEY_AGE_S: Final = 25 * 3600
+_CLOCK_MS: Final = 30_000
+_LAG: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `advice` says what to do, unless all is well."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def doctor(context: typer.Context) -> None:
+    """Look for what is wrong: programs, disk, ports, processes, brokers, database, clock, certificates, keys, lag.
+
+    Exit code 3 if there is a problem; warnings alone are 0.
+
+    Example: keyfold doctor
+    """
+    session = of(context)
+    checks = [*_machine(session), *_deployment(session)]
+    rows = [(check.verdict, check.name, check.found, check.advice) for check in checks]
+    session.show({"checks": checks}, output.table(("", "LOOKED AT", "FOUND", "WHAT TO DO"), rows))
+    if any(check.verdict == "problem" for check in checks):
+        raise typer.Exit(exits.UNAVAILABLE)
+
+
+def _machine(session: Session) -> Iterator[Check]:
+    yield _attempt("java", lambda: _java_version(java()))
+    yield _attempt("softhsm", lambda: str(softhsm_module()))
+    yield _disk(session.data)
+    directory = DataDirectory(session.data)
+    if directory.exists():
+        yield from _secrets(directory)
+        yield from _parts(session)
+
+
+def _deployment(session: Session) -> Iterator[Check]:
+    try:
+        config = load_config(session.data / "keyfold.json")
+    except KeyfoldError as error:
+        yield Check("settings", "problem", str(error), "run `keyfold up`")
+        return
+    if config.deployment is None:
+        yield Check("settings", "problem", "not initialised", "run `keyfold init` (or `keyfold up`)")
+        return
+    yield Check("settings", "ok", f"deployment {config.deployment[:16]}…")
+    found = session.run(_measured(session, config))
+    yield _answers("brokers", found["brokers"], "start them (`keyfold up`), or correct bootstrap_servers")
+    yield from _projections(found["projector"])
+    for service in ("policy", "hsm"):
+        yield _lag(service, found[service])
+    yield _sealing_key(found["sealing_key"])
+    yield from _certificates(found["certificates"])
+
+
+async def _measured(session: Session, config: Config) -> dict[str, health.Finding]:
+    found = await measure(session, config)
+    return {**found, "certificates": await health.probe(lambda: health.certificates(session, config))}
+
+
+def _attempt(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, "ok", look())
+    except KeyfoldError as error:
+        return Check(name, "problem", "missing", str(error))
+
+
+def _java_version(launcher: str) -> str:
+    told = subprocess.run([launcher, "-version"], capture_output=True, text=True, timeout=20, check=False).stderr
+    return (told.splitlines() or ["unknown version"])[0]
+
+
+def _disk(data: Path) -> Check:
+    place = next(path for path in (data, *data.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < _FREE_BYTES:
+        return Check("disk", "problem", f"{free >> 20} MiB free", f"make room on the file system of {data}")
+    return Check("disk", "ok", f"{free >> 20} MiB free")
+
+
+def _secrets(directory: DataDirectory) -> Iterator[Check]:
+    """PINs and identities must be readable by their owner only."""
+    open_files = [
+        str(path)
+        for folder in ("pins", "identities")
+        for path in (directory.path / folder).glob("*")
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if open_files:
+        yield Check("secrets", "problem", f"others may read {', '.join(open_files)}", "chmod 600 them; renew them")
+    else:
+        yield Check("secrets", "ok", "PINs and identities are private")
+
+
+def _parts(session: Session) -> Iterator[Check]:
+    stack = Stack(session.data)
+    wanted = stack.wanted()
+    if not wanted:
+        yield Check("processes", "warning", "nothing runs", "run `keyfold up`")
+    for part in stack.status():
+        if part.state == "failed":
+            yield Check(part.name, "problem", f"died ({part.restarts} restarts)", f"see {part.log}")
+        elif part.name in wanted:
+            yield Check(part.name, "ok", f"{part.state}, pid {part.pid}")
+    for name in ("kafka", "postgres"):
+        if name not in wanted and stack.directory.has_port(name):
+            yield _attempt(f"port of {name}", lambda name=name: _port(stack.directory, name))  # type: ignore[misc]
+
+
+def _port(directory: DataDirectory, name: str) -> str:
+    port = directory.port(name)
+    directory.require_free(name, port)
+    return f"{port} is free"
+
+
+def _answers(name: str, finding: health.Finding, advice: str) -> Check:
+    if finding:
+        return Check(name, "ok", ", ".join(f"{key} {value}" for key, value in finding.facts.items()))
+    return Check(name, "problem", finding.error or "", advice)
+
+
+def _projections(finding: health.Finding) -> Iterator[Check]:
+    if not finding:
+        yield Check("projections", "problem", finding.error or "", "start Postgres and the projector (`keyfold up`)")
+        return
+    facts = finding.facts
+    if facts["halted"]:
+        reasons = "; ".join(f"partition {number}: {reason}" for number, reason in facts["halted"].items())
+        yield Check("projections", "problem", f"halted: {reasons}", "understand it, then `keyfold projections rebuild`")
+    else:
+        yield _lag("projector", finding)
+    if facts["reports"]:
+        yield Check(
+            "log", "warning", f"{facts['reports']} records were not believed", "see the projector's log: who wrote?"
+        )
+    if facts["ahead_of_clock_ms"] > _CLOCK_MS:
+        yield Check(
+            "clock", "problem", f"the log is {facts['ahead_of_clock_ms'] / 1000:.0f} s ahead", "correct the clocks"
+        )
+    else:
+        yield Check("clock", "ok", "not behind the log")
+
+
+def _lag(name: str, finding: health.Finding) -> Check:
+    if not finding:
+        return Check(name, "problem", finding.error or "", f"see the log of {name}")
+    behind = finding.facts["lag"]
+    if behind > _LAG:
+        return Check(
+            name, "warning", f"{behind} records behind", "wait; if it grows, see its log and the machine's load"
+        )
+    return Check(name, "ok", f"{behind} records behind")
+
+
+def _sealing_key(finding: health.Finding) -> Check:
+    if not finding:
+        return Check("sealing key", "problem", finding.error or "", "start Postgres and the projector")
+    age = finding.facts["age_s"]
+    if age is None:
+        return Check("sealing key", "problem", "there is none", "start the hsm worker: it publishes the first one")
+    if age > _SEALING_KEY_AGE_S:
+        return Check(
+            "sealing key", "warning", f"{age // 3600} hours old", "start the scheduler: it rotates it every day"
+        )
+    return Check("sealing key", "ok", f"{age // 60} minutes old")
+
+
+def _certificates(finding: health.Finding) -> Iterator[Check]:
+    if not finding:
+        yield Check("certificates", "problem", finding.error or "", "start the brokers; is the log this deployment's?")
+        return
+    for service, days in finding.facts["days_left"].items():
+        soon = days < _CERTIFICATE_DAYS
+        advice = "run `keyfold ceremony renew`" if soon else ""
+        yield Check(f"certificate of {service}", "warning" if soon else "ok", f"{days} days left", advice)

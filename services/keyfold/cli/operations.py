@@ -1,0 +1,136 @@
+"""`keyfold projections …`, `keyfold topics …`, `keyfold ceremony …`: what an operator does now and then."""
+
+import asyncio
+from typing import Annotated, Any, Final
+
+import typer
+
+from keyfold.ceremony import SERVICE_ROLES, renew
+from keyfold.cli import output
+from keyfold.cli.exits import NotReady, UsageError
+from keyfold.cli.session import Session, now_ms, of
+from keyfold.events import topics as topic_table
+from keyfold.projections.ports import SchemaStatus, lag
+from keyfold.projections.rows import Progress
+from keyfold.projections.store import PostgresSchemas
+
+projections = typer.Typer(name="projections", help="What the projections know, and rebuilding them.",
+                          no_args_is_help=True)  # fmt: skip
+topics = typer.Typer(name="topics", help="The topics of the cluster.", no_args_is_help=True)
+ceremony = typer.Typer(name="ceremony", help="What needs the root identity.", no_args_is_help=True)
+
+_PAUSE_S: Final = 0.1
+
+
+@projections.command()
+def status(context: typer.Context) -> None:
+    """Show which schema is live, how far each partition is folded, and what was not believed.
+
+    Example: keyfold projections status
+    """
+    session = of(context)
+    facts = session.run(_status(session))
+    rows = [
+        (p["partition"], p["next"], p["lag"], p["position"], p["last_time"], p["halted"]) for p in facts["partitions"]
+    ]
+    about = [(name, facts[name]) for name in ("live", "phase", "generation", "current", "reports")]
+    table = output.table(("PARTITION", "NEXT", "LAG", "EVENTS", "LAST EVENT", "HALTED"), rows)
+    session.show(facts, f"{output.pairs(about)}\n\n{table}")
+
+
+async def _status(session: Session) -> dict[str, Any]:
+    config = session.config
+    admin = session.bus(config).admin()
+    async with session.queries(config) as queries:
+        schema: SchemaStatus = await queries.status()
+        progress: tuple[Progress, ...] = await queries.progress()
+        reports = len(await queries.reports(limit=1000))
+    await admin.start()
+    try:
+        behind = lag(progress, await admin.end_offsets(topic_table.EVENTS))
+    finally:
+        await admin.stop()
+    partitions = [{**output.plain(row), "lag": behind.get(row.partition, 0)} for row in progress]
+    return {**output.plain(schema), "reports": reports, "partitions": partitions}
+
+
+@projections.command()
+def rebuild(
+    context: typer.Context,
+    *,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long to wait for it.")] = 600,
+) -> None:
+    """Fill a fresh schema from the start of the log while the present one serves, then swap them.
+
+    Example: keyfold projections rebuild
+    """
+    session = of(context)
+    facts = session.run(_rebuild(session, None if no_wait else timeout))
+    told = (
+        "a rebuild was asked for" if no_wait else f"rebuilt; {facts['live']} is live, generation {facts['generation']}"
+    )
+    session.show(facts, told)
+
+
+async def _rebuild(session: Session, timeout_s: float | None) -> dict[str, Any]:
+    schemas = PostgresSchemas(session.config.postgres_dsn)
+    loop = asyncio.get_running_loop()
+    try:
+        before = await schemas.status()
+        await schemas.request_rebuild()
+        now = before
+        deadline = loop.time() + (timeout_s or 0)
+        while timeout_s is not None and now.generation <= before.generation:
+            if loop.time() > deadline:
+                raise NotReady(f"the rebuild is not done after {timeout_s:.0f} s ({now.phase}); is the projector up?")
+            await asyncio.sleep(_PAUSE_S)
+            now = await schemas.status()
+    finally:
+        await schemas.close()
+    facts: dict[str, Any] = output.plain(now)
+    return facts
+
+
+@topics.command()
+def apply(context: typer.Context) -> None:
+    """Create the topics that are missing, and refuse a cluster whose topics differ from the table.
+
+    Example: keyfold topics apply
+    """
+    session = of(context)
+    created = session.run(_apply(session))
+    session.show({"created": created}, f"created {', '.join(created)}" if created else "all topics are as they must be")
+
+
+async def _apply(session: Session) -> list[str]:
+    config = session.config
+    admin = session.bus(config).admin()
+    await admin.start()
+    try:
+        in_sync = 2 if config.replication_factor > 2 else 1
+        created = await admin.create_topics(
+            config.partitions, replication_factor=config.replication_factor, min_insync_replicas=in_sync
+        )
+        await admin.verify_topics(config.partitions, min_insync_replicas=in_sync)
+    finally:
+        await admin.stop()
+    return created
+
+
+@ceremony.command("renew")
+def ceremony_renew(
+    context: typer.Context,
+    *,
+    service: Annotated[list[str] | None, typer.Option(help="Only this service; may be repeated.")] = None,
+) -> None:
+    """Certify the services' signing keys for another 90 days. Opens the root token.
+
+    Example: keyfold ceremony renew
+    """
+    session = of(context)
+    config = session.config
+    if unknown := set(service or ()) - set(SERVICE_ROLES):
+        raise UsageError(f"there is no service {', '.join(sorted(unknown))}; known are {', '.join(SERVICE_ROLES)}")
+    done = session.run(renew(config, session.bus(config), now_ms, tuple(service or SERVICE_ROLES)))
+    session.show(done, f"{', '.join(done.services)} certified until {done.not_after}")

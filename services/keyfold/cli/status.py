@@ -1,0 +1,90 @@
+"""`keyfold status`: the health of every part, and how far each service is behind."""
+
+import asyncio
+from typing import Any
+
+import typer
+
+from keyfold.cli import exits, health, output
+from keyfold.cli.session import Session, of
+from keyfold.config import Config
+from keyfold.embedded import SERVICES, PartStatus, Stack
+
+
+def status(context: typer.Context) -> None:
+    """Show the health of every part, each service's lag and the registry revision. Exit code 3 if anything is wrong.
+
+    Example: keyfold status
+    """
+    session = of(context)
+    config = session.config
+    parts = _parts(session)
+    facts = session.run(measure(session, config))
+    embedded = [part for part in parts if part.name != "supervisor"]
+    healthy = all(part.state == "running" for part in embedded) and all(finding for finding in facts.values())
+    told = {name: {**finding.facts, "error": finding.error} for name, finding in facts.items()}
+    session.show(
+        {
+            "deployment": config.deployment,
+            "healthy": healthy,
+            "parts": [output.plain(part) for part in parts],
+            **told,
+        },
+        _human(config, parts, told, healthy=healthy),
+    )
+    if not healthy:
+        raise typer.Exit(exits.UNAVAILABLE)
+
+
+def _parts(session: Session) -> list[PartStatus]:
+    """The embedded parts; none where everything runs elsewhere."""
+    stack = Stack(session.data)
+    return [part for part in stack.status() if part.name != "supervisor" or part.pid] if stack.wanted() else []
+
+
+async def measure(session: Session, config: Config) -> dict[str, health.Finding]:
+    """Run all probes at once; findings by name."""
+    bus = session.bus(config)
+    async with session.queries(config) as queries:
+        found = await asyncio.gather(
+            health.probe(lambda: health.brokers(config, bus)),
+            health.probe(lambda: health.service_lag("policy", config, bus)),
+            health.probe(lambda: health.service_lag("hsm", config, bus)),
+            health.probe(lambda: health.projected(queries, bus)),
+            health.probe(lambda: health.sealing_key(queries)),
+        )
+    return dict(zip(("brokers", "policy", "hsm", "projector", "sealing_key"), found, strict=True))
+
+
+def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, Any]], *, healthy: bool) -> str:
+    rows = [
+        (
+            part.name,
+            part.state,
+            part.pid,
+            part.restarts,
+            _lag(told, part.name),
+            (told.get(part.name) or {}).get("error"),
+        )
+        for part in parts
+    ]
+    missing = [name for name in ("brokers", "sealing_key") if told[name]["error"]]
+    if not parts:
+        rows = [(name, "elsewhere", None, 0, _lag(told, name), told.get(name, {}).get("error")) for name in SERVICES]
+    projector, key = told["projector"], told["sealing_key"]
+    about = [
+        ("deployment", config.deployment),
+        ("brokers", config.bootstrap_servers),
+        ("registry revision", projector.get("registry_revision")),
+        ("last event", projector.get("last_event")),
+        ("sealing key", f"{key['age_s']} s old" if key.get("age_s") is not None else None),
+        ("healthy", healthy),
+        *((name, told[name]["error"]) for name in missing),
+    ]
+    table = output.table(("PART", "STATE", "PID", "RESTARTS", "LAG", "PROBLEM"), rows)
+    return f"{table}\n\n{output.pairs(about)}"
+
+
+def _lag(told: dict[str, dict[str, Any]], name: str) -> int | None:
+    lag = told.get(name, {}).get("lag")
+    return lag if isinstance(lag, int) else None

@@ -1,0 +1,83 @@
+"""Files and pipes of the data commands: where bytes come from, and how they leave only when they are right.
+
+A result goes to a new file that takes its name at the end (0600), or into memory (a nameless file, if it is large) and
+from there to standard output: whoever reads our output never sees a part of something that was cut off or forged.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from keyfold.cli.exits import UsageError
+from keyfold.cli.output import size
+from keyfold.cli.session import Session
+from keyfold.client import Keyfold
+from keyfold.client.envelope.files import atomic_output
+
+STANDARD: Final = "-"
+_IN_MEMORY: Final = 16 * 1024 * 1024
+
+Work = Callable[[Keyfold, BinaryIO, BinaryIO], Awaitable[int]]
+
+
+def convert(session: Session, source: str, target: str, work: Work, done: str) -> None:
+    """Do `work` from a source to a target as the session's principal, and tell how much it was."""
+    config = session.config
+
+    async def connected(reading: BinaryIO, writing: BinaryIO) -> int:
+        async with session.client(config) as kms:
+            return await work(kms, reading, writing)
+
+    with _reading(source) as reading, _writing(target) as writing:
+        count = session.run(connected(reading, writing))
+    if target != STANDARD:
+        session.show({"input": source, "output": target, "bytes": count}, f"{size(count)} {done} to {target}")
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read."""
+    with atomic_output(path) as file:
+        file.write(data)
+
+
+class Again:
+    """A source whose first bytes were read already, to see what it is."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        self._start, self._rest = start, rest
+
+    def read(self, count: int) -> bytes:
+        """Read up to `count` bytes."""
+        start, self._start = self._start[:count], self._start[count:]
+        return start + (self._rest.read(count - len(start)) if len(start) < count else b"")
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[BinaryIO]:
+    if source != STANDARD:
+        with Path(source).expanduser().open("rb") as file:
+            yield file
+        return
+    if sys.stdin.isatty():
+        raise UsageError("name a file, or pipe something into standard input")
+    yield sys.stdin.buffer
+
+
+@contextmanager
+def _writing(target: str) -> Iterator[BinaryIO]:
+    if target != STANDARD:
+        path = Path(target).expanduser().absolute()
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no directory {path.parent}")
+        with atomic_output(path) as file:
+            yield file
+        return
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as held:
+        yield cast(BinaryIO, held)
+        held.seek(0)
+        shutil.copyfileobj(held, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
