@@ -211,7 +211,7 @@ FILTERS = [
 @pytest.mark.parametrize("oldest_first", [True, False])
 async def test_audit_pages_are_all_rows_that_match(world: World, oldest_first: bool) -> None:
     """For every filter, paging gives each matching row once, in order; what does not match never comes."""
-    events = await folded(world)
+    events = await folded(world, seed=3, steps=150)
     everything = (await world.queries.audit(limit=10_000)).rows
     assert len(everything) == len(events)
     for wanted in FILTERS:
@@ -369,6 +369,8 @@ async def test_a_closed_schema_takes_no_writes(world: World) -> None:
     await world.schemas.close_live()
     with pytest.raises(SchemaClosed):
         await world.blue.apply(batch)
+    with pytest.raises(SchemaClosed):
+        await world.blue.offsets(1)
     assert (await world.schemas.reopen_live()).phase == "building"
     await world.blue.apply(batch)
     assert len(await world.queries.audit_log(1)) == 5

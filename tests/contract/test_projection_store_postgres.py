@@ -355,3 +355,26 @@ async def test_an_event_with_hostile_text_is_stored(store: PostgresPartitionStor
     assert (row.event_id, row.policies) == (text, (text, "", "NULL", 'a"b,c'))
     assert row.value == created.to_value()
     await queries.close()
+
+
+async def test_a_layout_of_an_older_release_is_served_and_rebuilt(
+    postgres_database: "PostgresDatabase", schemas: PostgresSchemas, store: PostgresPartitionStore
+) -> None:
+    """After an upgrade the old schema answers readers, nobody writes to it, and a rebuild makes a new one live."""
+    events = simulated(seeded(1), 10)
+    await folding.feed_all(store, events, seeded(1))
+    with psycopg.connect(postgres_database.dsn, autocommit=True) as connection:
+        connection.execute("UPDATE keyfold.control SET live_layout = 99")
+    status = await schemas.prepare(PARTITIONS)
+    assert (status.current, status.active) == (False, ())
+    assert (await schemas.begin_rebuild()).active == ("green",)
+    queries = PostgresQueries(postgres_database.reader_dsn)
+    assert len((await queries.audit(limit=1000)).rows) == len(events)
+    green = schemas.partition_store("green")
+    await folding.feed_all(green, events, seeded(1))
+    await schemas.close_live()
+    assert await schemas.swap()
+    assert (await schemas.status()).active == ("green",)
+    assert len((await queries.audit(limit=1000)).rows) == len(events)
+    await green.close()
+    await queries.close()

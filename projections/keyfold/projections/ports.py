@@ -58,7 +58,7 @@ class PartitionStore(Protocol):
     """One schema, as the owner of one partition writes it."""
 
     async def offsets(self, partition: int) -> Offsets:
-        """Return how far the partition is folded. `SchemaClosed` where the schema has no such partition."""
+        """Return how far the partition is folded, to go on from there. `SchemaClosed` where nobody may."""
 
     async def load(self, names: Iterable[str]) -> dict[str, Entity | None]:
         """Return entities by name; None for those that do not exist."""

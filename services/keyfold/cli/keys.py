@@ -65,7 +65,7 @@ def describe(context: typer.Context, key: KeyName) -> None:
     found, versions, aliases, usage = session.run(work())
     session.show(
         {**found.model_dump(mode="json"), "versions": versions, "aliases": aliases, "usage": usage},
-        _description(found, versions, aliases, usage),
+        description(found, versions, aliases, usage),
     )
 
 
@@ -196,7 +196,8 @@ def _table(keys: list[KeySummary]) -> str:
     return output.table(headers, rows, empty="no keys")
 
 
-def _description(key: Key, versions: tuple[VersionRow, ...], aliases: tuple[str, ...], usage: tuple[Usage, ...]) -> str:
+def description(key: Key, versions: tuple[VersionRow, ...], aliases: tuple[str, ...], usage: tuple[Usage, ...]) -> str:
+    """Return what a person wants to know about a key."""
     facts = output.pairs(
         [
             ("key", key.key_id),

@@ -8,7 +8,9 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import Abort, TyperException
 
-from keyfold.cli import exits, lifecycle
+from keyfold.cli import exits, keys, lifecycle, operations, protect, registry, trail
+from keyfold.cli.demo.command import demo
+from keyfold.cli.doctor import doctor
 from keyfold.cli.session import (
     DATA_VARIABLE,
     DEFAULT_PRINCIPAL,
@@ -17,6 +19,7 @@ from keyfold.cli.session import (
     default_data,
     quiet_logging,
 )
+from keyfold.cli.status import status
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 refused, 2 usage, 3 unavailable, 4 integrity. Global options may stand anywhere."
@@ -53,10 +56,14 @@ def options(
     context.obj = Session((data or default_data()).expanduser().absolute(), principal, as_json)
 
 
-app.command()(lifecycle.init)
-app.command()(lifecycle.up)
-app.command()(lifecycle.down)
-app.command()(lifecycle.reset)
+for _command in (lifecycle.init, lifecycle.up, lifecycle.down, lifecycle.reset, status, doctor, demo):
+    app.command()(_command)
+for _group in (keys.app, registry.aliases, registry.principals, registry.policies):
+    app.add_typer(_group)
+for _command in (protect.encrypt, protect.decrypt, protect.re_encrypt, protect.data_key, protect.random):
+    app.command(_command.__name__.replace("_", "-"))(_command)
+for _group in (trail.app, operations.projections, operations.topics, operations.ceremony):
+    app.add_typer(_group)
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ CLOCK_TOLERANCE_MS: Final = 30_000
 MAX_BATCH_RECORDS: Final = 200
 MAX_BATCH_BYTES: Final = 3 * topics.MIB
 CLOCK_CHECK_SECONDS: Final = 5.0
+FACTS_PAUSE_SECONDS: Final = 0.05
 IDLE_SAVE_SECONDS: Final = 1.0
 ABORTS_BEFORE_SINGLE: Final = 3
 _POLL_SECONDS: Final = 0.5
@@ -95,7 +96,8 @@ class Owned:
         raise BusUnavailable("our own state record did not come back in time")
 
     async def read_facts(self) -> list[Inbound]:
-        """Wait for what the HSM worker and root wrote."""
+        """Wait for what the HSM worker and root wrote. Outcomes are in no hurry: a pause makes few fetches of many."""
+        await asyncio.sleep(FACTS_PAUSE_SECONDS)
         return await self._events.poll(_POLL_SECONDS)
 
     async def read_commands(self) -> list[Inbound]:

@@ -4,6 +4,7 @@ Workers fill the building schema; this module only decides when to close the liv
 idempotent and kept in Postgres, so any number of projectors may do this, and a crash between two steps costs nothing.
 """
 
+import math
 from typing import Protocol
 
 from keyfold.events.errors import KeyfoldError
@@ -26,6 +27,7 @@ class Rebuilding:
     def __init__(self, schemas: Schemas, status: SchemaStatus, settings: ProjectorSettings, clock: Clock) -> None:
         self._schemas, self._settings, self._clock = schemas, settings, clock
         self._swapping_since: float | None = None
+        self._not_before = -math.inf
         self.status = status
 
     async def look(self) -> SchemaStatus:
@@ -42,6 +44,8 @@ class Rebuilding:
         return self.status
 
     async def _close_when_near(self) -> None:
+        if self._clock() < self._not_before:
+            return
         remaining = await self._schemas.remaining()
         if remaining is not None and remaining <= self._settings.swap_below_records:
             self.status = await self._schemas.close_live()
@@ -57,7 +61,7 @@ class Rebuilding:
             _log.info("schema-swapped", live=self.status.live, generation=self.status.generation)
             await self._drop_idle()
         elif now - since > self._settings.swap_patience_s:
-            self._swapping_since = None
+            self._swapping_since, self._not_before = None, now + self._settings.swap_again_after_s
             self.status = await self._schemas.reopen_live()
             _log.warning("swap-postponed", building=self.status.building)
 

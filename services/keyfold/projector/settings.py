@@ -22,6 +22,7 @@ class ProjectorSettings:
     status_interval_s: float = 0.5
     swap_below_records: int = 2_000
     swap_patience_s: float = 10.0
+    swap_again_after_s: float = 60.0
     first_retry_s: float = 0.1
     longest_retry_s: float = 5.0
     dead_letters_per_s: float = 10.0

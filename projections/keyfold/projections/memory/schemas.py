@@ -173,8 +173,8 @@ class MemoryPartitionStore:
     async def offsets(self, partition: int) -> Offsets:
         """Return how far the partition is folded."""
         schema = await self._schema()
-        if partition not in schema.offsets:
-            raise SchemaClosed(f"{self.colour} has no partition {partition}")
+        if partition not in schema.offsets or not schema.open:
+            raise SchemaClosed(f"{self.colour} gives no partition {partition} away: it is closed, or has none")
         return schema.offsets[partition]
 
     async def load(self, names: Iterable[str]) -> dict[str, Entity | None]:

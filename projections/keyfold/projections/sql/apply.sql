@@ -30,7 +30,7 @@ UPDATE offsets SET halted = %(reason)s WHERE partition = %(partition)s AND next 
 
 -- name: offsets
 SELECT next, position, published, places::text, signers::text, keyfold.instant(last_time)
-FROM offsets WHERE partition = %(partition)s;
+FROM offsets WHERE partition = %(partition)s AND open;
 
 -- name: keys
 INSERT INTO keys AS t

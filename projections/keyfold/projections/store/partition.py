@@ -58,7 +58,7 @@ class PostgresPartitionStore:
         rows = await self._session.run(lambda tx: tx.fetch(_SQL["offsets"], {"partition": partition}))
         if not rows:
             raise SchemaClosed(
-                f"{schema_of(self.colour)} has no partition {partition}; compare the settings with genesis"
+                f"{schema_of(self.colour)} gives no partition {partition} away: it is closed, or has none"
             )
         next_offset, position, published, places, signers, last_time = rows[0]
         return Offsets(

@@ -6,7 +6,7 @@ at every offset with those of all pieces at once (numpy), then the whole piece. 
 
 import base64
 import mmap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,8 @@ PER_FILE: Final = 8
 _MIN_DISTINCT: Final = 10
 _PREFIX: Final = 8
 _BLOCK: Final = 8 * 1024 * 1024
+# How many characters of a piece's base64 depend on what stands before it, by its place modulo three.
+_OWN_BASE64: Final = (0, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,55 +56,64 @@ def pieces(content: bytes, *, but_not_in: bytes = b"", limit: int = PER_FILE) ->
 
 def spellings(piece: bytes) -> list[bytes]:
     """Return a piece as it is, in hexadecimal, and the part of its base64 that does not depend on what stands beside."""
-    encoded = []
-    for shift in range(3):
-        text = base64.b64encode(bytes(shift) + piece)
-        start = (4 * shift + 2) // 3 if shift else 0
-        encoded.append(text[start + (1 if shift else 0) : len(text) - 4])
+    encoded = [base64.b64encode(bytes(shift) + piece)[start:-4] for shift, start in enumerate(_OWN_BASE64)]
     return [piece, piece.hex().encode(), *encoded]
 
 
-def scan(paths: Iterable[Path], needles: Sequence[bytes]) -> Scan:
-    """Look for every needle in every file. Raises ValueError for a needle shorter than eight bytes."""
-    by_prefix: dict[int, list[bytes]] = {}
-    for needle in needles:
-        if len(needle) < _PREFIX:
-            raise ValueError("a needle has at least eight bytes")
-        by_prefix.setdefault(int.from_bytes(needle[:_PREFIX], "little"), []).append(needle)
-    prefixes = np.array(sorted(by_prefix), dtype="<u8")
-    overlap = max((len(needle) for needle in needles), default=_PREFIX)
+class Needles:
+    """Byte strings to look for, indexed by their first eight bytes. Raises ValueError for a shorter one."""
+
+    def __init__(self, needles: Iterable[bytes]) -> None:
+        self._by_prefix: dict[int, list[bytes]] = {}
+        for needle in needles:
+            if len(needle) < _PREFIX:
+                raise ValueError("a needle has at least eight bytes")
+            self._by_prefix.setdefault(int.from_bytes(needle[:_PREFIX], "little"), []).append(needle)
+        self.longest = max((len(n) for group in self._by_prefix.values() for n in group), default=0)
+        self._prefixes = np.array(sorted(self._by_prefix), dtype="<u8")
+        self._sieve = np.zeros(1 << 16, dtype=np.bool_)
+        self._sieve[(self._prefixes & np.uint64(0xFFFF)).astype(np.int64)] = True
+
+    def within(self, block: bytes) -> set[bytes]:
+        """Return the needles that occur in these bytes."""
+        return {
+            needle
+            for at, prefix in self._candidates(block)
+            for needle in self._by_prefix[prefix]
+            if block.startswith(needle, at)
+        }
+
+    def _candidates(self, block: bytes) -> Iterable[tuple[int, int]]:
+        """Yield offsets whose next eight bytes begin some needle: a sieve on two bytes, then a search among all."""
+        for shift in range(_PREFIX):
+            count = (len(block) - shift) // _PREFIX
+            if count <= 0 or not len(self._prefixes):
+                return
+            words = np.frombuffer(block, dtype="<u8", count=count, offset=shift)
+            likely = np.flatnonzero(self._sieve[(words & np.uint64(0xFFFF)).astype(np.int64)])
+            places = np.minimum(np.searchsorted(self._prefixes, words[likely]), len(self._prefixes) - 1)
+            for index in likely[self._prefixes[places] == words[likely]]:
+                yield int(index) * _PREFIX + shift, int(words[index])
+
+
+def scan(paths: Iterable[Path], needles: Needles) -> Scan:
+    """Look for every needle in every file."""
     seen = Scan()
     for path in paths:
         size = path.stat().st_size
         seen.files += 1
         seen.bytes += size
-        if size >= _PREFIX and len(prefixes):
-            seen.found += [Found(needle, path) for needle in _in_file(path, size, prefixes, by_prefix, overlap)]
+        if size:
+            seen.found += [Found(needle, path) for needle in sorted(_in_file(path, size, needles))]
     return seen
 
 
-def _in_file(
-    path: Path, size: int, prefixes: "np.ndarray[tuple[int], np.dtype[np.uint64]]", by_prefix: dict[int, list[bytes]],
-    overlap: int,
-) -> set[bytes]:  # fmt: skip
+def _in_file(path: Path, size: int, needles: Needles) -> set[bytes]:
     found: set[bytes] = set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
         for start in range(0, size, _BLOCK):
-            block = content[start : start + _BLOCK + overlap]
-            for at, prefix in _candidates(block, prefixes):
-                found.update(needle for needle in by_prefix[prefix] if block.startswith(needle, at))
+            found |= needles.within(content[start : start + _BLOCK + needles.longest])
     return found
-
-
-def _candidates(block: bytes, prefixes: "np.ndarray[tuple[int], np.dtype[np.uint64]]") -> Iterable[tuple[int, int]]:
-    """Yield offsets whose next eight bytes begin some needle."""
-    for shift in range(_PREFIX):
-        count = (len(block) - shift) // _PREFIX
-        if count <= 0:
-            return
-        words = np.frombuffer(block, dtype="<u8", count=count, offset=shift)
-        for index in np.flatnonzero(np.isin(words, prefixes)):
-            yield int(index) * _PREFIX + shift, int(words[index])
 
 
 def _is_distinctive(piece: bytes) -> bool:

@@ -104,7 +104,7 @@ class Authorizer:
             plan is not None
             and plan.who == (principal.groups, principal.tags)
             and plan.resource == _resource(request)
-            and (not plan.mentions.creator or plan.creator == _creator(request, registry))
+            and (not plan.mentions.creator or _same(plan.creator, _creator(request, registry)))
         ):
             return plan
         plan = self._make(request, registry)
@@ -170,3 +170,7 @@ def _creator(request: Request, registry: Mapping[str, Entity]) -> Principal | No
         return None
     creator = registry.get(f"principal/{request.key.created_by}")
     return creator if isinstance(creator, Principal) else None
+
+
+def _same(one: Principal | None, other: Principal | None) -> bool:
+    return one is other or one == other
