@@ -145,16 +145,16 @@ def _fences(story: Story) -> None:
     for _, event in story.accepted():
         if isinstance(event, facts.KeyCreated | facts.KeyEnabled | _FENCING):
             changes[event.subject].append((event.data.decision.offset, not isinstance(event, _FENCING)))
-    for _, event in story.all_events():
-        if isinstance(event, facts.KeyUsed):
-            offset = event.data.offset
-        elif isinstance(event, facts.CommandAuthorized) and event.data.key_id is not None:
-            offset = event.data.decision.offset
+    for _, use in story.all_events():
+        if isinstance(use, facts.KeyUsed):
+            offset = use.data.offset
+        elif isinstance(use, facts.CommandAuthorized) and use.data.key_id is not None:
+            offset = use.data.decision.offset
         else:
             continue
-        before = [usable for at, usable in changes[event.subject] if at < offset]
+        before = [usable for at, usable in changes[use.subject] if at < offset]
         if not before or not before[-1]:
-            story.find("fence", event.id, "the key was not enabled when its command came")
+            story.find("fence", use.id, "the key was not enabled when its command came")
 
 
 def _keystore(story: Story) -> None:

@@ -37,9 +37,7 @@ class Frozen(BaseModel):
 def loads(document: bytes) -> dict[str, Any]:
     """Parse one JSON object. Raises `InvalidCommand` for anything that is not exactly one unambiguous object."""
     try:
-        parsed = json.loads(
-            document.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
-        )
+        parsed = _DECODER.decode(document.decode("utf-8"))
     except (ValueError, RecursionError):
         raise InvalidCommand("not one unambiguous JSON object") from None  # the cause would carry the document
     if not isinstance(parsed, dict):
@@ -107,3 +105,7 @@ def _deeper_than(value: Any, levels: int) -> bool:
             children = node.values() if isinstance(node, dict) else node
             stack.extend((child, depth + 1) for child in children)
     return False
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+"""Made once: building a decoder costs as much as a parse."""

@@ -231,9 +231,14 @@ class Deployment:
             }
         )
         body = bodies.encode(reply_key, items)
-        sealed = bodies.SUITE.encrypt(body, _public(self.sealing_keys[name]), bodies.info(value))
+        sealed = self.seal(body, value, name)
         event = self.decide(verb, stream, value, sealed, decided, version, protection, len(items))
         return Order(event, sealed, body, reply_key, command_id, sha256(value).hexdigest())
+
+    def seal(self, body: bytes, value: bytes, sealing_key: str | None = None) -> bytes:
+        """Seal any bytes to a command, as a client would."""
+        public_key = self.sealing_keys[sealing_key or self.sealing_key()]
+        return bodies.SUITE.encrypt(body, _public(public_key), bodies.info(value))
 
     def decide(
         self,

@@ -1,6 +1,7 @@
 """Every verb, from ticket to outcome event, keystore record and reply."""
 
 import json
+from base64 import b64decode
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -45,7 +46,7 @@ async def test_create_key_stores_material_with_its_event(deployment: Deployment,
     (stored,) = deployment.keystore(deployment.partition(order))
     assert isinstance(stored, facts.KeyMaterialStored)
     blob = facts.KeyMaterialStored.model_validate_json(stored.to_value()).data.blob
-    assert outcome.data.blob_digest == sha256(__import__("base64").b64decode(blob)).hexdigest()
+    assert outcome.data.blob_digest == sha256(b64decode(blob)).hexdigest()
     assert (answer.data.outcome, answer.data.version, answer.data.key_id) == (outcome.type, 1, key_id)
     assert json.loads(results(answer)[0]) == {"key_id": key_id, "version": 1}
 

@@ -13,11 +13,13 @@ from tests.unit.hsm.deployment import (
     new_key,
     results,
     rotate,
+    signer,
     use,
     with_sealed,
 )
 
-from keyfold.events import bodies, facts, topics
+from keyfold.bus import Inbound
+from keyfold.events import facts, topics
 from keyfold.events.errors import InternalError
 from keyfold.events.replies import parse_reply
 from keyfold.events.signatures import Verifier, reply_message
@@ -199,19 +201,14 @@ async def test_the_batch_is_one_order(deployment: Deployment, running: Worker) -
 async def test_a_short_body_is_refused(deployment: Deployment, running: Worker, key_id: str) -> None:
     """A body that opens and is no body."""
     order = use(deployment, "Encrypt", key_id, [(0, b"x")])
-    public = bodies.SUITE  # sealed to the right command, but three bytes
-    name = deployment.sealing_key()
-    from tests.unit.hsm import deployment as support
-
     value = order.event.data.decision.command.encode()
-    sealed = public.encrypt(b"abc", support._public(deployment.sealing_keys[name]), bodies.info(value))
-    order = with_sealed(order, sealed)
+    order = with_sealed(order, deployment.seal(b"abc", value))
     await running.execute(order)
     assert deployment.outcome(order).data.code == "InvalidBody"
 
 
-def _events(deployment: Deployment, order: Order) -> list[object]:
-    return [r for r in deployment.records(topics.EVENTS, deployment.partition(order))]
+def _events(deployment: Deployment, order: Order) -> list[Inbound]:
+    return deployment.records(topics.EVENTS, deployment.partition(order))
 
 
 def _end(deployment: Deployment, topic: str) -> int:
@@ -223,8 +220,6 @@ def _check_clear(deployment: Deployment, order: Order) -> None:
     """The clear reply is signed by the worker over deployment, stream and value."""
     for record in deployment.records(topics.REPLIES, 1):
         if parse_reply(record.value or b"").data.command_id == order.command_id:
-            from tests.unit.hsm.deployment import signer
-
             worker = signer("hsm")
             assert record.header(SIGNER_HEADER) == worker.fingerprint.encode()
             message = reply_message(deployment.id, order.stream.encode(), record.value or b"")

@@ -15,7 +15,7 @@ from keyfold.policy.cedar import Authorizer, Request, Verdict
 AT = "2026-01-01T00:00:00.000Z"
 K1 = "01890000-0000-7000-8000-000000000001"
 K2 = "01890000-0000-7000-8000-000000000002"
-MONDAY_NINE = 1_767_603_600_000 + 9 * 3_600_000 - 9 * 3_600_000  # 2026-01-05T09:00:00Z
+MONDAY_NINE = 1_767_603_600_000  # 2026-01-05T09:00:00Z
 
 
 def principal(name: str = "alice", groups: tuple[str, ...] = (), **tags: str) -> Principal:
