@@ -66,5 +66,5 @@ async def _break_everything(system: WholeSystem, load: Load, seed: int) -> None:
         for name in reversed(names):  # the broker is killed last and must be there first
             await system.start(name)
         serving = time.monotonic()
-        recovered = await load.recovered(broken)
-        print(f"{'+'.join(names)}: serving after {serving - broken:.1f} s, recovered {recovered:.1f} s")  # noqa: T201
+        print(f"{'+'.join(names)}: serving after {serving - broken:.1f} s", end="", flush=True)  # noqa: T201
+        print(f", recovered after {await load.recovered(broken):.1f} s")  # noqa: T201

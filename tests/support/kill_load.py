@@ -104,8 +104,9 @@ class Load:
     async def recovered(self, since: float, timeout_s: float = 60.0) -> float:
         """Return when every data partition has served a call that began after `since`; fails after `timeout_s`."""
         wanted = set(range(1, self._system.config.partitions))
+        first: dict[int, float] = {}
         while time.monotonic() - since < timeout_s:
-            first: dict[int, float] = {}
+            first = {}
             for partition, began, ended in reversed(self.tally.served):
                 if ended < since:
                     break
@@ -114,7 +115,7 @@ class Load:
             if first.keys() >= wanted:
                 return max(first.values()) - since
             await asyncio.sleep(0.05)
-        raise AssertionError(f"no call was served in some partition for {timeout_s} s after the fault")
+        raise AssertionError(f"no call was served in partitions {sorted(wanted - first.keys())} within {timeout_s} s")
 
     def _source(self, name: str) -> random.Random:
         return random.Random(f"{self._seed}/{name}")  # noqa: S311 - choices of a test

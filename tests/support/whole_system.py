@@ -5,6 +5,7 @@ the PKCS#11 library for itself.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
 from keyfold.projections.store import PostgresQueries, PostgresSchemas
 
+KEEP = "KEYFOLD_FAULTS_KEEP"
 _QUIET_S = 6.0
 
 
@@ -115,13 +117,13 @@ class WholeSystem:
 
 @asynccontextmanager
 async def whole_system(directory: Path) -> AsyncIterator[WholeSystem]:
-    """Begin a deployment and remove it afterwards, whatever happened."""
+    """Begin a deployment and remove it afterwards, whatever happened; KEYFOLD_FAULTS_KEEP=1 keeps its directory."""
     system = WholeSystem(directory)
     try:
         await asyncio.to_thread(system.begin)
         yield system
     finally:
         try:
-            await asyncio.to_thread(system.stack.reset)
+            await asyncio.to_thread(system.stack.stop if os.environ.get(KEEP) else system.stack.reset)
         except KeyfoldError as error:
             sys.stderr.write(f"{error}\n")

@@ -7,12 +7,16 @@ for its reader.
 import importlib
 import pkgutil
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 import keyfold
+from keyfold.cli.main import app, globals_first
 from keyfold.config import Config
 from keyfold.events.commands import COMMANDS
 from keyfold.events.errors import KeyfoldError
@@ -23,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = [path for folder in ("services", "projections") for path in (ROOT / folder).rglob("*.py")]
 CODE = re.compile(r"`([^`]+)`")
+COMMAND_LINE = re.compile(r"^(keyfold [^#|<>\n]+)|`(keyfold [a-z-][^`]*)`", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -132,6 +137,24 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert there.exists(), target
         if heading:
             assert heading in headings(there), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_command_lines_exist(page: Path) -> None:
+    """Every `keyfold …` line of a page names commands and options that the program has."""
+    for fenced, inline in COMMAND_LINE.findall(page.read_text("utf-8")):
+        line = fenced or inline
+        command: Any = typer.main.get_command(app)
+        words = globals_first(shlex.split(line)[1:])
+        while words:
+            word = words.pop(0)
+            if word.startswith("-"):
+                option = next((p for p in command.params if word.split("=")[0] in p.opts), None)
+                assert option is not None, line
+                words = words if option.is_flag or "=" in word else words[1:]
+            elif hasattr(command, "commands"):
+                assert word in command.commands, line
+                command = command.commands[word]
 
 
 def headings(page: Path) -> set[str]:

@@ -16,8 +16,8 @@ def test_names(world: Any, examples: Any) -> None:
     policy = examples.POLICY.fingerprint
     assert {kind: name for kind, name in names.items() if name is not None} == {
         "Genesis": "genesis",
-        "ServiceKeyCertified": f"certificate/{policy}/ServiceKeyCertified",
-        "ServiceKeyRevoked": f"certificate/{policy}/ServiceKeyRevoked",
+        "ServiceKeyCertified": f"certificate/{policy}/keyfold.service-key.certified.v1/1",
+        "ServiceKeyRevoked": f"certificate/{policy}/keyfold.service-key.revoked.v1/1",
         "SealingKeyPublished": f"sealing-key/{examples.SEALING_KEY}",
         "SealingKeyErased": f"sealing-key/{examples.OLD_SEALING_KEY}",
         "AliasCreated": "alias/orders",
