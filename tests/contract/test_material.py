@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from keyfold.custody import Custody, Handle, InMemory, InToken, KeyReference, MaterialProvider, Protection
 from keyfold.events.ciphertext import Algorithm, encode_context, parse
 from keyfold.events.errors import InvalidCiphertext, TokenUnavailable
-from keyfold.hsm.custody import Custody, Handle, InMemory, InToken, KeyReference, MaterialProvider, Protection
 from keyfold.token import create_token, load_module, open_token
 
 pytestmark = pytest.mark.token

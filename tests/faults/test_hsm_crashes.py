@@ -103,9 +103,7 @@ def check_all_once(deployment: Deployment, orders: list[Order]) -> None:
 
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("fault", IN_DOUBT)
-async def test_every_transaction_in_doubt(
-    ready: Deployment, tokens: dict[str, Any], fault: Fault, place: int
-) -> None:
+async def test_every_transaction_in_doubt(ready: Deployment, tokens: dict[str, Any], fault: Fault, place: int) -> None:
     """The same process restores: nothing is lost and nothing is doubled, whichever transaction it was."""
     orders = life_of_a_key(ready)
     partition = ready.partition(orders[0])

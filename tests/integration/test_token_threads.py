@@ -12,7 +12,7 @@ pytestmark = pytest.mark.token
 PROGRAM = """
 import os, sys, threading
 from pathlib import Path
-from keyfold.hsm.custody import Custody, HandleCache, InMemory, InToken, KeyReference
+from keyfold.custody import Custody, HandleCache, InMemory, InToken, KeyReference
 from keyfold.token import create_token, load_module, open_token
 
 pins, hold_lock = Path(sys.argv[2]), sys.argv[3] == "hold"
@@ -73,7 +73,7 @@ def test_threads_share_a_token(softhsm: Any, tmp_path: Path, lock: str) -> None:
 OTHER = """
 import sys
 from pathlib import Path
-from keyfold.hsm.custody import Custody, InToken, KeyReference
+from keyfold.custody import Custody, InToken, KeyReference
 from keyfold.token import load_module, open_token
 
 module = load_module(Path(sys.argv[1]))
@@ -89,7 +89,7 @@ custody.begin_epoch(2)
 
 def test_two_processes_share_a_token(softhsm: Any, tmp_path: Path) -> None:
     """Workers on one token open each other's blobs, and see keys that the other made."""
-    from keyfold.hsm.custody import Custody, InToken, KeyReference
+    from keyfold.custody import Custody, InToken, KeyReference
     from keyfold.token import create_token, load_module, open_token
 
     module = load_module(softhsm.module)

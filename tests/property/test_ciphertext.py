@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keyfold.custody import DerivedKeys, InMemory, KeyReference
+from keyfold.custody.derived import derive
+from keyfold.custody.references import MemoryHandle
 from keyfold.events import ciphertext as fmt
 from keyfold.events.ciphertext import Algorithm, encode_context, header, parse, parse_header
 from keyfold.events.errors import InvalidCiphertext, InvalidCommand
-from keyfold.hsm.custody import DerivedKeys, InMemory, KeyReference
-from keyfold.hsm.custody.derived import derive
-from keyfold.hsm.custody.references import MemoryHandle
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 CONTEXT = st.dictionaries(TEXT, TEXT, max_size=4)

@@ -1,6 +1,6 @@
 """The layout of a ciphertext and of an encryption context: pure bytes, frozen by golden vectors.
 
-It parses and builds; it holds no key, opens nothing and draws no nonce (`keyfold.hsm.custody` does). All integers are
+It parses and builds; it holds no key, opens nothing and draws no nonce (`keyfold.custody` does). All integers are
 big-endian. Every ciphertext starts with the *header*, 26 bytes:
 
     0   4  magic "KFCT"

@@ -11,7 +11,7 @@ from typing import Final
 
 from keyfold.ceremony.errors import CeremonyIncomplete
 from keyfold.config import Config, export_softhsm2_conf
-from keyfold.hsm.custody import Custody
+from keyfold.custody import Custody
 from keyfold.token import (
     Module,
     PinIncorrect,

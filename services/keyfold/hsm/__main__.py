@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from keyfold.bus import BusSettings, KafkaBus
 from keyfold.config import Config, export_softhsm2_conf, mark_ready
+from keyfold.custody import Custody, HandleCache, InMemory, InToken, SealingKeys
 from keyfold.hsm.answers import Answers
 from keyfold.hsm.control_verbs import ControlVerbs
-from keyfold.hsm.custody import Custody, HandleCache, InMemory, InToken, SealingKeys
 from keyfold.hsm.data_verbs import DataVerbs
 from keyfold.hsm.dispatcher import Dispatcher
 from keyfold.hsm.engine import Engine

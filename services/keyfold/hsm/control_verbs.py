@@ -11,10 +11,10 @@ from hashlib import sha256
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from keyfold.custody import HandleCache, KeyReference, SealingPrivateKey
 from keyfold.events import commands, facts
 from keyfold.events.errors import AlreadyExists, InvalidCommand, InvalidState, NotFound
 from keyfold.events.streams import REGISTRY, key_id_bytes
-from keyfold.hsm.custody import HandleCache, KeyReference, SealingPrivateKey
 from keyfold.hsm.data_verbs import KeyCustody
 from keyfold.hsm.keystore import Draft
 from keyfold.hsm.tickets import Ticket
@@ -24,7 +24,7 @@ MAKES_SOMETHING: Final = frozenset({"CreateKey", "RotateKey", "RotateSealingKey"
 
 
 class SealingCustody(Protocol):
-    """What the worker asks of the token `seal` (`keyfold.hsm.custody.SealingKeys`)."""
+    """What the worker asks of the token `seal` (`keyfold.custody.SealingKeys`)."""
 
     def create(self, sealing_key_id: bytes) -> tuple[bytes, bytes]: ...
 

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from keyfold.custody import Handle, HandleCache, KeyReference, MaterialProvider, Protection, Resolver
 from keyfold.events import commands, facts
 from keyfold.events.ciphertext import HEADER_BYTES, encode_context
 from keyfold.events.errors import InvalidCiphertext, InvalidCommand, InvalidState
 from keyfold.events.replies import ItemResult
 from keyfold.events.streams import key_id_bytes
-from keyfold.hsm.custody import Handle, HandleCache, KeyReference, MaterialProvider, Protection, Resolver
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keystore import Draft, Material
 from keyfold.hsm.tickets import Ticket
@@ -26,7 +26,7 @@ _VERSION_AT: Final = slice(HEADER_BYTES - 5, HEADER_BYTES - 1)
 
 
 class KeyCustody(Protocol):
-    """What the worker asks of custody (`keyfold.hsm.custody.Custody`)."""
+    """What the worker asks of custody (`keyfold.custody.Custody`)."""
 
     def generate(self, reference: KeyReference) -> bytes: ...
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from keyfold.bus import Outbound
+from keyfold.custody import open_body
 from keyfold.events import bodies, commands, facts
 from keyfold.events.errors import Expired, InternalError, InvalidBody, Refusal, ReplyTooLarge, TokenUnavailable
 from keyfold.events.replies import ItemResult, encode_items, usage_mac
 from keyfold.events.times import to_milliseconds
 from keyfold.hsm.answers import MAX_PLAINTEXT_BYTES, Answers
 from keyfold.hsm.control_verbs import MAKES_SOMETHING, ControlVerbs, Done
-from keyfold.hsm.custody import open_body
 from keyfold.hsm.data_verbs import DataVerbs, Served
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keyring import Keyring

@@ -15,13 +15,13 @@ from typing import Final
 from uuid import UUID
 
 from keyfold.bus import Bus, BusUnavailable, Inbound
+from keyfold.custody import SealingPrivateKey
 from keyfold.events import facts, topics
 from keyfold.events.chains import ChainGap, ChainReader, read_event
 from keyfold.events.entities import SealingKey
 from keyfold.events.errors import Expired, RecordError, SealingKeyRetired
 from keyfold.events.times import MINUTE_MS
 from keyfold.hsm.control_verbs import SealingCustody
-from keyfold.hsm.custody import SealingPrivateKey
 from keyfold.hsm.errors import KeystoreBroken, TokenNeeded
 from keyfold.log import RegistryFollower
 from keyfold.logging import get_logger

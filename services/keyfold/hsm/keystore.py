@@ -8,9 +8,9 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from keyfold.custody import KeyReference
 from keyfold.events import facts
 from keyfold.events.streams import key_id_bytes
-from keyfold.hsm.custody import KeyReference
 
 
 class Material(NamedTuple):

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keyfold.bus import Bus, Inbound, RecordRefused, RecordTooLarge, Sender
+from keyfold.custody import HandleCache
 from keyfold.events import commands, facts
 from keyfold.events.errors import InternalError, KeyfoldError
 from keyfold.hsm import metrics
-from keyfold.hsm.custody import HandleCache
 from keyfold.hsm.dispatcher import Dispatcher
 from keyfold.hsm.engine import Work
 from keyfold.hsm.intake import Intake, chunks

@@ -1,6 +1,6 @@
 """The one place that meets PKCS#11: loading a module, creating and opening tokens, keys that stay inside, the probe.
 
-It knows how keys are kept from leaving a token; it does not know what they protect (`keyfold.hsm.custody` does).
+It knows how keys are kept from leaving a token; it does not know what they protect (`keyfold.custody` does).
 Everything is synchronous and may be called from any thread.
 """
 

@@ -1,7 +1,7 @@
 """Keys that stay in a token: made by template, found under a deterministic CKA_ID, checked before they are used.
 
 Everything takes the manager session of an open token (`Token.manager`). Which keys exist, and what they protect, is
-`keyfold.hsm.custody`'s business.
+`keyfold.custody`'s business.
 """
 
 import ctypes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyfold.hsm.custody import Custody
+from keyfold.custody import Custody
 from keyfold.token import Module, Token, create_token, load_module, open_token
 
 _numbers = itertools.count()

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from keyfold.custody import Handle, HandleCache, KeyReference
 from keyfold.events.errors import TokenUnavailable
-from keyfold.hsm.custody import Handle, HandleCache, KeyReference
 
 
 class Fake:

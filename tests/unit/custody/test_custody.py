@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from keyfold.custody import Custody, InMemory, InToken, InvalidBlob, KeyReference
+from keyfold.custody.blobs import header, inner_associated_data, outer_associated_data, parse
+from keyfold.custody.custody import EPOCH_PREFIX, KEY_ENCRYPTION_KEY_ID
+from keyfold.custody.references import Protection
 from keyfold.events.ciphertext import encode_context
 from keyfold.events.errors import Unsupported
-from keyfold.hsm.custody import Custody, InMemory, InToken, InvalidBlob, KeyReference
-from keyfold.hsm.custody.blobs import header, inner_associated_data, outer_associated_data, parse
-from keyfold.hsm.custody.custody import EPOCH_PREFIX, KEY_ENCRYPTION_KEY_ID
-from keyfold.hsm.custody.references import Protection
 from keyfold.token import Token, TokenKeyMissing
 from keyfold.token.keys import list_ids, require
 from keyfold.token.templates import KEY_ENCRYPTION_KEY

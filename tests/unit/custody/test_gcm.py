@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from keyfold.hsm.custody import Custody
+from keyfold.custody import Custody
 from keyfold.token import ActionRefused, Session, TokenUnavailable
 from keyfold.token.keys import DataKeys, require_key_encryption_key
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pkcs11 import Attribute, KeyType, ObjectClass
 
-from keyfold.hsm.custody.custody import EPOCH_PREFIX, KEY_ENCRYPTION_KEY_ID, SOFTWARE_KEY_ID, Custody
+from keyfold.custody.custody import EPOCH_PREFIX, KEY_ENCRYPTION_KEY_ID, SOFTWARE_KEY_ID, Custody
 from keyfold.token import ActionRefused, Token, TokenKeyMissing, TokenKeyUntrusted, probe
 from keyfold.token.deviations import COMMON, DATA_KEY_USES, ENVELOPE_KEY_USES, KEY_ENCRYPTION_KEY_USES, UNWRAPS
 from keyfold.token.keys import require

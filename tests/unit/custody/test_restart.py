@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from keyfold.custody import Custody, InMemory, InToken, KeyReference
+from keyfold.custody.references import Protection
 from keyfold.events.ciphertext import encode_context
-from keyfold.hsm.custody import Custody, InMemory, InToken, KeyReference
-from keyfold.hsm.custody.references import Protection
 from keyfold.token import TokenUnavailable, create_token, cryptoki, load_module, open_token
 
 pytestmark = pytest.mark.token

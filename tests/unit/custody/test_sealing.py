@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
+from keyfold.custody import InvalidBlob, SealingKeys, open_body
 from keyfold.events.bodies import SUITE, info
 from keyfold.events.errors import InvalidBody, SealingKeyRetired
-from keyfold.hsm.custody import InvalidBlob, SealingKeys, open_body
 from keyfold.token import Token
 
 pytestmark = pytest.mark.token

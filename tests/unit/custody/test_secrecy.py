@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-from keyfold.hsm.custody import Custody, InMemory, KeyReference
-from keyfold.hsm.custody.custody import KEY_ENCRYPTION_KEY_ID
-from keyfold.hsm.custody.references import MemoryHandle
-from keyfold.hsm.custody.sealing import SealingKeys
+from keyfold.custody import Custody, InMemory, KeyReference
+from keyfold.custody.custody import KEY_ENCRYPTION_KEY_ID
+from keyfold.custody.references import MemoryHandle
+from keyfold.custody.sealing import SealingKeys
 from keyfold.token import Token
 from keyfold.token.errors import translated
 from keyfold.token.keys import DataKeys, require

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from keyfold.bus import Inbound, MemoryBus, MemoryCluster, Outbound
+from keyfold.custody import DerivedKeys, Handle, HandleCache, InMemory, KeyReference, MaterialProvider
+from keyfold.custody.references import MemoryHandle
 from keyfold.events import bodies, facts, replies, topics
 from keyfold.events.commands import BY_VERB, type_of
 from keyfold.events.errors import SealingKeyRetired, TokenUnavailable
@@ -31,8 +33,6 @@ from keyfold.events.strictjson import canonical
 from keyfold.events.times import DAY_MS, to_text
 from keyfold.hsm.answers import Answers
 from keyfold.hsm.control_verbs import ControlVerbs
-from keyfold.hsm.custody import DerivedKeys, Handle, HandleCache, InMemory, KeyReference, MaterialProvider
-from keyfold.hsm.custody.references import MemoryHandle
 from keyfold.hsm.data_verbs import DataVerbs
 from keyfold.hsm.dispatcher import Dispatcher
 from keyfold.hsm.engine import Engine
@@ -45,7 +45,9 @@ from keyfold.log import Author, DeadLetters, RegistryFollower
 
 PARTITIONS = 4
 NOW = 1_900_000_000_000
-SETTINGS = HsmSettings(poll_s=0.05, token_retry_s=0.2, first_retry_s=0.005, longest_retry_s=0.02, sealing_key_wait_s=0.2)
+SETTINGS = HsmSettings(
+    poll_s=0.05, token_retry_s=0.2, first_retry_s=0.005, longest_retry_s=0.02, sealing_key_wait_s=0.2
+)
 
 
 def signer(name: str) -> Signer:
@@ -395,9 +397,7 @@ async def worker(
     cache = HandleCache(100)
     providers = providers or {"HSM": InMemory(custody.derived), "SOFTWARE": InMemory(custody.derived)}
     verbs = ControlVerbs(custody, cache, sealing, lambda: str(uuid4()))
-    engine = Engine(
-        keyring, DataVerbs(custody, cache, providers), verbs, Answers(author), lambda: deployment.now
-    )
+    engine = Engine(keyring, DataVerbs(custody, cache, providers), verbs, Answers(author), lambda: deployment.now)
     with ThreadPoolExecutor(1) as threads:
         parts = Parts(
             bus, author, follower, keyring, Dispatcher(engine, threads, settings), cache,
@@ -433,9 +433,7 @@ def rotate(deployment: Deployment, key_id: str, version: int, protection: str = 
     return deployment.order("RotateKey", key_stream(key_id), decided=(facts.KeyRotated, fact))
 
 
-def use(
-    deployment: Deployment, verb: str, key_id: str, items: Sequence[tuple[int, bytes]], **more: Any
-) -> Order:
+def use(deployment: Deployment, verb: str, key_id: str, items: Sequence[tuple[int, bytes]], **more: Any) -> Order:
     more = {"version": 1, "protection": "SOFTWARE", **more}
     return deployment.order(verb, key_stream(key_id), items, **more)
 

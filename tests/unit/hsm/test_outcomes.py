@@ -135,9 +135,7 @@ async def test_re_encrypt_moves_version_and_context(
 async def test_re_encrypt_to_no_such_context(deployment: Deployment, running: Worker, destination: list[int]) -> None:
     """A destination that names too few, too many or unknown contexts strikes the whole command."""
     key_id = new_key()
-    order = use(
-        deployment, "ReEncrypt", key_id, [(0, b"x")], contexts=CONTEXTS, arguments={"destination": destination}
-    )
+    order = use(deployment, "ReEncrypt", key_id, [(0, b"x")], contexts=CONTEXTS, arguments={"destination": destination})
     answers = await running.execute(create(deployment, key_id), order)
     assert (deployment.outcome(order).data.code, answers[1].data.code) == ("InvalidCommand", "InvalidCommand")
 
@@ -207,9 +205,7 @@ async def test_destroy_erases_the_material(deployment: Deployment, running: Work
     key_id = new_key()
     encrypt = use(deployment, "Encrypt", key_id, [(0, b"x")])
     answers = await running.execute(create(deployment, key_id), rotate(deployment, key_id, 2), encrypt)
-    destroy = deployment.order(
-        "DestroyKey", key_stream(key_id), decided=(facts.KeyDestroyed, {"versions": [1, 2]})
-    )
+    destroy = deployment.order("DestroyKey", key_stream(key_id), decided=(facts.KeyDestroyed, {"versions": [1, 2]}))
     late = use(deployment, "Decrypt", key_id, [(0, results(answers[2])[0])])
     await running.execute(destroy, late)
     assert deployment.outcome(destroy).data.erased_versions == [1, 2]

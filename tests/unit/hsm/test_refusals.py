@@ -45,9 +45,7 @@ async def test_a_body_of_another_command_is_refused(deployment: Deployment, runn
     _check_clear(deployment, thief)
 
 
-async def test_a_body_that_was_not_decided_on_is_refused(
-    deployment: Deployment, running: Worker, key_id: str
-) -> None:
+async def test_a_body_that_was_not_decided_on_is_refused(deployment: Deployment, running: Worker, key_id: str) -> None:
     """The decision names the digest of another body."""
     order = use(deployment, "Encrypt", key_id, [(0, b"secret")])
     other = with_sealed(order, order.sealed[:-1] + bytes([order.sealed[-1] ^ 1]), decided=False)
@@ -88,9 +86,7 @@ async def test_control_and_fence_tickets_do_not_expire(deployment: Deployment, r
 
 async def test_facts_stand_whatever_their_body(deployment: Deployment, running: Worker, key_id: str) -> None:
     """A destruction whose body does not open is carried out; only its caller is told in clear."""
-    order = deployment.order(
-        "DestroyKey", key_stream(key_id), decided=(facts.KeyDestroyed, {"versions": [1]})
-    )
+    order = deployment.order("DestroyKey", key_stream(key_id), decided=(facts.KeyDestroyed, {"versions": [1]}))
     order = with_sealed(order, b"rubbish")
     (answer,) = await running.execute(order)
     assert deployment.outcome(order).data.erased_versions == [1]

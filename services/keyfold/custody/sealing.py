@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from keyfold.custody.references import InvalidBlob
 from keyfold.events.bodies import SUITE
 from keyfold.events.errors import InvalidBody, SealingKeyRetired
-from keyfold.hsm.custody.references import InvalidBlob
 from keyfold.token import ProbeReport, Token, TokenKeyMissing, probe
 from keyfold.token import keys as token_keys
 

@@ -15,13 +15,13 @@ The outer envelope holds the inner one. HSM: AES-KWP (SP 800-38F) by the key enc
 bytes. SOFTWARE: nonce (12) ‖ AES-256-GCM under the token's software key encryption key, its associated data
 "keyfold-inner-v1" ‖ key id ‖ key version; 60 bytes.
 
-The envelopes are opened and made by `keyfold.hsm.custody.custody`.
+The envelopes are opened and made by `keyfold.custody.custody`.
 """
 
 import struct
 from typing import Final, NamedTuple
 
-from keyfold.hsm.custody.references import InvalidBlob, KeyReference, Protection
+from keyfold.custody.references import InvalidBlob, KeyReference, Protection
 
 MAGIC: Final = b"KFKB"
 FORMAT_VERSION: Final = 1

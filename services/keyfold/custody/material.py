@@ -6,9 +6,9 @@ Two adapters implement it: `InToken` (protection level HSM) and `InMemory` (SOFT
 from collections.abc import Sequence
 from typing import Protocol
 
+from keyfold.custody.references import Handle, Item, Resolver
 from keyfold.events.ciphertext import HEADER_BYTES, Algorithm, parse_header
 from keyfold.events.errors import InvalidCiphertext
-from keyfold.hsm.custody.references import Handle, Item, Resolver
 
 
 class MaterialProvider(Protocol):

@@ -7,9 +7,9 @@ synchronous and may be called from any thread.
 
 from typing import Final
 
-from keyfold.hsm.custody import blobs
-from keyfold.hsm.custody.derived import DerivedKeys
-from keyfold.hsm.custody.references import Handle, InvalidBlob, KeyReference, MemoryHandle, TokenHandle
+from keyfold.custody import blobs
+from keyfold.custody.derived import DerivedKeys
+from keyfold.custody.references import Handle, InvalidBlob, KeyReference, MemoryHandle, TokenHandle
 from keyfold.token import ActionRefused, DataRefused, ProbeReport, Session, Token, TokenKeyMissing, probe
 from keyfold.token import keys as token_keys
 

@@ -1,6 +1,6 @@
 """The values that custody speaks in: which key version, and an opened key.
 
-No behaviour beyond construction: `keyfold.hsm.custody.custody` opens handles, the two providers use them.
+No behaviour beyond construction: `keyfold.custody.custody` opens handles, the two providers use them.
 """
 
 from collections.abc import Callable

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from keyfold.custody.references import KeyReference, MemoryHandle
 from keyfold.events.ciphertext import Algorithm, header
-from keyfold.hsm.custody.references import KeyReference, MemoryHandle
 
 _INFO: Final = b"keyfold-software-v1"
 _KEY_BYTES: Final = 32

@@ -6,6 +6,8 @@ one call.
 
 from collections.abc import Sequence
 
+from keyfold.custody.material import version_of
+from keyfold.custody.references import Handle, Item, Resolver, TokenHandle
 from keyfold.events.ciphertext import (
     HEADER_BYTES,
     HSM_BODY_AT,
@@ -15,8 +17,6 @@ from keyfold.events.ciphertext import (
     header,
 )
 from keyfold.events.errors import InvalidCiphertext
-from keyfold.hsm.custody.material import version_of
-from keyfold.hsm.custody.references import Handle, Item, Resolver, TokenHandle
 from keyfold.token import Session, Token
 
 Place = tuple[int, tuple[bytes, bytes, bytes]]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from keyfold.custody.references import Handle, KeyReference
 from keyfold.events.errors import KeyfoldError, TokenUnavailable
-from keyfold.hsm.custody.references import Handle, KeyReference
 
 
 @dataclass(slots=True, eq=False)

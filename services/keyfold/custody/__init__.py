@@ -4,13 +4,13 @@ It executes; what may be executed is decided elsewhere. Everything is synchronou
 callers keep it off the event loop.
 """
 
-from keyfold.hsm.custody.cache import HandleCache
-from keyfold.hsm.custody.custody import Custody
-from keyfold.hsm.custody.derived import DerivedKeys
-from keyfold.hsm.custody.in_memory import InMemory
-from keyfold.hsm.custody.in_token import InToken
-from keyfold.hsm.custody.material import MaterialProvider
-from keyfold.hsm.custody.references import (
+from keyfold.custody.cache import HandleCache
+from keyfold.custody.custody import Custody
+from keyfold.custody.derived import DerivedKeys
+from keyfold.custody.in_memory import InMemory
+from keyfold.custody.in_token import InToken
+from keyfold.custody.material import MaterialProvider
+from keyfold.custody.references import (
     HSM_ITEM_LIMIT,
     SYMMETRIC_DEFAULT,
     Handle,
@@ -19,7 +19,7 @@ from keyfold.hsm.custody.references import (
     Protection,
     Resolver,
 )
-from keyfold.hsm.custody.sealing import SealingKeys, SealingPrivateKey, open_body
+from keyfold.custody.sealing import SealingKeys, SealingPrivateKey, open_body
 
 __all__ = [
     "HSM_ITEM_LIMIT",

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from keyfold.custody.derived import DerivedKeys, derive
+from keyfold.custody.material import version_of
+from keyfold.custody.references import Handle, Item, MemoryHandle, Resolver
 from keyfold.events.ciphertext import (
     HEADER_BYTES,
     INDEX_BYTES,
@@ -22,9 +25,6 @@ from keyfold.events.ciphertext import (
     item_nonce,
 )
 from keyfold.events.errors import InvalidCiphertext
-from keyfold.hsm.custody.derived import DerivedKeys, derive
-from keyfold.hsm.custody.material import version_of
-from keyfold.hsm.custody.references import Handle, Item, MemoryHandle, Resolver
 
 _PADDING = bytes(NONCE_BYTES - INDEX_BYTES)
 
