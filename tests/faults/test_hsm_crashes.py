@@ -22,12 +22,13 @@ from tests.unit.hsm.deployment import (
     new_key,
     results,
     rotate,
+    until,
     use,
     worker,
 )
 
 from keyfold.bus import Fault, Outbound
-from keyfold.bus.memory.bus import MemorySender
+from keyfold.bus.memory.bus import MemorySender, MemoryWriter
 from keyfold.events import facts, topics
 from keyfold.events.replies import parse_reply
 from keyfold.events.streams import key_stream
@@ -86,7 +87,7 @@ def life_of_a_key(deployment: Deployment) -> list[Order]:
         use(deployment, "Encrypt", key_id, ITEM),
         rotate(deployment, key_id, 2),
         use(deployment, "Encrypt", key_id, ITEM, version=2),
-        use(deployment, "GenerateDataKey", key_id, ITEM[:0] + [(0, b"")], version=2),
+        use(deployment, "GenerateDataKey", key_id, [(0, b"")], version=2),
         deployment.order("DisableKey", key_stream(key_id), decided=(facts.KeyDisabled, {"reason": ""})),
         deployment.order("DestroyKey", key_stream(key_id), decided=(facts.KeyDestroyed, {"versions": [1, 2]})),
     ]
@@ -109,7 +110,7 @@ async def test_every_transaction_in_doubt(ready: Deployment, tokens: dict[str, A
     partition = ready.partition(orders[0])
     await ready.submit(*orders)
     async with worker(ready, settings=SMALL, **tokens) as made:
-        fail_nth_commit(ready, made.parts.bus, place, fault, f"keyfold-hsm-{partition}")
+        fail_nth_commit(ready, place, fault, f"keyfold-hsm-{partition}")
         made.own(partition)
         await made.finished(*orders, replied=False)
         await made.finished(orders[-1 if place < 3 else 0])
@@ -131,7 +132,7 @@ async def test_a_process_that_dies_in_doubt(
     await ready.submit(*orders)
     patient = SMALL.model_copy(update={"first_retry_s": 60, "longest_retry_s": 60})
     async with worker(ready, settings=patient, **tokens) as made:
-        fail_nth_commit(ready, made.parts.bus, place, fault, f"keyfold-hsm-{partition}")
+        fail_nth_commit(ready, place, fault, f"keyfold-hsm-{partition}")
         made.own(partition)
         await until_down(made.workers[partition])
     async with worker(ready, own=[partition], settings=SMALL, **tokens) as made:
@@ -225,7 +226,7 @@ async def test_a_record_that_the_broker_refuses_costs_itself_only(
     partition = ready.partition(made_key)
     async with worker(ready, own=[partition], **tokens) as made:
         await made.execute(made_key)
-        refused = refuse_commits_with(ready, made.parts.bus, orders[1].command_id, monkeypatch)
+        refused = refuse_commits_with(ready, orders[1].command_id, monkeypatch)
         await ready.submit(*orders)
         await made.finished(*orders)
     assert [type(ready.outcome(order)) for order in orders] == [
@@ -265,7 +266,7 @@ async def test_a_cluster_that_is_down_for_a_while(ready: Deployment, tokens: dic
     assert answer.data.code is None
 
 
-def fail_nth_commit(deployment: Deployment, bus: Any, place: int, fault: Fault, transactional_id: str) -> None:
+def fail_nth_commit(deployment: Deployment, place: int, fault: Fault, transactional_id: str) -> None:
     """Let the commit with this number, from 0, of this id meet a fault."""
     take, seen = deployment.cluster.take_fault, count()
 
@@ -274,15 +275,11 @@ def fail_nth_commit(deployment: Deployment, bus: Any, place: int, fault: Fault, 
             return fault
         return take(asked)
 
-    deployment.cluster.take_fault = counted  # type: ignore[method-assign]
+    deployment.cluster.__dict__["take_fault"] = counted
 
 
-def refuse_commits_with(
-    deployment: Deployment, bus: Any, command_id: str, monkeypatch: pytest.MonkeyPatch
-) -> list[int]:
+def refuse_commits_with(deployment: Deployment, command_id: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Refuse every transaction with a use by this command; returns the number of outcomes in each."""
-    from keyfold.bus.memory.bus import MemoryWriter
-
     refused: list[int] = []
     commit = MemoryWriter.commit
 
@@ -299,7 +296,5 @@ def refuse_commits_with(
 
 async def until_down(partition: PartitionWorker) -> None:
     """Wait until it was owned and is not any more."""
-    async with asyncio.timeout(5):
-        await partition.running.wait()
-        while partition.running.is_set():
-            await asyncio.sleep(0.001)
+    await until(partition.running.is_set)
+    await until(lambda: not partition.running.is_set())

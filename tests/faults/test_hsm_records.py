@@ -15,6 +15,7 @@ from tests.unit.hsm.deployment import (
     create,
     new_key,
     signer,
+    until,
     use,
     worker,
 )
@@ -264,9 +265,7 @@ async def test_the_worker_writes_nothing_for_what_it_does_not_believe(deployment
     order = create(deployment, new_key())
     place = deployment.partition(order)
     await deployment.put([Outbound(topics.AUTHORIZED, place, order.stream.encode(), b"rubbish")])
-    async with asyncio.timeout(5):
-        while running.workers[place].committed < 1:
-            await asyncio.sleep(0.002)
+    await until(lambda: running.workers[place].committed >= 1)
     assert deployment.outcomes(place) == []
     async with worker(deployment, own=[place]):
         await asyncio.sleep(0.05)

@@ -186,12 +186,7 @@ def damaged(data: bytes, at: int) -> bytes:
 
 
 def signed_record(
-    signer: Signer,
-    deployment: str,
-    role: str,
-    place: tuple[str, int],
-    entry: Entry,
-    head: ChainHead | None = None,
+    signer: Signer, deployment: str, role: str, place: tuple[str, int], entry: Entry, *, head: ChainHead | None = None
 ) -> Outbound:
     """Write one record as an author's next statement after `head` (default: as its first), whoever signs it."""
     topic, partition = place

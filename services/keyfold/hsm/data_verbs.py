@@ -15,7 +15,6 @@ from keyfold.custody import Handle, HandleCache, KeyReference, MaterialProvider,
 from keyfold.events import commands, facts
 from keyfold.events.ciphertext import HEADER_BYTES, encode_context
 from keyfold.events.errors import InvalidCiphertext, InvalidCommand, InvalidState
-from keyfold.events.replies import ItemResult
 from keyfold.events.streams import key_id_bytes
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keystore import Draft, Material
@@ -37,9 +36,9 @@ class KeyCustody(Protocol):
 
 @dataclass(slots=True, repr=False)
 class Served:
-    """Results by item, items served by version, and failed items by code."""
+    """Results by item (empty where it failed), items served by version, and failed items by code."""
 
-    items: list[ItemResult]
+    results: list[bytes]
     versions: dict[str, int] = field(default_factory=dict)
     failures: dict[str, list[int]] = field(default_factory=dict)
 
@@ -138,7 +137,7 @@ class DataVerbs:
         return _all(job, self._protect(job, [(item[0], key) for item, key in zip(job.items, keys, strict=True)]))
 
     def _generate_random(self, job: Job) -> Served:
-        return Served([ItemResult(drawn) for drawn in self._draw(job, token=True)])
+        return Served(self._draw(job, token=True))
 
     def _draw(self, job: Job, *, token: bool) -> list[bytes]:
         if token and not job.token:
@@ -187,17 +186,11 @@ def _destinations(command: commands.ReEncrypt) -> Sequence[int]:
     return chosen
 
 
-def _all(job: Job, results: Sequence[bytes]) -> Served:
-    return Served([ItemResult(result) for result in results], {str(job.ticket.version): len(results)})
+def _all(job: Job, results: list[bytes]) -> Served:
+    return Served(results, {str(job.ticket.version): len(results)})
 
 
-def _some(results: Sequence[bytes | InvalidCiphertext], versions: dict[str, int]) -> Served:
-    items: list[ItemResult] = []
-    failed: list[int] = []
-    for index, result in enumerate(results):
-        if isinstance(result, InvalidCiphertext):
-            failed.append(index)
-            items.append(ItemResult(b"", InvalidCiphertext.code))
-        else:
-            items.append(ItemResult(result))
-    return Served(items, versions, {InvalidCiphertext.code: failed} if failed else {})
+def _some(found: Sequence[bytes | InvalidCiphertext], versions: dict[str, int]) -> Served:
+    failed = [index for index, each in enumerate(found) if isinstance(each, InvalidCiphertext)]
+    results = [b"" if isinstance(each, InvalidCiphertext) else each for each in found]
+    return Served(results, versions, {InvalidCiphertext.code: failed} if failed else {})

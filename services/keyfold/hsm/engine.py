@@ -26,6 +26,7 @@ from keyfold.hsm.data_verbs import DataVerbs, Served
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keyring import Keyring
 from keyfold.hsm.keystore import Draft
+from keyfold.hsm.layout import encode_results
 from keyfold.hsm.tickets import Ticket
 from keyfold.logging import get_logger
 
@@ -127,13 +128,13 @@ class Engine:
         return _Opened(raw, bodies.decode(raw, **counts))
 
     def _served(self, ticket: Ticket, data: commands.DataPlaneData, opened: _Opened, served: Served) -> Work:
-        plaintext = encode_items(served.items)
+        plaintext = encode_results(served.results, served.failures)
         if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ReplyTooLarge
         reply_key = opened.body.reply_key
         mac = usage_mac(reply_key, ticket.decision.command_digest, opened.raw, plaintext)
         if ticket.key_id is None:
-            size = sum(len(item.data) for item in served.items)
+            size = sum(len(result) for result in served.results)
             outcome = _outcome(facts.CommandCompleted, ticket, items=data.items, bytes=size, mac=mac)
         else:
             use = {"versions": served.versions, "failures": served.failures, "mac": mac}

@@ -6,6 +6,8 @@ Rotation and erasure afterwards are commands like any other.
 from collections.abc import Callable
 from uuid import UUID
 
+from keyfold.custody import InvalidBlob
+from keyfold.events.errors import SealingKeyRetired
 from keyfold.events.times import to_text
 from keyfold.hsm.control_verbs import ControlVerbs, SealingCustody
 from keyfold.hsm.engine import Work
@@ -33,9 +35,24 @@ class SealingDuties:
                 self._sealing.erase(orphan)
 
     def first(self, index: Index) -> Work | None:
-        """Make the first sealing key where none is live, as work to be committed; else None."""
-        if index.sealing:
+        """Make a sealing key where the current one cannot be opened, as work to be committed; else None.
+
+        There is none at first, and none after the token was lost or made anew: then no command could ask for one,
+        since commands are sealed.
+        """
+        if self._opens(index):
             return None
         now = self._clock_ms()
         published, stored = self._verbs.new_sealing_key(f"0.{now}.first-sealing-key", to_text(now))
         return Work((published,), (stored,))
+
+    def _opens(self, index: Index) -> bool:
+        current = next(reversed(index.sealing), None)
+        if current is None:
+            return False
+        try:
+            self._sealing.load(UUID(current).bytes, index.sealing[current])
+        except (SealingKeyRetired, InvalidBlob) as error:
+            _log.error("sealing-key-lost", sealing_key=current, code=error.code)
+            return False
+        return True

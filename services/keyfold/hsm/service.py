@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from keyfold.bus import Bus
+from keyfold.bus import Bus, PositionLost
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
+from keyfold.hsm.errors import KeystoreBroken
 from keyfold.hsm.partition import Parts
 from keyfold.hsm.supervisor import PartitionWorker
 from keyfold.log import Ownership
@@ -26,11 +27,21 @@ class Service:
         self.ownership = Ownership(membership, parts.follower, self._worker, ready)
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises what breaks the registry or the keyring."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._parts.keyring.run())
-            tasks.create_task(self._trim(self._parts.bus))
-            tasks.create_task(self.ownership.run())
+        """Serve until cancelled. Raises what breaks the registry."""
+        beside = [asyncio.create_task(work) for work in (self._follow_keys(), self._trim(self._parts.bus))]
+        try:
+            await self.ownership.run()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _follow_keys(self) -> None:
+        """Tail the sealing keys. If that log cannot be believed, what is known goes on opening bodies."""
+        try:
+            await self._parts.keyring.run()
+        except (KeystoreBroken, PositionLost) as error:
+            _log.critical("sealing-keys-not-followed", code=error.code, reason=str(error))
 
     def _worker(self, partition: int) -> PartitionWorker:
         self.workers[partition] = PartitionWorker(partition, self._parts)

@@ -4,6 +4,7 @@ They are best effort and rate limited, and they never block: strangers must not 
 partition with what is not even a command.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -15,6 +16,8 @@ from keyfold.events.errors import KeyfoldError
 from keyfold.logging import get_logger
 
 PER_SECOND: Final = 50
+SEND_SECONDS: Final = 0.1
+SILENCE_SECONDS: Final = 5
 _log = get_logger()
 
 
@@ -49,6 +52,9 @@ class DeadLetters:
             "suppressed_before": self.suppressed,
         }
         try:
-            await self._sender.send(Outbound(topics.DEAD_LETTERS, 0, None, strictjson.canonical(document)))
-        except KeyfoldError as error:
-            _log.warning("dead-letter-not-sent", place=place, code=error.code)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._sender.send(Outbound(topics.DEAD_LETTERS, 0, None, strictjson.canonical(document)))
+        except (KeyfoldError, TimeoutError) as error:
+            # The topic takes nothing now: say nothing for a while, so that no partition waits for it again and again.
+            self._tokens = 1.0 - SILENCE_SECONDS * PER_SECOND
+            _log.warning("dead-letter-not-sent", place=place, reason=type(error).__name__)

@@ -6,13 +6,12 @@ stops alone, loudly, and stays stopped until the process is started again. It kn
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Any, Protocol
 
 from keyfold.bus import Membership
 from keyfold.log.registry import RegistryFollower
 from keyfold.logging import get_logger
 
-READY_SECONDS: Final = 30.0
 _log = get_logger()
 
 
@@ -36,14 +35,16 @@ class Ownership:
     ) -> None:
         self._membership, self._follower, self._make, self._ready = membership, follower, make, ready
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._stopped: set[int] = set()
         self._told_ready = False
         self.runners: dict[int, Runner] = {}
 
     async def run(self) -> None:
         """Serve until cancelled; the follower must have started. Raises what breaks the registry."""
-        tail = asyncio.create_task(self._follower.run())
         await self._membership.start()
+        tail = asyncio.create_task(self._follower.run())
         change = asyncio.create_task(self._membership.wait_change())
+        announce = asyncio.create_task(self._announce(frozenset()))
         try:
             while True:
                 await asyncio.wait({tail, change, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
@@ -51,38 +52,41 @@ class Ownership:
                     tail.result()
                 self._reap()
                 if change.done():
-                    await self._want(change.result())
+                    wanted = change.result()
+                    await self._want(wanted)
+                    await _cancelled([announce])
+                    announce = asyncio.create_task(self._announce(wanted))
                     change = asyncio.create_task(self._membership.wait_change())
         finally:
-            await _cancelled([tail, change, *self._tasks.values()])
+            await _cancelled([tail, change, announce, *self._tasks.values()])
             await self._membership.stop()
 
     async def _want(self, wanted: frozenset[int]) -> None:
         await _cancelled([self._tasks.pop(partition) for partition in list(self._tasks) if partition not in wanted])
-        for partition in sorted(wanted - self._tasks.keys()):
+        for partition in sorted(wanted - self._tasks.keys() - self._stopped):
             self.runners[partition] = self._make(partition)
             self._tasks[partition] = asyncio.create_task(self.runners[partition].run())
-        if wanted and not self._told_ready:
-            await self._wait_running(wanted)
 
-    async def _wait_running(self, wanted: frozenset[int]) -> None:
-        """Say ready once everything wanted first is owned; a partition that cannot be says so itself."""
-        waiting = [asyncio.create_task(self.runners[partition].running.wait()) for partition in wanted]
-        _, late = await asyncio.wait(waiting, timeout=READY_SECONDS)
-        await _cancelled(late)
-        if not late:
-            self._told_ready = True
-            self._ready()
+    async def _announce(self, wanted: frozenset[int]) -> None:
+        """Say ready once, when everything wanted is owned; a partition that cannot be says so itself."""
+        if self._told_ready or not wanted:
+            return
+        for partition in wanted:
+            await self.runners[partition].running.wait()
+        self._told_ready = True
+        self._ready()
 
     def _reap(self) -> None:
         for partition, task in list(self._tasks.items()):
-            if task.done() and not task.cancelled():
-                error = task.exception()
-                _log.critical("partition-stopped", partition=partition, reason=f"{type(error).__name__}: {error}")
-                del self._tasks[partition]
+            if not task.done():
+                continue
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            _log.critical("partition-stopped", partition=partition, reason=f"{type(error).__name__}: {error}")
+            self._stopped.add(partition)
+            del self._tasks[partition]
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[object]] | Iterable[asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     pending = list(tasks)
     for task in pending:
         task.cancel()

@@ -21,7 +21,7 @@ from keyfold.logging import get_logger
 
 FRESH_SECONDS: Final = 5.0
 GENESIS_WAIT_SECONDS: Final = 30.0
-_POLL_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.1
 _log = get_logger()
 
 
@@ -72,7 +72,7 @@ class RegistryFollower:
         await self._reader.start(None)
         deadline = asyncio.get_running_loop().time() + GENESIS_WAIT_SECONDS
         await self.catch_up()
-        while self._trust is None:
+        while DEPLOYMENT not in self._entities:
             if asyncio.get_running_loop().time() > deadline:
                 raise NotInitialised("the log has no genesis; run `keyfold init`")
             await self._poll()
@@ -89,6 +89,7 @@ class RegistryFollower:
     async def catch_up(self) -> None:
         """Read to the present end, for who met something that partition 0 may explain."""
         async with self._lock:
+            self._require_whole()
             async for batch in self._reader.read_to_end():
                 self._fold_all(batch)
 
@@ -108,8 +109,13 @@ class RegistryFollower:
 
     async def _poll(self) -> None:
         async with self._lock:
+            self._require_whole()
             self._fold_all(await self._reader.poll(_POLL_SECONDS))
         await asyncio.sleep(0)
+
+    def _require_whole(self) -> None:
+        if self._broken is not None:
+            raise self._broken
 
     def _fold_all(self, batch: list[Inbound]) -> None:
         for record in batch:
@@ -122,7 +128,7 @@ class RegistryFollower:
                 _log.warning("registry-record-ignored", offset=record.offset, reason=str(error))
 
     def _fold(self, record: Inbound) -> None:
-        if self._trust is None or self._chains is None:
+        if DEPLOYMENT not in self._entities:
             self._begin(record)
         if self._trust is None or self._chains is None:
             return

@@ -5,23 +5,25 @@ is told apart from what a known principal got wrong. What fails is `Rejected`: a
 reply where the reply address could be read from bytes that a known principal signed.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
 from keyfold.bus import Inbound
-from keyfold.events import errors, topics
+from keyfold.events import errors, strictjson, topics
 from keyfold.events.commands import MAX_LIFETIME_MS, Command, ReplyAddress, check_scope, parse_command, peek_reply
 from keyfold.events.entities import Principal, SigningKey
 from keyfold.events.evolve import View
 from keyfold.events.signatures import Verifier, command_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
-from keyfold.events.streams import is_stream, partition_of
+from keyfold.events.streams import UUID_PATTERN, is_stream, partition_of
 from keyfold.events.times import to_milliseconds
 
 MAX_VALUE_BYTES: Final = 256 * 1024
 CLOCK_TOLERANCE_MS: Final = 30_000
+_ID: Final = re.compile(UUID_PATTERN)
 
 
 class Rejected(errors.KeyfoldError):
@@ -64,10 +66,10 @@ def admit(record: Inbound, place: Place, registry: View, now_ms: int) -> Admitte
     if key is None or value is None or not _belongs(key, place):
         raise Rejected(errors.InvalidCommand("the record key is no stream of this partition"))
     sealed = record.header(SEALED_HEADER) or b""
-    if len(value) > MAX_VALUE_BYTES or len(value) + len(sealed) > topics.MAX_COMMAND_BYTES:
-        raise Rejected(errors.BatchTooLarge())
     signature = record.header(SIGNATURE_HEADER) or b""
     principal = _authenticate(record, registry, command_message(place.deployment, key, value, sealed), signature)
+    if len(value) > MAX_VALUE_BYTES or len(value) + len(sealed) > topics.MAX_COMMAND_BYTES:
+        raise _unreadable(value, errors.BatchTooLarge())
     command = _parse(value)
     _check_binding(command, principal, key)
     return Admitted(
@@ -110,7 +112,14 @@ def _parse(value: bytes) -> Command:
     try:
         return parse_command(value)
     except errors.Refusal as refusal:
-        raise Rejected(refusal, peek_reply(value)) from None
+        raise _unreadable(value, refusal) from None
+
+
+def _unreadable(value: bytes, refusal: errors.Refusal) -> Rejected:
+    """Name the command by the id that its author gave it, else the author could not tell what is refused."""
+    reply = peek_reply(value)
+    claimed = strictjson.loads(value).get("id") if reply is not None else None
+    return Rejected(refusal, reply, claimed if isinstance(claimed, str) and _ID.fullmatch(claimed) else "")
 
 
 def _check_binding(command: Command, principal: Principal, key: bytes) -> None:

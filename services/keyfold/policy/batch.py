@@ -10,7 +10,7 @@ from hashlib import sha256
 from keyfold.bus import Inbound, Outbound
 from keyfold.events import errors, facts
 from keyfold.events.entities import DEPLOYMENT, Deployment
-from keyfold.events.evolve import View, evolve, get
+from keyfold.events.evolve import Changes, View, evolve, get
 from keyfold.events.statements import Entry
 from keyfold.events.streams import REGISTRY, key_id_of
 from keyfold.logging import get_logger
@@ -43,6 +43,11 @@ class Decider:
         self._place, self._registry = place, registry
         self._authorizer, self._answerer = authorizer, answerer
 
+    def forget(self) -> None:
+        """Drop what was learnt on drafts that will not become the state."""
+        if self._registry is None:
+            self._authorizer.forget()
+
     def decide_all(self, records: list[Inbound], draft: Draft, *, refuse_all: bool = False) -> Batch:
         """Handle records in order. `refuse_all` answers each with InternalError: it was found to break the batch."""
         batch = Batch()
@@ -58,27 +63,30 @@ class Decider:
         except Rejected as rejected:
             self._reject(record, rejected, batch)
             return
-        if self._answered_before(admitted, draft, batch):
+        if self._answered_before(record, admitted, draft, batch):
             return
         hsm = draft.head.places.get("hsm")
         world = World(
             self._place.partition, draft.head.now_ms, draft, registry, self._authorizer, hsm.head.n if hsm else 0
         )
         try:
-            event = denial(admitted, world, errors.InternalError.code) if refuse else self._decided(admitted, world)
+            event, changes = self._decided(admitted, world, refuse)
         except NotYet as refusal:
             self._reply(admitted, refusal.code, None, batch)
             return
+        draft.apply(changes)
         self._record(admitted, event, draft, batch)
 
-    def _decided(self, admitted: Admitted, world: World) -> facts.PolicyEvent:
-        try:
-            return decide(admitted, world)
-        except NotYet:
-            raise
-        except Exception as error:  # noqa: BLE001 - total by contract: it costs this record only
-            _log.error("decide-failed", command=admitted.command.id, error=type(error).__name__)
-            return denial(admitted, world, errors.InternalError.code)
+    def _decided(self, admitted: Admitted, world: World, refuse: bool) -> tuple[facts.PolicyEvent, Changes]:
+        if not refuse:
+            try:
+                event = decide(admitted, world)
+                return event, evolve(world.entities, event)
+            except NotYet:
+                raise
+            except Exception as error:  # noqa: BLE001 - total by contract: it costs this record only
+                _log.error("decide-failed", command=admitted.command.id, error=type(error).__name__)
+        return denial(admitted, world, errors.InternalError.code), {}
 
     def _reject(self, record: Inbound, rejected: Rejected, batch: Batch) -> None:
         batch.dead_letters.append((record, str(rejected)))
@@ -89,12 +97,15 @@ class Decider:
         reply = self._answerer.refusal(rejected.reply, refused)
         batch.replies += [reply] if reply is not None else []
 
-    def _answered_before(self, admitted: Admitted, draft: Draft, batch: Batch) -> bool:
+    def _answered_before(self, record: Inbound, admitted: Admitted, draft: Draft, batch: Batch) -> bool:
         known = draft.recall((admitted.principal.principal, admitted.command.id))
         if known is None:
             return False
         if (known.digest, known.body_digest) != (admitted.command_digest, admitted.body_digest):
-            self._reply(admitted, errors.IdempotencyConflict.code, None, batch)
+            # No event: the id's one decision stands. Two commands under one id are worth a dead letter, though.
+            conflict = errors.IdempotencyConflict()
+            batch.dead_letters.append((record, f"{conflict.code}: {conflict}"))
+            self._reply(admitted, conflict.code, None, batch)
         elif known.summary is not None:
             reply = self._answerer.executed_before(admitted, known.summary)
             batch.replies += [reply] if reply is not None else []
@@ -102,7 +113,6 @@ class Decider:
 
     def _record(self, admitted: Admitted, event: facts.PolicyEvent, draft: Draft, batch: Batch) -> None:
         value, key = event.to_value(), admitted.command.subject.encode()
-        draft.apply(evolve(draft, event))
         batch.events.append(Entry(key, value))
         summary = None
         if isinstance(event, facts.CommandDenied):

@@ -58,12 +58,16 @@ class Segment(Frozen):
 
 
 class Memory:
-    """All live segments of one partition, indexed by identity and by command offset."""
+    """All live segments of one partition, indexed by identity and by command offset.
+
+    `next_number` is the number of the next segment: above all that are live.
+    """
 
     def __init__(self, segments: Iterable[Segment] = ()) -> None:
         self.segments: dict[int, Segment] = {}
         self._entries: dict[Identity, Remembered] = {}
         self._in_flight: dict[int, int] = {}
+        self.next_number = 1
         for segment in sorted(segments, key=lambda each: each.number):
             self.add(segment)
 
@@ -72,11 +76,6 @@ class Memory:
         """How many tickets lack an outcome."""
         return len(self._in_flight)
 
-    @property
-    def next_number(self) -> int:
-        """The number of the next segment."""
-        return max(self.segments, default=0) + 1
-
     def recall(self, identity: Identity) -> Remembered | None:
         """Return what is remembered of a command."""
         return self._entries.get(identity)
@@ -84,6 +83,7 @@ class Memory:
     def add(self, segment: Segment) -> None:
         """Take in a committed segment."""
         self.segments[segment.number] = segment
+        self.next_number = max(self.next_number, segment.number + 1)
         for entry in segment.entries:
             self._entries[entry.identity] = entry
             if entry.summary is None:

@@ -2,7 +2,8 @@
 
 Take-over (design, section 5, rule 3): 1. start the writer: the predecessor is fenced, its transaction settled;
 2. read the state topic to its end and verify it; 3. write and read back one head: the broker's clock is checked and the
-state is known to be ours; 4. start the inputs at the stored positions; 5. work.
+state is known to be ours; 4. start the inputs at the stored positions and fold events to their end: partition 0 knows
+nobody before; 5. work.
 
 A step of work: fold facts, decide a batch on a draft, commit events, tickets and state in one transaction, promote the
 draft, then send replies. Whatever goes wrong between begin and commit is in doubt: everything is dropped and taken
@@ -15,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from keyfold.bus import Bus, BusUnavailable, Inbound, Reader, RecordRefused, RecordTooLarge, Sender, Writer
+from keyfold.bus import Bus, BusUnavailable, Inbound, Outbound, Reader, RecordRefused, RecordTooLarge, Sender, Writer
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError, Unavailable
-from keyfold.log import Author, DeadLetters, RegistryFollower, StateTopic
+from keyfold.log import Author, DeadLetters, RegistryFollower, StateCorrupt, StateTopic
 from keyfold.logging import get_logger
 from keyfold.policy.batch import Batch, Decider
-from keyfold.policy.facts_reader import FactsReader
+from keyfold.policy.facts_reader import FactsReader, StateBehind
 from keyfold.policy.state import Draft, State
 
 CLOCK_TOLERANCE_MS: Final = 30_000
@@ -30,6 +31,7 @@ MAX_BATCH_BYTES: Final = 3 * topics.MIB
 CLOCK_CHECK_SECONDS: Final = 5.0
 FACTS_PAUSE_SECONDS: Final = 0.05
 IDLE_SAVE_SECONDS: Final = 1.0
+REPLY_SECONDS: Final = 1.0
 ABORTS_BEFORE_SINGLE: Final = 3
 _POLL_SECONDS: Final = 0.5
 _log = get_logger()
@@ -81,9 +83,19 @@ class Owned:
         self._saved_head = self.state.head
         await self._check_clock()
         partitions = self._parts.follower.deployment_entity.partitions
-        self._facts = FactsReader(self._partition, partitions, self.state, self._parts.follower)
+        report = self._parts.dead_letters.report
+        self._facts = FactsReader(self._partition, partitions, self.state, self._parts.follower, report)
         await self._events.start(self.state.head.events)
+        await self._fold_to_end()
         await self._commands.start(self.state.head.commands)
+
+    async def _fold_to_end(self) -> None:
+        """Know all that was written before. The state is the latest, as nobody else can write since the fencing."""
+        try:
+            async for records in self._events.read_to_end():
+                await self.fold(records)
+        except StateBehind as error:
+            raise StateCorrupt(f"an older state was put back: {error}") from None
 
     async def _check_clock(self) -> None:
         """Write our own head and read back when the broker stamped it."""
@@ -107,6 +119,11 @@ class Owned:
     async def fold(self, records: list[Inbound]) -> None:
         """Fold facts into the state; they are written with the next transaction."""
         await self._facts.fold(records, self._events.position())
+
+    @property
+    def decidable(self) -> bool:
+        """Tell whether what was folded is something that a decision can name."""
+        return self._facts.whole
 
     async def decide(self, records: list[Inbound], *, refuse_all: bool = False) -> None:
         """Decide a batch, commit, promote, answer."""
@@ -140,18 +157,26 @@ class Owned:
         return offsets[-1]
 
     async def _say(self, batch: Batch) -> None:
-        sender = self._parts.sender
         for record, reason in batch.dead_letters:
             await self._parts.dead_letters.report(record, reason)
+        full: set[tuple[str, int]] = set()
         for reply in batch.replies:
-            partitions = sender.partitions_of(reply.topic)
-            if partitions is None or reply.partition >= partitions:
-                _log.warning("reply-dropped", topic=reply.topic, partition=reply.partition)
-                continue
-            try:
-                await sender.send(reply)
-            except KeyfoldError as error:
-                _log.warning("reply-not-sent", topic=reply.topic, code=error.code)
+            if (reply.topic, reply.partition) not in full and not await self._sent(reply):
+                full.add((reply.topic, reply.partition))
+
+    async def _sent(self, reply: Outbound) -> bool:
+        """Send one reply; False where its partition takes none in time. A caller without an answer asks again."""
+        partitions = self._parts.sender.partitions_of(reply.topic)
+        if partitions is None or reply.partition >= partitions:
+            _log.warning("reply-dropped", topic=reply.topic, partition=reply.partition)
+            return False
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                await self._parts.sender.send(reply)
+        except (KeyfoldError, TimeoutError) as error:
+            _log.warning("reply-not-sent", topic=reply.topic, reason=type(error).__name__)
+            return False
+        return True
 
     async def stop(self) -> None:
         """Release everything."""
@@ -168,6 +193,7 @@ class Processor:
         self._parts, self._decider = parts, decider
         self._refused_in_a_row = 0
         self._single_until = -1
+        self._refused_alone: int | None = None
 
     async def run(self) -> None:
         """Take over and work; retry with back-off. Raises what retrying does not cure."""
@@ -198,15 +224,17 @@ class Processor:
             await self._work(owned)
         finally:
             self.running.clear()
+            self._decider.forget()
             await owned.stop()
 
     async def _work(self, owned: Owned) -> None:
         facts = asyncio.ensure_future(owned.read_facts())
         commands: asyncio.Future[list[Inbound]] | None = None
+        records: list[Inbound] = []  # read and not decided yet
         last_work = asyncio.get_running_loop().time()
         try:
             while True:
-                if commands is None and self._may_decide(owned):
+                if commands is None and not records and self._may_decide(owned):
                     commands = asyncio.ensure_future(owned.read_commands())
                 waiting = [task for task in (facts, commands) if task is not None]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -215,9 +243,9 @@ class Processor:
                     facts = asyncio.ensure_future(owned.read_facts())
                 if commands is not None and commands.done():
                     records, commands = commands.result(), None
-                    if records:
-                        await self._decide(owned, records)
-                        last_work = asyncio.get_running_loop().time()
+                if records and self._may_decide(owned):
+                    await self._decide(owned, records)
+                    records, last_work = [], asyncio.get_running_loop().time()
                 if asyncio.get_running_loop().time() - last_work > IDLE_SAVE_SECONDS:
                     await owned.save()
         finally:
@@ -227,20 +255,21 @@ class Processor:
             await asyncio.gather(*(task for task in (facts, commands) if task is not None), return_exceptions=True)
 
     def _may_decide(self, owned: Owned) -> bool:
-        return owned.state.memory.in_flight < self._parts.max_in_flight and self._parts.follower.fresh()
+        in_flight = owned.state.memory.in_flight
+        return in_flight < self._parts.max_in_flight and owned.decidable and self._parts.follower.fresh()
 
     async def _decide(self, owned: Owned, records: list[Inbound]) -> None:
         """Decide in pieces that fit one transaction; record by record after repeated aborts (rule 6)."""
         if self._refused_in_a_row >= ABORTS_BEFORE_SINGLE and self._single_until < records[0].offset:
             self._single_until = records[-1].offset
         for piece in _pieces(records, self._single_until):
-            alone = len(piece) == 1 and piece[0].offset <= self._single_until
+            offset = piece[0].offset
             try:
-                await owned.decide(piece)
-            except RecordTooLarge:
-                if not alone:
-                    raise
-                await owned.decide(piece, refuse_all=True)
+                await owned.decide(piece, refuse_all=offset == self._refused_alone)
+            except (RecordRefused, RecordTooLarge):
+                if offset <= self._single_until:
+                    self._refused_alone = offset
+                raise
             self._refused_in_a_row = 0
 
 

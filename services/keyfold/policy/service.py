@@ -16,7 +16,10 @@ GROUP: Final = "keyfold-policy"
 
 
 class Service:
-    """All processors of this process; they share the registry follower and the authorizer's caches."""
+    """All processors of this process; they share the registry follower and the authorizer's caches.
+
+    Partition 0 has an authorizer of its own: it decides on registries that are not committed yet, and may never be.
+    """
 
     def __init__(self, parts: Parts, signer: Signer, instance: str, ready: Callable[[], None]) -> None:
         self._parts = parts
@@ -33,4 +36,5 @@ class Service:
     def _processor(self, partition: int) -> Processor:
         place = Place(self._parts.author.deployment, partition, self._parts.follower.deployment_entity.partitions)
         registry = None if partition == 0 else self._parts.follower.view
-        return Processor(partition, self._parts, Decider(place, registry, self._authorizer, self._answerer))
+        authorizer = Authorizer() if partition == 0 else self._authorizer
+        return Processor(partition, self._parts, Decider(place, registry, authorizer, self._answerer))

@@ -148,6 +148,7 @@ class Draft(Mapping[str, Entity]):
     def __init__(self, state: State) -> None:
         self._state = state
         self._expired: list[Segment] | None = None
+        self._segment: Segment | None = None
         self.head = state.head
         self.changed_entities: dict[str, Entity | None] = {}
         self.remembered: dict[Identity, Remembered] = {}
@@ -170,9 +171,10 @@ class Draft(Mapping[str, Entity]):
     @property
     def segment(self) -> Segment | None:
         """The new segment, if anything was decided."""
-        if not self.remembered:
-            return None
-        return Segment(number=self._state.memory.next_number, entries=tuple(self.remembered.values()))
+        if self._segment is None and self.remembered:
+            number = self._state.memory.next_number
+            self._segment = Segment(number=number, entries=tuple(self.remembered.values()))
+        return self._segment
 
     def recall(self, identity: Identity) -> Remembered | None:
         """Return what is remembered of a command, in this batch or before."""
@@ -189,6 +191,7 @@ class Draft(Mapping[str, Entity]):
     def remember(self, entry: Remembered) -> None:
         """Remember a decided command."""
         self.remembered[entry.identity] = entry
+        self._segment = None
 
     def expired(self) -> list[Segment]:
         """Return old segments that this transaction drops (the same at every call)."""

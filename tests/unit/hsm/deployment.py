@@ -7,7 +7,7 @@ test brings tokens.
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -234,7 +234,9 @@ class Deployment:
         )
         body = bodies.encode(reply_key, items)
         sealed = self.seal(body, value, name)
-        event = self.decide(verb, stream, value, sealed, decided, version, protection, len(items))
+        event = self.decide(
+            verb, stream, value, sealed, decided=decided, version=version, protection=protection, items=len(items)
+        )
         return Order(event, sealed, body, reply_key, command_id, sha256(value).hexdigest())
 
     def seal(self, body: bytes, value: bytes, sealing_key: str | None = None) -> bytes:
@@ -248,6 +250,7 @@ class Deployment:
         stream: str,
         value: bytes,
         sealed: bytes,
+        *,
         decided: tuple[type[facts.Event], Mapping[str, Any]] | None,
         version: int | None,
         protection: str | None,
@@ -416,6 +419,13 @@ async def worker(
             for part in (keyring, follower, sender):
                 with suppress(Exception):
                     await part.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; at most five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.002)
 
 
 def new_key() -> str:

@@ -186,7 +186,7 @@ async def test_generate_random(deployment: Deployment, running: Worker) -> None:
     ],
 )
 async def test_fences_answer_that_use_has_ceased(
-    deployment: Deployment, running: Worker, verb: str, fact: type[facts.Event], data: dict[str, str],
+    deployment: Deployment, running: Worker, *, verb: str, fact: type[facts.Event], data: dict[str, str],
     arguments: dict[str, object],
 ) -> None:  # fmt: skip
     """The outcome comes after every earlier use; no handle stays open."""
@@ -228,7 +228,7 @@ async def test_destroy_erases_the_material(deployment: Deployment, running: Work
     ],
 )  # fmt: skip
 async def test_other_key_verbs_complete(
-    deployment: Deployment, running: Worker, verb: str, fact: type[facts.Event], data: dict[str, str],
+    deployment: Deployment, running: Worker, *, verb: str, fact: type[facts.Event], data: dict[str, str],
     arguments: dict[str, object],
 ) -> None:  # fmt: skip
     """They need nothing of the worker, and get their outcome and a result all the same."""

@@ -5,11 +5,12 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import NOW, PARTITIONS, SETTINGS, Deployment, create, new_key, worker
+from tests.unit.hsm.deployment import NOW, PARTITIONS, SETTINGS, Deployment, create, new_key, until, worker
 
 from keyfold.bus import Inbound, MemoryBus
 from keyfold.events import facts, strictjson, topics
 from keyfold.events.chains import Place
+from keyfold.events.replies import ItemResult, encode_items
 from keyfold.events.statements import ChainHead
 from keyfold.events.times import to_text
 from keyfold.hsm import metrics
@@ -17,6 +18,7 @@ from keyfold.hsm.heads import Heads
 from keyfold.hsm.intake import chunks
 from keyfold.hsm.isolation import Isolation
 from keyfold.hsm.keystore import Draft, Index
+from keyfold.hsm.layout import encode_results
 from keyfold.hsm.service import Service
 
 
@@ -146,19 +148,30 @@ async def test_passed_tickets_are_deleted(deployment: Deployment) -> None:
     async with worker(deployment, settings=settings) as made:
         service = Service(made.parts, "0", lambda: None)
         task = asyncio.create_task(service.run())
-        await _first_sealing_key(deployment)
+        await until(lambda: any(isinstance(event, facts.SealingKeyPublished) for event in deployment.events(0)))
         order = create(deployment, new_key())
         await made.execute(order)
         log = deployment.cluster.log(topics.AUTHORIZED, deployment.partition(order))
-        async with asyncio.timeout(5):
-            while log.start == 0:
-                await asyncio.sleep(0.01)
+        await until(lambda: log.start > 0)
         assert log.start == 1
         task.cancel()
         await asyncio.wait([task], timeout=5)
 
 
-async def _first_sealing_key(deployment: Deployment) -> None:
-    async with asyncio.timeout(5):
-        while not any(isinstance(event, facts.SealingKeyPublished) for event in deployment.events(0)):
-            await asyncio.sleep(0.005)
+@pytest.mark.parametrize(
+    ("results", "failures"),
+    [
+        ([b"abc"] * 4, {}),
+        ([b""] * 3, {}),
+        ([b"one"], {}),
+        ([b"a", b"bc", b""], {}),
+        ([b"a", b"", b"c"], {"InvalidCiphertext": [1]}),
+        ([b"", b""], {"InvalidCiphertext": [0, 1]}),
+        ([], {}),
+    ],
+)
+def test_results_are_laid_out_as_everywhere(results: list[bytes], failures: dict[str, list[int]]) -> None:
+    """The fast path gives the same bytes as the one layout that readers know."""
+    codes = {index: code for code, indexes in failures.items() for index in indexes}
+    items = [ItemResult(result, codes.get(index)) for index, result in enumerate(results)]
+    assert encode_results(results, failures) == encode_items(items)

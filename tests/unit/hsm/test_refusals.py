@@ -1,4 +1,4 @@
-"""What a ticket may bring that cannot be served: each gets its code in the outcome and, where possible, in the reply."""
+"""What a ticket may bring that cannot be served: each gets its code in the outcome and, where it can, in the reply."""
 
 from dataclasses import replace
 from hashlib import sha256

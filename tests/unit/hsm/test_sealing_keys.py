@@ -15,6 +15,7 @@ from tests.unit.hsm.deployment import (
     create,
     new_key,
     results,
+    until,
     use,
     uuid_bytes,
     worker,
@@ -46,6 +47,14 @@ async def test_the_first_owner_makes_the_first_sealing_key(deployment: Deploymen
     assert isinstance(stored, facts.SealingKeyStored)
     assert stored.data.sealing_key == published.data.sealing_key
     assert sealing.list_ids() == [uuid_bytes(published.data.sealing_key)]
+
+
+async def test_a_lost_token_gets_a_fresh_sealing_key(deployment: Deployment) -> None:
+    """Commands are sealed, so none could ask for it: the owner publishes one when the current does not open."""
+    async with worker(deployment, own=[0], sealing=MemorySealing()):
+        lost = deployment.sealing_key()
+    async with worker(deployment, own=[0], sealing=MemorySealing()):
+        assert deployment.sealing_key() != lost
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.LANDED, Fault.HANGING])
@@ -171,9 +180,7 @@ async def test_the_keyring_follows_by_itself(deployment: Deployment, running: Wo
     tail = asyncio.create_task(keyring.run())
     await running.execute(rotation(deployment))
     await running.execute(erasure(deployment, old))
-    async with asyncio.timeout(5):
-        while old in keyring._known or deployment.sealing_key() not in keyring._known:
-            await asyncio.sleep(0.005)
+    await until(lambda: old not in keyring._known and deployment.sealing_key() in keyring._known)
     tail.cancel()
     await asyncio.gather(tail, return_exceptions=True)
     disable = deployment.order(
@@ -182,3 +189,14 @@ async def test_the_keyring_follows_by_itself(deployment: Deployment, running: Wo
     (answer,) = await running.execute(disable)
     assert isinstance(deployment.outcome(disable), facts.KeyUseCeased)
     assert answer.data.code == "SealingKeyRetired"
+
+
+async def test_a_lost_token_does_not_lock_everybody_out(deployment: Deployment) -> None:
+    """The current key cannot be opened any more (the token was made anew): the owner publishes another at its start,
+    since nobody could seal a command that asks for one."""
+    async with worker(deployment, own=[0]):
+        lost = deployment.sealing_key()
+    async with worker(deployment, own=range(PARTITIONS), sealing=MemorySealing()) as made:
+        assert deployment.sealing_key() != lost
+        (answer,) = await made.execute(create(deployment, new_key()))
+    assert answer.data.code is None

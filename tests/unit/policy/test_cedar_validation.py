@@ -1,5 +1,6 @@
 """Which texts may be put: schema, templates, sizes; and that no text of an allowed size ends the process."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,7 +68,7 @@ def test_accepts(text: str) -> None:
         (when('{a: Principal::"bob"}.a in Group::"a"'), "nothing is known about them"),
         (f'{HEAD} unless {{ true }} when {{ !(Key::"x".protection == "HSM") }};', "nothing is known about them"),
         (f"{HEAD};" * (MAX_STATEMENTS + 1), "at most 100 statements"),
-        (when(" || ".join(f"context.items == {n}" for n in range(200))), "nested too deeply"),
+        (when(" || ".join(f"context.items == {n}" for n in range(100))), "nested too deeply"),
         (when("(" * 25 + "true" + ")" * 25), "brackets are nested"),
         (f"// {'x' * MAX_TEXT_BYTES}\n{HEAD};", "larger than 32768 bytes"),
         (f"// {'é' * (MAX_TEXT_BYTES // 2)}\n{HEAD};", "larger than 32768 bytes"),
@@ -97,7 +98,7 @@ def test_messages_are_the_same_in_every_process() -> None:
     )
     made = {
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-        for _ in range(4)
+        for _ in range(3)
     }
     assert len(made) == 1
     assert "`a`" in made.pop()
@@ -146,27 +147,36 @@ def largest(make: Callable[[int], str]) -> str:
     return make(low)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_no_text_ends_the_process(name: str) -> None:
+SCRIPT = """
+import json, sys, threading
+from keyfold.events.errors import InvalidPolicy
+from keyfold.policy.cedar import validate_policy
+
+def check():
+    for name, text in json.load(sys.stdin).items():
+        print(name, flush=True)
+        try:
+            validate_policy(text)
+            print("accepted")
+        except InvalidPolicy:
+            pass
+    print("end")
+
+threading.stack_size(2 * 1024 * 1024)
+thread = threading.Thread(target=check)
+thread.start()
+thread.join()
+"""
+
+
+def test_no_text_ends_the_process() -> None:
     """The deepest texts that fit the size are refused. Cedar's own parser overflows the stack on many of them.
 
     In a process of its own, whose end would otherwise be that of all tests; its stack is a quarter of the usual one.
     """
-    script = (
-        "import resource, sys, threading\n"
-        "from keyfold.events.errors import InvalidPolicy\n"
-        "from keyfold.policy.cedar import validate_policy\n"
-        "def check():\n"
-        "    try: validate_policy(text)\n"
-        "    except InvalidPolicy: print('refused')\n"
-        "text = sys.stdin.buffer.read().decode()\n"
-        "threading.stack_size(2 * 1024 * 1024)\n"
-        "thread = threading.Thread(target=check); thread.start(); thread.join()"
-    )
-    made = subprocess.run(
-        [sys.executable, "-c", script], input=largest(HOSTILE[name]).encode(), capture_output=True, check=False
-    )
-    assert (made.returncode, made.stdout, made.stderr) == (0, b"refused\n", b"")
+    texts = json.dumps({name: largest(make) for name, make in HOSTILE.items()})
+    made = subprocess.run([sys.executable, "-c", SCRIPT], input=texts, capture_output=True, check=False, text=True)
+    assert (made.stdout.splitlines(), made.stderr, made.returncode) == ([*HOSTILE, "end"], "", 0)
 
 
 def test_statements() -> None:

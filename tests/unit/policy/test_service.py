@@ -23,8 +23,8 @@ async def test_commands_get_events_tickets_state_and_replies() -> None:
     ]
     assert [type(event) for event in deployment.tickets(2)] == [facts.KeyCreated, facts.CommandAuthorized]
     assert [reply.data.code for reply in deployment.replies()] == ["NotFound"]
+    await deployment.execute(2)
     async with deployment.service():
-        await deployment.execute(2)
         await deployment.send(command("Encrypt", key, 4), command("Encrypt", key, 2, items=3))
         await until(lambda: len(deployment.decisions(2)) == 4 and len(deployment.replies()) == 2)
     assert [reply.data.code for reply in deployment.replies()] == ["NotFound", "AlreadyExecuted"]

@@ -4,6 +4,8 @@ What passes here can be read, indexed and evaluated later. Messages are the same
 they become part of the log. Who may put which policy is not asked here.
 """
 
+from typing import Final
+
 import cedarpy
 
 from keyfold.events.errors import InvalidPolicy
@@ -11,6 +13,8 @@ from keyfold.policy.cedar.mentions import asks_of_another
 from keyfold.policy.cedar.policies import number_of, parse, policy_set, read_policies, say
 from keyfold.policy.cedar.schema import SCHEMA
 from keyfold.policy.cedar.text import Statement, statements_of
+
+_CONSEQUENCE: Final = "unable to find an applicable action"  # follows from an unknown name, which says more
 
 
 def validate_policy(text: str) -> None:
@@ -36,10 +40,14 @@ def _check_schema(text: str, statements: tuple[Statement, ...]) -> None:
     result = cedarpy.validate_policies(text, SCHEMA)
     if result.validation_passed:
         return
-    found = sorted((number_of(error.policy_id), error.error) for error in result.errors if error.policy_id)
+    found = sorted(
+        (number_of(error.policy_id), _CONSEQUENCE in error.error, error.error)
+        for error in result.errors
+        if error.policy_id
+    )
     if not found:
         raise InvalidPolicy(say(min((error.error for error in result.errors), default="the schema does not allow it")))
-    n, message = found[0]
+    n, _, message = found[0]
     raise InvalidPolicy(f"{_place(statements, n)}: {say(message.removeprefix(f'for policy `policy{n}`, '))}")
 
 

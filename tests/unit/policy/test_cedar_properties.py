@@ -1,0 +1,164 @@
+"""Properties of authorization over random policies and requests."""
+
+from collections.abc import Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.policy.cedar_requests import K1, K2, MONDAY_NINE, decide, key, plainly, principal, registry, request
+
+from keyfold.events.entities import Key
+from keyfold.policy.cedar import Authorizer, Request
+
+VERBS = ("Encrypt", "Decrypt", "PutPolicy", "GenerateRandom")
+GROUPS = ("users", "team")
+ATOMS = (
+    "context.items > 2",
+    "context.bytes > 10",
+    "context.items * 9223372036854775807 > 1",
+    "context.time.hour == 9",
+    "context.time.weekday == 2",
+    'context.encryption_context.hasTag("tenant")',
+    '(context.encryption_context.hasTag("tenant") && context.encryption_context.getTag("tenant") == "acme")',
+    '(principal.hasTag("tenant") && context.encryption_context.hasTag(principal.getTag("tenant")))',
+    'context.encryption_context.getTag("tenant") == "acme"',
+    "context == context",
+    'principal in Group::"users"',
+    'resource.status == "Enabled"',
+    "resource.created_by == principal",
+    'resource.created_by in Group::"team"',
+    'resource.hasTag("tenant")',
+    "{c: context}.c.items == 1",
+)
+PRINCIPALS = (
+    "principal",
+    'principal == Principal::"alice"',
+    'principal in Group::"users"',
+    'principal in Group::"team"',
+    'principal is Principal in Group::"team"',
+    'principal in Principal::"bob"',
+)
+ACTIONS = ("action", 'action == Action::"Encrypt"', 'action in [Action::"Encrypt", Action::"PutPolicy"]')
+RESOURCES = (
+    "resource",
+    f'resource == Key::"{K1}"',
+    f'resource in Key::"{K2}"',
+    "resource is Key",
+    "resource is Registry",
+    f'resource is Key in Key::"{K1}"',
+    'resource == Registry::"registry"',
+)
+
+conditions = st.recursive(
+    st.sampled_from(ATOMS),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(("&&", "||")), inner).map(lambda parts: f"({' '.join(parts)})"),
+        inner.map(lambda part: f"!({part})"),
+        st.tuples(inner, inner, inner).map(lambda parts: "(if {} then {} else {})".format(*parts)),
+    ),
+    max_leaves=4,
+)
+clauses = st.one_of(
+    st.just(""),
+    st.tuples(st.sampled_from(("when", "unless")), conditions).map(lambda parts: f" {parts[0]} {{ {parts[1]} }}"),
+)
+
+
+def statements(effects: tuple[str, ...]) -> st.SearchStrategy[str]:
+    scopes = (st.sampled_from(choices) for choices in (effects, PRINCIPALS, ACTIONS, RESOURCES))
+    return st.tuples(*scopes, clauses).map(lambda part: "{}({}, {}, {}){};".format(*part))
+
+
+texts = st.lists(statements(("permit", "permit", "forbid")), min_size=1, max_size=3).map("\n".join)
+policies = st.lists(texts, max_size=4)
+people = st.builds(
+    lambda name, groups, tags: principal(name, tuple(groups), **tags),
+    st.sampled_from(("alice", "bob")),
+    st.lists(st.sampled_from(GROUPS), unique=True),
+    st.sampled_from(({}, {"tenant": "acme"}, {"tenant": "tenant"})),
+)
+contexts = st.lists(
+    st.sampled_from(({}, {"tenant": "acme"}, {"tenant": "globex"}, {"acme": "x"}, {"tenant": "acme", "x": "y"})),
+    min_size=1,
+    max_size=3,
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn, keys: Mapping[str, Key]) -> Request:
+    verb = draw(st.sampled_from(VERBS))
+    name = draw(st.sampled_from(sorted(keys)))
+    on = None if verb == "GenerateRandom" or (verb == "PutPolicy" and draw(st.booleans())) else keys[name]
+    return request(
+        verb,
+        on,
+        principal=draw(people),
+        contexts=draw(contexts),
+        items=draw(st.integers(0, 3)),
+        bytes=draw(st.sampled_from((0, 100))),
+        now_ms=MONDAY_NINE + draw(st.sampled_from((0, 3_600_000, 86_400_000))),
+    )
+
+
+@st.composite
+def keys(draw: st.DrawFn, revision: int) -> dict[str, Key]:
+    return {
+        name: key(
+            name,
+            *draw(st.lists(texts, max_size=2)),
+            revision=revision,
+            status=draw(st.sampled_from(("Enabled", "Disabled"))),
+            created_by=draw(st.sampled_from(("alice", "bob"))),
+            tags=draw(st.sampled_from(({}, {"tenant": "acme"}))),
+        )
+        for name in (K1, K2)
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from((2, 8, 1000)))
+def test_index_and_cache_never_change_an_answer(data: st.DataObject, cache_size: int) -> None:
+    """One authorizer, through many requests and changes, answers as one plain set of all policies does each time."""
+    authorizer = Authorizer(cache_size)
+    for revision in range(2):
+        entities = registry(*data.draw(policies), people=tuple(data.draw(st.lists(people, max_size=2))))
+        existing = data.draw(keys(revision))
+        for asked in data.draw(st.lists(requests(existing), min_size=1, max_size=10)):
+            for _ in range(2):
+                assert authorizer.authorize(asked, entities, revision).allowed is plainly(asked, entities)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_cached_verdict_is_the_fresh_one(data: st.DataObject) -> None:
+    """The whole verdict, ids and errors too, is that of an authorizer that has seen nothing before."""
+    authorizer = Authorizer()
+    entities, existing = registry(*data.draw(policies)), data.draw(keys(0))
+    for asked in data.draw(st.lists(requests(existing), min_size=2, max_size=10)):
+        assert authorizer.authorize(asked, entities, 0) == Authorizer().authorize(asked, entities, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), policies, statements(("forbid",)))
+def test_a_forbid_never_allows_more(data: st.DataObject, before: list[str], forbid: str) -> None:
+    """With one more `forbid`, erring or not, whatever was denied stays denied."""
+    asked = data.draw(requests(data.draw(keys(0))))
+    if decide(asked, *before, forbid).allowed:
+        assert decide(asked, *before).allowed
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_default_deny(data: st.DataObject) -> None:
+    """Without a permit nothing is allowed."""
+    forbids = data.draw(st.lists(statements(("forbid",)), max_size=3))
+    existing = {name: found.model_copy(update={"policies": ()}) for name, found in data.draw(keys(0)).items()}
+    assert not decide(data.draw(requests(existing)), *forbids).allowed
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), policies)
+def test_every_context_must_be_allowed(data: st.DataObject, texts: list[str]) -> None:
+    """A command with several contexts is allowed exactly when each of them alone is."""
+    asked = data.draw(requests(data.draw(keys(0))))
+    alone = [decide(asked._replace(contexts=[context]), *texts).allowed for context in asked.contexts]
+    assert decide(asked, *texts).allowed is all(alone)
