@@ -7,7 +7,7 @@ moment it was opened. It is no client: it believes everything and resends nothin
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -68,6 +68,14 @@ class Wire:
         while (found := find()) is None:
             assert asyncio.get_running_loop().time() < deadline, f"{what} did not come within {patience_s:.0f} s"
             await asyncio.sleep(0.01)
+        return found
+
+    async def until_async(self, find: Callable[[], Awaitable[T | None]], what: str) -> T:
+        """Wait until something that has to be asked for is there."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while (found := await find()) is None:
+            assert asyncio.get_running_loop().time() < deadline, f"{what} did not come within {PATIENCE_S:.0f} s"
+            await asyncio.sleep(0.05)
         return found
 
     async def told(self, command: Forged) -> Told:

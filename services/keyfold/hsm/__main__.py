@@ -1,13 +1,15 @@
 """The HSM worker process: `python -m keyfold.hsm --config FILE`. Its one composition root."""
 
 import asyncio
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Final
 from uuid import uuid4
 
 from keyfold.bus import BusSettings, KafkaBus
-from keyfold.config import Config, export_softhsm2_conf, mark_ready
+from keyfold.config import Config, ConfigError, export_softhsm2_conf, mark_ready
 from keyfold.custody import Custody, HandleCache, InMemory, InToken, SealingKeys
 from keyfold.hsm.answers import Answers
 from keyfold.hsm.control_verbs import ControlVerbs
@@ -24,6 +26,8 @@ from keyfold.identity import load_identity
 from keyfold.log import Author, DeadLetters, RegistryFollower
 from keyfold.process import closing, main, until_signalled
 from keyfold.token import ProbeReport, Token, load_module, open_token
+
+_SWITCH_S: Final = 0.001
 
 
 def clock_ms() -> int:
@@ -52,7 +56,11 @@ def require(token: str, report: ProbeReport) -> None:
 
 async def serve(config: Config, instance: str) -> None:
     """Open the tokens, probe them, then run until SIGTERM or SIGINT."""
+    if config.deployment is None:
+        raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
     settings = HsmSettings()
+    # While a thread computes on SoftHSM, the event loop gets Python's lock back after this long at the latest.
+    sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
         kms, seal = open_tokens(config, stack)
         custody, sealing = Custody(kms), SealingKeys(seal)

@@ -85,7 +85,9 @@ class Memory:
         self.segments[segment.number] = segment
         self.next_number = max(self.next_number, segment.number + 1)
         for entry in segment.entries:
-            self._entries[entry.identity] = entry
+            known = self._entries.get(entry.identity)
+            if known is None or known.offset <= entry.offset:  # an id may be used again once it has expired
+                self._entries[entry.identity] = entry
             if entry.summary is None:
                 self._in_flight[entry.offset] = segment.number
 

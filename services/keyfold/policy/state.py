@@ -177,8 +177,14 @@ class Draft(Mapping[str, Entity]):
         return self._segment
 
     def recall(self, identity: Identity) -> Remembered | None:
-        """Return what is remembered of a command, in this batch or before."""
-        return self.remembered.get(identity) or self._state.memory.recall(identity)
+        """Return what is remembered of a command, in this batch or before.
+
+        What has expired counts as forgotten whether it was dropped already or not: when that is depends on batches.
+        """
+        known = self.remembered.get(identity) or self._state.memory.recall(identity)
+        if known is None or (known.summary is not None and known.expires_ms <= self.head.now_ms):
+            return None
+        return known
 
     def advance(self, **update: Any) -> None:
         """Move positions, heads or time."""

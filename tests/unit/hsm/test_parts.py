@@ -14,12 +14,15 @@ from keyfold.events.replies import ItemResult, encode_items
 from keyfold.events.statements import ChainHead
 from keyfold.events.times import to_text
 from keyfold.hsm import metrics
+from keyfold.hsm.__main__ import require
+from keyfold.hsm.errors import ProbeFailed
 from keyfold.hsm.heads import Heads
 from keyfold.hsm.intake import chunks
 from keyfold.hsm.isolation import Isolation
 from keyfold.hsm.keystore import Draft, Index
 from keyfold.hsm.layout import encode_results
 from keyfold.hsm.service import Service
+from keyfold.token import ProbeReport
 
 
 def test_isolation_goes_one_by_one_after_three_aborts() -> None:
@@ -116,6 +119,13 @@ def test_a_key_without_versions_takes_no_place() -> None:
 
 def _erased(key_id: str) -> facts.Event:
     return facts.KeyMaterialErased.new("y", f"key/{key_id}", to_text(NOW), key_id=key_id, versions=[1])
+
+
+def test_a_token_that_allows_a_deviation_is_refused() -> None:
+    """The error names the token and what it allowed; a clean report passes."""
+    require("kms", ProbeReport(("read the value",), ()))
+    with pytest.raises(ProbeFailed, match=r"'kms'.*read the value"):
+        require("kms", ProbeReport(("read the value",), ("read the value",)))
 
 
 def test_metrics_have_help_and_one_prefix() -> None:

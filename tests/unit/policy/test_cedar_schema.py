@@ -1,7 +1,6 @@
 """The published schema: it names every verb on its right resources, and the documentation shows what is in force."""
 
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from keyfold.events.commands import COMMANDS, Command
 from keyfold.events.errors import InvalidPolicy
 from keyfold.policy import cedar
 from keyfold.policy.cedar import SCHEMA_TEXT, Authorizer, validate_policy
-from keyfold.policy.cedar.schema import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")
@@ -31,7 +29,9 @@ def applies(verb: str, resource: str) -> bool:
 
 def test_actions_are_the_verbs() -> None:
     """The schema's actions are the commands' verbs, all of them and no other."""
-    assert set(json.loads(str(SCHEMA.to_json_str()))[""]["actions"]) == {model.verb for model in COMMANDS}
+    lists = re.findall(r"^action\s+([^{]*?)\s+appliesTo", SCHEMA_TEXT, re.MULTILINE)
+    actions = [name for names in lists for name in re.split(r",\s*", names)]
+    assert sorted(actions) == sorted(model.verb for model in COMMANDS)
 
 
 @pytest.mark.parametrize("model", COMMANDS, ids=lambda model: model.verb)
@@ -80,9 +80,10 @@ def test_the_pages_tenants_are_apart() -> None:
     tenants = next(text for text in blocks("cedar") if '@id("tenants-apart")' in text)
     authorizer, policies = Authorizer(), registry(tenants, "permit(principal, action, resource);")
 
-    def may(*names: str, **tags: str) -> bool:
+    def may(*names: str, tenant: str = "") -> bool:
         contexts = [{"tenant": name} if name else {} for name in names]
-        asked = request("Encrypt", key(tags={"tenant": "acme"}), principal=principal("x", **tags), contexts=contexts)
+        person = principal("x", tenant=tenant) if tenant else principal("x")
+        asked = request("Encrypt", key(tags={"tenant": "acme"}), principal=person, contexts=contexts)
         return authorizer.authorize(asked, policies, 1).allowed
 
     assert may("acme", tenant="acme")

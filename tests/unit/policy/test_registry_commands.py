@@ -1,0 +1,198 @@
+"""Deciding registry commands on partition 0: principals, aliases, policies, sealing keys, and the revision."""
+
+from typing import Any
+
+import pytest
+from tests.support.desk import Desk, fresh_registry, outcome_of
+from tests.support.people import SEALING_KEY, command, sealing_key, signer, uuid
+
+from keyfold.bus import Outbound
+from keyfold.events import facts
+from keyfold.events.entities import Deployment
+from keyfold.events.evolve import evolve
+from keyfold.events.replies import parse_reply
+from keyfold.events.streams import REGISTRY
+from keyfold.events.times import to_milliseconds
+from keyfold.policy.control import ERASE_AFTER_MS
+
+NEXT_SEALING_KEY = uuid(0x5EA2)
+TEXT = "permit (principal, action, resource);"
+
+
+class Hall(Desk):
+    """A desk for partition 0 whose commands number themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(0, fresh_registry())
+        self.number = 0
+
+    def code(self, verb: str, by: str = "alice", **arguments: Any) -> str | None:
+        """Decide a command; return why it is denied, None if it is not."""
+        self.number += 1
+        used = self.deployment().current_sealing_key
+        options = {"arguments": arguments, "issued_ms": self.now_ms, "sealing_key": used}
+        self.decide(command(verb, REGISTRY, self.number, principal=by, **options))
+        event = self.last()
+        return event.data.code if isinstance(event, facts.CommandDenied) else None
+
+    def deployment(self) -> Deployment:
+        found = self.state.entities["deployment"]
+        assert isinstance(found, Deployment)
+        return found
+
+    def fold(self, event: facts.Event) -> None:
+        self.state.apply(evolve(self.state.entities, event))
+
+    def register(self, name: str, *groups: str, key: str | None = None) -> str | None:
+        public_key = signer(key or name).public_key.hex()
+        return self.code("RegisterPrincipal", principal=name, public_key=public_key, groups=list(groups))
+
+
+def test_aliases() -> None:
+    """An alias is created once, updated and deleted only while it exists, and may be created again."""
+    hall, at = Hall(), {"alias": "alias/orders", "key_id": uuid(1)}
+    assert hall.code("UpdateAlias", **at) == "NotFound"
+    assert hall.code("DeleteAlias", alias="alias/orders") == "NotFound"
+    assert hall.code("CreateAlias", **at) is None
+    assert hall.code("CreateAlias", **at) == "AlreadyExists"
+    assert hall.code("UpdateAlias", **at | {"key_id": uuid(2)}) is None
+    assert hall.code("DeleteAlias", alias="alias/orders") is None
+    assert hall.code("CreateAlias", **at) is None
+
+
+def test_registering_principals() -> None:
+    """A name and a signing key each belong to one principal for ever, revoked or not."""
+    hall = Hall()
+    assert hall.register("carol", "readers") is None
+    assert hall.register("carol", key="another") == "AlreadyExists"
+    assert hall.register("dave", key="carol") == "AlreadyExists"
+    assert hall.code("RevokePrincipal", principal="carol") is None
+    assert hall.register("carol", key="another") == "AlreadyExists"
+    assert hall.register("dave", key="carol") == "AlreadyExists"
+
+
+def test_registered_principals_act_at_once() -> None:
+    """A principal that was registered in a batch is known to the next command of the same batch."""
+    hall = Hall()
+    public_key = signer("carol").public_key.hex()
+    arguments = {"principal": "carol", "public_key": public_key, "groups": ["administrators"]}
+    hall.decide(
+        command("RegisterPrincipal", REGISTRY, 1, arguments=arguments),
+        command("PutPolicy", REGISTRY, 2, principal="carol", arguments={"policy": "p", "text": TEXT}),
+        command("RevokePrincipal", REGISTRY, 3, arguments={"principal": "carol"}),
+        command("PutPolicy", REGISTRY, 4, principal="carol", arguments={"policy": "p", "text": TEXT}),
+    )
+    codes = [getattr(event.data, "code", None) for event in hall.events]
+    assert codes == [None, None, None, "PrincipalRevoked"]
+
+
+def test_revoking_principals() -> None:
+    """Only an active principal can be revoked, once."""
+    hall = Hall()
+    assert hall.code("RevokePrincipal", principal="nobody") == "NotFound"
+    hall.register("carol")
+    assert hall.code("RevokePrincipal", principal="carol") is None
+    assert hall.code("RevokePrincipal", principal="carol") == "InvalidState"
+
+
+def test_two_administrators_remain() -> None:
+    """The last two administrators cannot be revoked; others of the group can, and revoked ones do not count."""
+    hall = Hall()  # alice, bob and, in these tests, the scheduler
+    assert hall.code("RevokePrincipal", principal="scheduler") is None
+    assert hall.code("RevokePrincipal", principal="bob") == "InvalidState"
+    assert hall.code("RevokePrincipal", principal="alice") == "InvalidState"
+    hall.register("carol")
+    assert hall.code("RevokePrincipal", principal="bob") == "InvalidState"
+    hall.register("dave", "administrators")
+    assert hall.code("RevokePrincipal", principal="bob") is None
+    assert hall.code("RevokePrincipal", principal="dave") == "InvalidState"
+
+
+def test_policies() -> None:
+    """A registry policy counts for the next command of the same batch, and is gone when it is deleted."""
+    hall = Hall()
+    text = 'forbid (principal, action == Action::"CreateAlias", resource);'
+    at = {"alias": "alias/a", "key_id": uuid(1)}
+    hall.decide(
+        command("PutPolicy", REGISTRY, 100, arguments={"policy": "stop", "text": text}),
+        command("CreateAlias", REGISTRY, 101, arguments=at),
+        command("DeletePolicy", REGISTRY, 102, arguments={"policy": "stop"}),
+        command("CreateAlias", REGISTRY, 103, arguments=at),
+    )
+    assert [getattr(event.data, "code", None) for event in hall.events] == [None, "AccessDenied", None, None]
+    assert hall.code("DeletePolicy", policy="stop") == "NotFound"
+    assert hall.code("PutPolicy", policy="p", text="nonsense") == "InvalidPolicy"
+
+
+def test_rolled_back_policies_are_forgotten() -> None:
+    """A policy on a draft that was dropped does not decide what comes under the same revision afterwards."""
+    hall = Hall()
+    decider = hall.decider()
+    forbid = 'forbid (principal, action == Action::"CreateAlias", resource);'
+    at = {"alias": "alias/a", "key_id": uuid(1)}
+
+    def batch(text: str, name: str) -> list[str | None]:
+        from keyfold.policy.state import Draft
+
+        put = command("PutPolicy", REGISTRY, 1, arguments={"policy": name, "text": text})
+        asked = command("CreateAlias", REGISTRY, 2, arguments=at)
+        made = decider.decide_all([hall.record(put), hall.record(asked)], Draft(hall.state))
+        return [getattr(facts.parse_event(entry.value).data, "code", None) for entry in made.events]
+
+    assert batch(forbid, "stop") == [None, "AccessDenied"]
+    decider.forget()
+    assert batch(TEXT, "go") == [None, None]
+
+
+def test_revision() -> None:
+    """The registry revision counts accepted policy records, is in each decision, and in what is remembered."""
+    hall = Hall()
+    hall.code("CreateAlias", alias="alias/a", key_id=uuid(1))
+    hall.code("CreateAlias", alias="alias/a", key_id=uuid(1))
+    hall.code("PutPolicy", policy="p", text=TEXT)
+    hall.fold(sealing_key(NEXT_SEALING_KEY))
+    assert (hall.deployment().revision, hall.deployment().policies_revision) == (2, 1)
+    revisions = [event.data.decision.registry_revision for event in hall.events if isinstance(event, facts.PolicyEvent)]
+    assert revisions == [0, 1, 1]
+    remembered = hall.state.memory.recall(("alice", uuid(3)))
+    assert remembered is not None
+    assert remembered.registry_revision == 2
+
+
+def test_answer_to_a_finished_registry_command() -> None:
+    """Who asks again after a registry command is told the revision that others must have seen to know of it."""
+    hall = Hall()
+    made = command("CreateAlias", REGISTRY, 1, arguments={"alias": "alias/a", "key_id": uuid(1)})
+    hall.decide(made)
+    event = hall.last()
+    assert isinstance(event, facts.PolicyEvent)
+    hall.finish(outcome_of(event))
+    hall.decide(made)
+    reply: Outbound = hall.batches[-1].replies[0]
+    data = parse_reply(reply.value or b"").data
+    assert (data.code, data.outcome, data.registry_revision) == ("AlreadyExecuted", "keyfold.command.completed.v1", 1)
+
+
+@pytest.mark.parametrize("wait_ms", [ERASE_AFTER_MS - 1, ERASE_AFTER_MS])
+def test_erasing_sealing_keys(wait_ms: int) -> None:
+    """A sealing key is erased 16 minutes after its retirement, once, and never while it is current."""
+    hall = Hall()
+    assert hall.code("EraseSealingKey", by="scheduler", sealing_key=uuid(5)) == "NotFound"
+    assert hall.code("EraseSealingKey", by="scheduler", sealing_key=SEALING_KEY) == "InvalidState"
+    retired = sealing_key(NEXT_SEALING_KEY, at_ms=hall.now_ms)
+    hall.fold(retired)
+    hall.now_ms = to_milliseconds(retired.time) + wait_ms
+    expected = "InvalidState" if wait_ms < ERASE_AFTER_MS else None
+    assert hall.code("EraseSealingKey", by="scheduler", sealing_key=SEALING_KEY) == expected
+    hall.fold(facts.SealingKeyErased.new("erased", REGISTRY, retired.time, sealing_key=SEALING_KEY))
+    assert hall.code("EraseSealingKey", by="scheduler", sealing_key=SEALING_KEY) == "InvalidState"
+
+
+def test_rotating_sealing_keys() -> None:
+    """A new sealing key is work for the worker: an authorization and a ticket without a key."""
+    hall = Hall()
+    assert hall.code("RotateSealingKey", by="scheduler") is None
+    event = hall.last()
+    assert isinstance(event, facts.CommandAuthorized)
+    assert (event.data.verb, event.data.key_id, event.data.items) == ("RotateSealingKey", None, 0)
+    assert len(hall.batches[-1].tickets) == 1
