@@ -296,5 +296,5 @@ def refuse_commits_with(deployment: Deployment, command_id: str, monkeypatch: py
 
 async def until_down(partition: PartitionWorker) -> None:
     """Wait until it was owned and is not any more."""
-    await until(partition.running.is_set)
+    await asyncio.wait_for(partition.running.wait(), 5)
     await until(lambda: not partition.running.is_set())

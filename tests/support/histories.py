@@ -25,7 +25,7 @@ from tests.support.people import (
 
 from keyfold.bus import Inbound
 from keyfold.events import facts
-from keyfold.events.entities import Deployment, Entity
+from keyfold.events.entities import Deployment, Entity, Key
 from keyfold.events.evolve import evolve
 from keyfold.events.streams import REGISTRY, partition_of
 from keyfold.policy.batch import Batch, summary_of
@@ -33,6 +33,8 @@ from keyfold.policy.batch import Batch, summary_of
 DATA = ("Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext")
 ON_KEYS = ("RotateKey", "EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "DestroyKey")
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
+REMEDY = {"Disabled": "EnableKey", "PendingDeletion": "CancelKeyDeletion"}
+ITEMS = (1, 2, 3, 10, 1000, 1000, 1001)
 TEXTS = (
     "permit (principal, action, resource);",
     'forbid (principal == Principal::"carol", action == Action::"Encrypt", resource);',
@@ -63,6 +65,8 @@ class Story:
             fold(self.registry, event)
         self.desks = [Desk(partition, self.registry) for partition in range(PARTITIONS)]
         self.streams = [key_stream(number + 1) for number in range(keys)]
+        self.people = list(PEOPLE)
+        self.created = keys
         self.sent: list[Sent] = []
         self.waiting: list[facts.PolicyEvent] = []
         self.sealing_keys = [SEALING_KEY]
@@ -80,7 +84,7 @@ class Story:
         number = self.number
         if self.sent and r.random() < 0.02:
             number = r.randrange(1, self.number)
-        principal = r.choice(PEOPLE) if r.random() < 0.5 else r.choice(PEOPLE[:2])
+        principal = r.choice(self.people) if r.random() < 0.5 else r.choice(self.people[:2])
         verb, stream, options = self._wish(principal)
         made = document(verb, stream, number, principal=principal, issued_ms=self.now_ms, **options)
         sealing_key = self._deployment().current_sealing_key if r.random() < 0.98 else self.sealing_keys[0]
@@ -106,26 +110,29 @@ class Story:
         r = self.random
         roll = r.random()
         stream = r.choice(self.streams)
-        if roll < 0.10:
+        key = self.desks[partition_of(stream, PARTITIONS)].state.entities.get(stream)
+        if isinstance(key, Key) and key.status in REMEDY and roll < 0.3:
+            return REMEDY[key.status], stream, {}
+        if roll < 0.02 or (key is None and roll < 0.5):
             return "CreateKey", stream, {"arguments": {"protection": r.choice(["HSM", "SOFTWARE"]), "tags": {"n": "ü"}}}
-        if roll < 0.55:
+        if roll < 0.6:
             return r.choice(DATA), stream, self._use(stream)
-        if roll < 0.72:
-            verb = r.choice(ON_KEYS)
+        if roll < 0.75:
+            verb = r.choices(ON_KEYS, (8, 6, 6, 2, 3, 1))[0]
             arguments = {
                 "ScheduleKeyDeletion": {"pending_window_seconds": r.choice([1, 60, 700_000])},
                 "DisableKey": {"reason": "because"},
             }
             return verb, stream, {"arguments": arguments.get(verb, {})}
-        if roll < 0.76:
+        if roll < 0.8:
             return "GenerateRandom", f"principal/{principal}", {"items": r.randint(1, 3)}
         return self._registry_wish(stream)
 
     def _use(self, stream: str) -> dict[str, Any]:
         r = self.random
-        options: dict[str, Any] = {"items": r.choice([1, 2, 1000, 1001]), "size": r.randint(0, 5000)}
+        options: dict[str, Any] = {"items": r.choice(ITEMS), "size": r.randint(0, 5000)}
         options["contexts"] = r.choice([[{}], [{"tenant": "blue"}]])
-        if r.random() < 0.15:
+        if r.random() < 0.05:
             options["alias"] = f"alias/{r.choice('abc')}"
         if r.random() < 0.1:
             options["min_registry_revision"] = self._deployment().revision + r.choice([-1, 0, 1])
@@ -134,7 +141,7 @@ class Story:
 
     def _registry_wish(self, stream: str) -> tuple[str, str, dict[str, Any]]:
         r = self.random
-        name = r.choice(PEOPLE[2:])
+        name = r.choice(self.people[2:])
         alias = {"alias": f"alias/{r.choice('abc')}", "key_id": stream.removeprefix("key/")}
         rule = {"policy": r.choice(["one", "two"])}
         groups = r.sample(["readers", "administrators"], r.randint(0, 2))
@@ -170,7 +177,17 @@ class Story:
             before = len(desk.events)
             batch = decide(partition, records) if decide else desk.decide_records(records)
             self.events += desk.events[before:]
+            self._renew(desk.events[before:])
             self.waiting += [event for event in map(_ticket, batch.tickets)]
+
+    def _renew(self, events: list[facts.Event]) -> None:
+        """Let new keys and people take the place of those that are gone for ever."""
+        for event in events:
+            if isinstance(event, facts.KeyDestroyed) and event.subject in self.streams:
+                self.created += 1
+                self.streams[self.streams.index(event.subject)] = key_stream(self.created)
+            if isinstance(event, facts.PrincipalRevoked) and event.data.principal in self.people:
+                self.people[self.people.index(event.data.principal)] = f"p{self.number}"
 
     def answer(self, most: int) -> list[facts.Event]:
         """Let the worker answer its oldest tickets."""

@@ -91,6 +91,18 @@ class Trust:
         except SignatureInvalid:
             raise UntrustedRecord("the reply's signature is not its signer's") from None
 
+    def require_licence(self, role: str, signer: str, at_ms: int) -> None:
+        """Raise `UntrustedRecord` unless readers would believe what this signer writes as this role now.
+
+        For authors, before they sign: what readers ignore would leave a gap in the chain that no later certificate
+        mends. No tolerance at the end of the validity, so that an author stops before its readers do.
+        """
+        licences = [c for c in self.certificates.get(signer, ()) if c.service == role]
+        if signer in self.revocations or not any(
+            c.not_before_ms - CLOCK_TOLERANCE_MS <= at_ms <= c.not_after_ms for c in licences
+        ):
+            raise UntrustedRecord(f"this {role} key is not certified now; hold `keyfold ceremony renew`")
+
     def verify_head(self, role: str, signer: str, signature: bytes, message: bytes) -> None:
         """Check the head of a role's private state topic: signed by a key that root certified for the role.
 

@@ -77,9 +77,10 @@ async def _serve(
     kms, custody, sealing, threads = tokens
     signer = load_identity(config.identities_directory / "hsm.json").signer
     deployment = config.deployment or ""
-    author = Author(deployment, "hsm", signer.fingerprint, signer.sign)
     bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-hsm-{instance}"))
     sender, follower = bus.sender(), RegistryFollower(bus, deployment)
+    name = signer.fingerprint
+    author = Author(deployment, "hsm", name, signer.sign, lambda: follower.require_licence("hsm", name))
     keyring = Keyring(bus, follower, sealing, config.partitions, clock_ms)
     cache = HandleCache(settings.open_handles)
     engine = Engine(

@@ -6,12 +6,13 @@ Processes that write or restore from the log share this; what a record means is 
 from keyfold.log.author import Author
 from keyfold.log.dead_letters import DeadLetters
 from keyfold.log.ownership import Ownership, Runner
-from keyfold.log.registry import NotInitialised, RegistryBroken, RegistryFollower
+from keyfold.log.registry import NotCertified, NotInitialised, RegistryBroken, RegistryFollower
 from keyfold.log.state_topic import Restored, Staged, StateCorrupt, StateTopic
 
 __all__ = [
     "Author",
     "DeadLetters",
+    "NotCertified",
     "NotInitialised",
     "Ownership",
     "RegistryBroken",

@@ -6,6 +6,7 @@ seen at most five seconds ago has been passed.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -29,6 +30,12 @@ class NotInitialised(Unavailable):
     """The log has no genesis."""
 
     code = "NotInitialised"
+
+
+class NotCertified(Unavailable):
+    """Our own key's certificate has ended or was revoked: what we signed now, no reader would believe."""
+
+    code = "NotCertified"
 
 
 class RegistryBroken(KeyfoldError):
@@ -97,6 +104,13 @@ class RegistryFollower:
         """Return after the next record that changed the registry."""
         self._changed.clear()
         await self._changed.wait()
+
+    def require_licence(self, role: str, signer: str) -> None:
+        """Raise `NotCertified` unless readers believe now what this key signs as this role (this machine's clock)."""
+        try:
+            self.trust.require_licence(role, signer, time.time_ns() // 1_000_000)
+        except RecordError as error:
+            raise NotCertified(str(error)) from None
 
     def fresh(self) -> bool:
         """Tell whether what is known is at most five seconds old, and not broken."""

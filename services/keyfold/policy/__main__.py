@@ -16,7 +16,13 @@ async def serve(config: Config, instance: str) -> None:
     bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-policy-{instance}"))
     sender = bus.sender()
     follower = RegistryFollower(bus, deployment)
-    author = Author(deployment, "policy", signer.fingerprint, signer.sign)
+    author = Author(
+        deployment,
+        "policy",
+        signer.fingerprint,
+        signer.sign,
+        lambda: follower.require_licence("policy", signer.fingerprint),
+    )
     parts = Parts(bus, author, follower, sender, DeadLetters(sender, "policy"))
     try:
         await sender.start()
