@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ async def test_events_that_their_author_did_not_write_change_nothing(on: Stage) 
             written.append((what, record.partition, await on.wire.send(record)))
     log = on.scene.config.logs_directory / "projector.log"
     for what, number, offset in written:  # each is in the log; dead letters are limited to so many a second
-        line = await on.wire.until(lambda at=(number, offset): _refusal(log, *at), f"the report of {what}")
+        line = await on.wire.until(partial(_refusal, log, number, offset), f"the report of {what}")
         assert line["code"] == "UntrustedRecord", what
     assert await on.wire.letter((topics.EVENTS, *written[0][1:]), "projector")
     await asyncio.sleep(1)

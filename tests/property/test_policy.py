@@ -15,8 +15,9 @@ from tests.support.people import PARTITIONS, first_events
 from keyfold.bus import Inbound
 from keyfold.events import facts, lthash
 from keyfold.events.entities import Entity, Key
+from keyfold.events.evolve import evolve
 from keyfold.events.streams import partition_of
-from keyfold.policy.batch import Batch, Decider
+from keyfold.policy.batch import Batch, Decider, summary_of
 from keyfold.policy.cedar import Authorizer
 from keyfold.policy.memory import Memory
 from keyfold.policy.state import Draft, Head, State
@@ -72,7 +73,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.replayed = 0
         self.view: dict[str, Entity] = {}
 
-    @rule(seed=st.integers(0, 2**32), size=st.integers(1, 25))
+    @rule(seed=st.integers(0, 2**32), size=st.integers(1, 15))
     def commands(self, seed: int, size: int) -> None:
         """Some commands, one batch for each partition."""
         self.story.random.seed(seed)
@@ -84,10 +85,8 @@ class PolicyMachine(RuleBasedStateMachine):
         self.story.random.seed(seed)
         for event in self.story.answer(most):
             shadow = self.shadows[partition_of(event.subject, PARTITIONS)]
-            shadow.apply(facts_changes(shadow, event))
+            shadow.apply(evolve(shadow.entities, event))
             if isinstance(event, facts.Outcome):
-                from keyfold.policy.batch import summary_of
-
                 shadow.finish({event.data.offset: summary_of(event)})
 
     @rule(seed=st.integers(0, 2**32))
@@ -184,12 +183,6 @@ class PolicyMachine(RuleBasedStateMachine):
         check_versions_and_counts(self.story.events, self.view)
 
 
-def facts_changes(state: State, event: facts.Event) -> dict[str, Entity | None]:
-    from keyfold.events.evolve import evolve
-
-    return evolve(state.entities, event)
-
-
 def check_lifecycle(events: list[facts.Event]) -> None:
     """A key is used only while the last lifecycle fact about it says that it is enabled."""
     enabled: dict[str, bool] = {}
@@ -222,7 +215,7 @@ def check_versions_and_counts(events: list[facts.Event], view: dict[str, Entity]
 
 TestPolicy = PolicyMachine.TestCase
 TestPolicy.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from keyfold.bus import Outbound
 from keyfold.client import Keyfold
 from keyfold.config import Config
 from keyfold.events import facts
+from keyfold.events.errors import KeyDestroyed
 from keyfold.events.streams import REGISTRY, key_stream, partition_of
 from keyfold.identity import Identity, create_identity, load_identity
 
@@ -226,7 +227,8 @@ async def _destroy(scene: Scene) -> None:
     async with scene.admin() as kms:
         await kms.schedule_key_deletion(scene.keys["destroyed"], timedelta(seconds=1))
         await asyncio.sleep(1.1)
-        await kms.destroy_key(scene.keys["destroyed"])
+        with suppress(KeyDestroyed):  # the deployment's scheduler may have been faster
+            await kms.destroy_key(scene.keys["destroyed"])
 
 
 def _policy() -> str:

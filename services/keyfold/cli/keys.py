@@ -11,7 +11,7 @@ from keyfold.cli.exits import UsageError
 from keyfold.cli.projected import key_of
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
-from keyfold.client import Completed
+from keyfold.client import Completed, Keyfold, KeyMetadata
 from keyfold.events.entities import Key
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary, Usage, VersionRow
@@ -39,14 +39,15 @@ def create(
     Example: keyfold key create --alias alias/orders --description "customer orders" --tag team=shop
     """
     session, tags = of(context), pairs(tag, "--tag")
-    done = write(
-        session,
-        lambda kms: kms.create_key(protection=protection, description=description, tags=tags),
-        lambda key: f"key {key.key_id} created, {key.protection}",
-        no_wait=no_wait,
-    )
-    if alias is not None:
-        write(session, lambda kms: kms.create_alias(alias, done.key_id), lambda _: f"{alias} names it", no_wait=no_wait)
+
+    async def work(kms: Keyfold) -> KeyMetadata:
+        key = await kms.create_key(protection=protection, description=description, tags=tags)
+        if alias is not None:
+            await kms.create_alias(alias, key.key_id)
+        return key
+
+    named = f"; {alias} names it" if alias is not None else ""
+    write(session, work, lambda key: f"key {key.key_id} created, {key.protection}{named}", no_wait=no_wait)
 
 
 @app.command()

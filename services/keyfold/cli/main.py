@@ -60,8 +60,8 @@ for _command in (lifecycle.init, lifecycle.up, lifecycle.down, lifecycle.reset, 
     app.command()(_command)
 for _group in (keys.app, registry.aliases, registry.principals, registry.policies):
     app.add_typer(_group)
-for _command in (protect.encrypt, protect.decrypt, protect.re_encrypt, protect.data_key, protect.random):
-    app.command(_command.__name__.replace("_", "-"))(_command)
+for _verb in (protect.encrypt, protect.decrypt, protect.re_encrypt, protect.data_key, protect.random):
+    app.command(_verb.__name__.replace("_", "-"))(_verb)
 for _group in (trail.app, operations.projections, operations.topics, operations.ceremony):
     app.add_typer(_group)
 

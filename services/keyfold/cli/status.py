@@ -57,7 +57,7 @@ async def measure(session: Session, config: Config) -> dict[str, health.Finding]
 
 
 def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, Any]], *, healthy: bool) -> str:
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             part.name,
             part.state,

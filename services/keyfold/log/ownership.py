@@ -68,13 +68,27 @@ class Ownership:
             self._tasks[partition] = asyncio.create_task(self.runners[partition].run())
 
     async def _announce(self, wanted: frozenset[int]) -> None:
-        """Say ready once, when everything wanted is owned; a partition that cannot be says so itself."""
-        if self._told_ready or not wanted:
+        """Say ready once, when every wanted partition is owned or has stopped, and one at least is owned.
+
+        A partition that stopped has said so itself. Waiting for it would take the others down too: who is never ready
+        is stopped by who started it.
+        """
+        if self._told_ready or not any(await asyncio.gather(*(self._owned(partition) for partition in wanted))):
             return
-        for partition in wanted:
-            await self.runners[partition].running.wait()
         self._told_ready = True
         self._ready()
+
+    async def _owned(self, partition: int) -> bool:
+        """Wait until a partition is owned or its task has ended; tell which."""
+        task, running = self._tasks.get(partition), self.runners[partition].running
+        if task is None:
+            return False
+        owned = asyncio.create_task(running.wait())
+        try:
+            await asyncio.wait({task, owned}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            owned.cancel()
+        return running.is_set()
 
     def _reap(self) -> None:
         for partition, task in list(self._tasks.items()):

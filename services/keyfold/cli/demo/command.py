@@ -16,9 +16,11 @@ from keyfold.cli.demo.narration import Narrator
 from keyfold.cli.exits import Differs
 from keyfold.cli.records import as_line
 from keyfold.cli.session import Session, of
+from keyfold.client import Keyfold
 from keyfold.config import Config
 from keyfold.embedded import Stack
 from keyfold.events import topics
+from keyfold.projections.ports import Queries
 
 _KEPT_RUNS: Final = 3
 _ADMINISTRATOR: Final = "admin-1"
@@ -117,7 +119,7 @@ class Play:
             await self._show(queries, start, identity.name, key_id)
         self._prove(key_id, identity.name)
 
-    async def _protect(self, kms: acts.Keyfold, admin: acts.Keyfold, key_id: str) -> None:
+    async def _protect(self, kms: Keyfold, admin: Keyfold, key_id: str) -> None:
         tell, documents = self._narrator.tell, self._documents
         half = max(1, len(documents) // 2)
         first, rest = documents[:half], documents[half:]
@@ -137,12 +139,12 @@ class Play:
             count = await acts.bring_back(kms, documents, self._places, key_id)
             tell(f"{output.size(count)} came back, byte for byte the same", files=len(documents), bytes=count)
 
-    async def _be_refused(self, kms: acts.Keyfold) -> None:
+    async def _be_refused(self, kms: Keyfold) -> None:
         with self._narrator.step(f"{kms.principal} tries what it must not"):
             self._narrator.tell(await acts.be_refused(kms), code="AccessDenied")
             self._narrator.tell(await acts.be_mistaken(kms, self._documents[0], self._places))
 
-    async def _show(self, queries: acts.Queries, start: dict[int, int], principal: str, key_id: str) -> None:
+    async def _show(self, queries: Queries, start: dict[int, int], principal: str, key_id: str) -> None:
         tell = self._narrator.tell
         with self._narrator.step("The events that this made, verified from the log itself"):
             rows = await evidence.events_since(

@@ -55,7 +55,7 @@ def pieces(content: bytes, *, but_not_in: bytes = b"", limit: int = PER_FILE) ->
 
 
 def spellings(piece: bytes) -> list[bytes]:
-    """Return a piece as it is, in hexadecimal, and the part of its base64 that does not depend on what stands beside."""
+    """Return a piece as it is, in hexadecimal, and the part of its base64 that stands whatever is beside."""
     encoded = [base64.b64encode(bytes(shift) + piece)[start:-4] for shift, start in enumerate(_OWN_BASE64)]
     return [piece, piece.hex().encode(), *encoded]
 
