@@ -75,8 +75,8 @@ async def test_an_unsigned_policy_state_record_stops_its_partition_at_the_next_s
 
 async def test_a_null_hsm_state_record_stops_its_partition_at_the_next_start(on: Stage, system: WholeSystem) -> None:
     """A head that was deleted is not taken for a first start: the keystore says that there was one."""
-    await on.wire.send(Outbound(topics.HSM_STATE, 2, b"head", None))
     await _serve(on, 2, 3)
+    await on.wire.send(Outbound(topics.HSM_STATE, 2, b"head", None))
     await system.kill("hsm")
     await _start_without(system, "hsm", 2, "StateCorrupt", "KeystoreBroken")
     await _serve(on, 0, 3)

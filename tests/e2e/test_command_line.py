@@ -68,10 +68,8 @@ def test_administrators_use_no_keys(keyfold: CommandLine, orders: str) -> None:
 
 def test_rotate_disable_enable(keyfold: CommandLine, orders: str) -> None:
     """Old versions decrypt after a rotation; a disabled key serves nobody until it is enabled."""
-    sealed = keyfold.done(
-        "--as", "alice", "encrypt", "alias/orders", "-", "--direct", "--context", "tenant=7", stdin="hello"
-    ).out
-    (keyfold.folder / "hello.kf").write_text(sealed)
+    words = ("encrypt", "alias/orders", "-", "-o", "hello.kf", "--direct", "--context", "tenant=7")
+    keyfold.done("--as", "alice", *words, stdin="hello")
     keyfold.done("key", "rotate", "alias/orders")
     words = ("--as", "alice", "decrypt", "hello.kf", "-o", "-", "--context", "tenant=7")
     assert keyfold.done(*words).out == "hello"
