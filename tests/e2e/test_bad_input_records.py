@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from tests.support.forge import signed_record
 from tests.support.intruder import administrator, copy_of, forgeries, last_of, service_key
-from tests.support.scene import PLAIN, SECRET, Scene, Stage, partition_stream, set_up, stage
+from tests.support.scene import FORGED, SECRET, Scene, Stage, partition_stream, set_up, stage
 
 from keyfold.bus import Inbound, Outbound
 from keyfold.embedded import Stack
@@ -32,6 +32,7 @@ from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HE
 from keyfold.events.streams import REGISTRY
 
 pytestmark = pytest.mark.stack
+pytest_plugins = ["tests.support.running_stack"]
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +71,11 @@ async def test_a_ticket_that_policy_did_not_write_is_reported_and_ignored(on: St
     """Unsigned, null, misplaced, altered, or by another author, a stranger or a service: nothing is executed."""
     genuine = await ticket(on)
     outcomes = _outcomes(on)
-    for what, record in forgeries(genuine, on.scene.config, PLAIN.encode()):
+    for what, record in forgeries(genuine, on.scene.config, FORGED):
         place = (record.topic, record.partition, await on.wire.send(record))
         letter = await on.wire.letter(place, "hsm")
         assert letter["reason"].startswith("UntrustedRecord:"), what
-        assert PLAIN not in str(letter), what
+        assert FORGED.decode() not in str(letter), what
     for partition in range(1, on.scene.config.partitions):
         await on.goes_on(partition_stream(on.scene, partition))
     assert _outcomes(on) == outcomes + on.scene.config.partitions - 1
@@ -96,7 +97,7 @@ async def test_events_that_their_author_did_not_write_change_nothing(on: Stage) 
     genuine = [next(r for r, event in on.wire.events if event.role == role) for role in ("policy", "hsm")]
     written = []
     for origin in genuine:
-        for what, record in forgeries(origin, on.scene.config, PLAIN.encode()):
+        for what, record in forgeries(origin, on.scene.config, FORGED):
             written.append((what, record.partition, await on.wire.send(record)))
     log = on.scene.config.logs_directory / "projector.log"
     for what, number, offset in written:  # each is in the log; dead letters are limited to so many a second
@@ -151,7 +152,7 @@ async def test_forged_keystore_records_are_ignored_by_running_workers(on: Stage)
     """A stranger's sealing key or key material is never opened; what is there goes on being used."""
     for partition in range(on.scene.config.partitions):
         genuine = await last_of(on.wire.bus, topics.KEYSTORE, partition)
-        for _, record in forgeries(genuine, on.scene.config, PLAIN.encode()):
+        for _, record in forgeries(genuine, on.scene.config, FORGED):
             await on.wire.send(record)
         await on.wire.send(copy_of(genuine))
     log = on.scene.config.logs_directory / "hsm.log"
@@ -181,7 +182,7 @@ async def test_a_forged_directory_misleads_no_client(on: Stage) -> None:
         copy_of(genuine, value=other),
         copy_of(genuine, key=b"alias/another"),
         Outbound(topics.DIRECTORY, partition, alias.encode(), other, signed.headers),
-        Outbound(topics.DIRECTORY, partition, alias.encode(), PLAIN.encode()),
+        Outbound(topics.DIRECTORY, partition, alias.encode(), FORGED),
         copy_of(sealing, value=(sealing.value or b"").replace(b'"public_key":"', b'"public_key":"00', 1)),
         copy_of(sealing, value=None),
         copy_of(sealing, headers=()),
@@ -227,7 +228,7 @@ async def test_forged_replies_are_ignored_and_the_real_one_arrives(on: Stage) ->
 @pytest.mark.parametrize("topic", [topics.DEAD_LETTERS, topics.ALERTS, topics.CHECKPOINTS])
 async def test_garbage_on_what_nobody_decides_by_changes_nothing(on: Stage, topic: str) -> None:
     """Dead letters, alerts and checkpoints are for people: a forged one stops no service."""
-    for value in (b"", PLAIN.encode(), b"{}", os.urandom(100)):
+    for value in (b"", FORGED, b"{}", os.urandom(100)):
         await on.wire.send(Outbound(topic, 0, None, value))
     await on.rejected(on.encrypt(who="stranger"), "UnknownPrincipal", told=False)
 
@@ -283,7 +284,7 @@ def _false_replies(on: Stage, command: Command, record: Inbound) -> list[Outboun
         _to(command, key, Reply.new("policy", denial).to_value(), ()),
         replace(noise, value=b"{}"),
         replace(noise, value=None),
-        replace(noise, value=PLAIN.encode()),
+        replace(noise, value=FORGED),
         noise,
         replace(noise, headers=((SEALED_HEADER, b""), *noise.headers[1:])),
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.forge import Forged
 from tests.support.intruder import INTERNAL, after_next, copy_of, forgeries, last_of, service_key
-from tests.support.scene import PLAIN, Scene, Stage, partition_stream, set_up, stage
+from tests.support.scene import FORGED, Scene, Stage, partition_stream, set_up, stage
 from tests.support.whole_system import WholeSystem
 
 from keyfold.bus import Outbound
@@ -52,7 +52,7 @@ async def test_forged_records_survive_no_restart_either(on: Stage, system: Whole
         for partition in range(on.scene.config.partitions):
             if (topic, partition) == (topics.AUTHORIZED, 0):
                 await on.goes_on(REGISTRY)
-            for _, record in forgeries(await last_of(on.wire.bus, topic, partition), on.scene.config, PLAIN.encode()):
+            for _, record in forgeries(await last_of(on.wire.bus, topic, partition), on.scene.config, FORGED):
                 await on.wire.send(record)
     for name in ("policy", "hsm", "projector"):
         await system.kill(name)
@@ -65,7 +65,7 @@ async def test_an_unsigned_policy_state_record_stops_its_partition_at_the_next_s
     on: Stage, system: WholeSystem
 ) -> None:
     """Nobody reads it while policy runs; a restart refuses to decide from it, on that partition only."""
-    await on.wire.send(Outbound(topics.POLICY_STATE, 1, on.scene.stream("software").encode(), PLAIN.encode()))
+    await on.wire.send(Outbound(topics.POLICY_STATE, 1, on.scene.stream("software").encode(), FORGED))
     await _serve(on, 1, 2, 3)
     await system.kill("policy")
     await _start_without(system, "policy", 1, "StateCorrupt")
@@ -99,6 +99,20 @@ async def test_a_missing_ticket_stops_the_worker_on_its_partition(on: Stage, sys
     assert not any(isinstance(event, facts.Outcome) for event in on.wire.events_of(command))
     assert on.wire.replies_to(command) == []
     await _serve(on, 0)
+
+
+async def test_a_state_that_was_wiped_is_not_a_first_start(on: Stage, system: WholeSystem) -> None:
+    """Nulls for every state record leave nothing to verify, but events show that policy was here before."""
+    reader = on.wire.bus.reader(topics.POLICY_STATE, 3, committed=True)
+    await reader.start(None)
+    keys = {record.key async for records in reader.read_to_end() for record in records}
+    await reader.stop()
+    await system.kill("policy")
+    for key in keys:
+        await on.wire.send(Outbound(topics.POLICY_STATE, 3, key, None))
+    await _start_without(system, "policy", 3, "StateCorrupt")
+    await _serve(on, 0)
+    assert await _silent(on, 3)
 
 
 async def test_a_gap_in_the_registry_stops_all_deciding(on: Stage, system: WholeSystem) -> None:

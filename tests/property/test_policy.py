@@ -66,9 +66,7 @@ class PolicyMachine(RuleBasedStateMachine):
         super().__init__()
         self.story = Story(random.Random(0))  # noqa: S311 - choices of a test; the seed is drawn below
         self.records = [Records(desk.state) for desk in self.story.desks]
-        self.shadows = [
-            State(Head(), dict(desk.state.entities), Memory()) for desk in self.story.desks
-        ]
+        self.shadows = [State(Head(), dict(desk.state.entities), Memory()) for desk in self.story.desks]
         self.accepted: Counter[tuple[str, str]] = Counter()
         self.replayed = 0
         self.view: dict[str, Entity] = {}

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from tests.support.desk import outcome_of
-from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, first_events, genesis, signer
+from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, first_events, signer
 
 from keyfold.bus import Inbound, MemoryBus, MemoryCluster, Outbound
+from keyfold.bus.memory.bus import MemorySender
 from keyfold.events import facts, topics
 from keyfold.events.chains import ChainReader, read_event
 from keyfold.events.replies import Reply, parse_reply
@@ -16,7 +17,11 @@ from keyfold.events.statements import ChainHead, Entry
 from keyfold.events.streams import partition_of
 from keyfold.events.trust import Trust
 from keyfold.log import Author, DeadLetters, RegistryFollower
-from keyfold.policy.processor import Parts
+from keyfold.policy.admission import Place
+from keyfold.policy.answers import Answerer
+from keyfold.policy.batch import Decider
+from keyfold.policy.cedar import Authorizer
+from keyfold.policy.processor import Parts, Processor
 from keyfold.policy.service import Service
 
 
@@ -46,6 +51,22 @@ class Writer:
         await writer.stop()
 
 
+class CheckedSender(MemorySender):
+    """Looks, whenever a reply leaves, that the decision it speaks of is committed."""
+
+    def __init__(self, deployment: "Deployment") -> None:
+        super().__init__(deployment.cluster)
+        self._deployment = deployment
+
+    async def send(self, record: Outbound) -> Awaitable[int]:
+        if record.topic == topics.REPLIES:
+            data = parse_reply(record.value or b"").data
+            if data.decision is not None:
+                partition = partition_of((record.key or b"").decode(), PARTITIONS)
+                assert data.decision in {event.id for event in self._deployment.decisions(partition)}
+        return await super().send(record)
+
+
 class Deployment:
     """Everything outside policy, and instances of policy on request. `clock_ms` stands still until it is moved."""
 
@@ -65,13 +86,42 @@ class Deployment:
     async def parts(self, bus: MemoryBus | None = None, **options: Any) -> Parts:
         """What one process is made of; its follower is not started."""
         bus = bus or self.bus
-        sender = bus.sender()
+        sender = CheckedSender(self)
         await sender.start()
         key = signer("policy")
         author = Author(DEPLOYMENT, "policy", key.fingerprint, key.sign)
         follower = RegistryFollower(bus, DEPLOYMENT)
         known = {"clock_ms": lambda: self.clock_ms} | options
         return Parts(bus, author, follower, sender, DeadLetters(sender, "policy"), **known)
+
+    @contextlib.asynccontextmanager
+    async def following(self, bus: MemoryBus | None = None, **options: Any) -> AsyncIterator[Parts]:
+        """Parts whose follower has started and tails."""
+        parts = await self.parts(bus, **options)
+        await parts.follower.start()
+        tail = asyncio.create_task(parts.follower.run())
+        try:
+            yield parts
+        finally:
+            await cancelled(tail)
+
+    def processor(self, parts: Parts, partition: int) -> Processor:
+        """A processor of one partition that nothing runs yet."""
+        registry = None if partition == 0 else parts.follower.view
+        answerer = Answerer(DEPLOYMENT, signer("policy"))
+        place = Place(DEPLOYMENT, partition, PARTITIONS)
+        return Processor(partition, parts, Decider(place, registry, Authorizer(), answerer))
+
+    @contextlib.asynccontextmanager
+    async def running(self, partition: int, bus: MemoryBus | None = None, **options: Any) -> AsyncIterator[Processor]:
+        """One processor with parts of its own, owning its partition until the block ends."""
+        async with self.following(bus, **options) as parts:
+            processor = self.processor(parts, partition)
+            task = asyncio.create_task(processor.run())
+            try:
+                yield processor
+            finally:
+                await cancelled(task)
 
     @contextlib.asynccontextmanager
     async def service(self, instance: str = "0", **options: Any) -> AsyncIterator[Service]:
@@ -149,14 +199,16 @@ class Deployment:
         return outcomes
 
 
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait; an error that ended it before is raised."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
 async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
     """Wait for a condition; fails when it does not come."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-def genesis_policies() -> list[str]:
-    event = genesis()
-    assert isinstance(event, facts.Genesis)
-    return [policy.policy for policy in event.data.policies]

@@ -1,7 +1,8 @@
 """The scene of the bad-input tests: principals, keys in every state, and planted secrets that must be seen nowhere.
 
-Whatever a test sends carries `SECRET` where only the HSM worker may see it, and `PLAIN` where a stranger wrote it in
-the clear. Both are drawn anew in each run, so one search over all files covers every test of the run.
+Whatever a test sends carries `SECRET` where only the HSM worker may see it, `PLAIN` where it is no command and stands
+on the commands topic in the clear, and `FORGED` in garbage on other topics. All are drawn anew in each run, so one
+search over all files covers every test of the run.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from keyfold.identity import Identity, create_identity, load_identity
 
 SECRET: Final = b"\xf5SECRET" + secrets.token_bytes(16)
 PLAIN: Final = "PLAIN" + secrets.token_hex(16)
-GROUP: Final = "users-" + secrets.token_hex(4)
+FORGED: Final = b"FORGED" + secrets.token_hex(16).encode()
 USERS: Final = ("alice", "mallory", "rita", "stranger")
 _DATA_VERBS: Final = ("Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateRandom")
 
@@ -43,6 +44,7 @@ class Scene:
     """What was set up once for a module. `people` are identities by role, `keys` key ids by state."""
 
     config: Config
+    group: str = field(default_factory=lambda: "users-" + secrets.token_hex(4))
     people: dict[str, Identity] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -159,7 +161,7 @@ class Stage:
     def _good(self, stream: str) -> Forged:
         partition = partition_of(stream, self.scene.config.partitions)
         if partition == 0:
-            ping = {"policy": f"{GROUP}-ping", "text": _NOBODY}
+            ping = {"policy": f"{self.scene.group}-ping", "text": _NOBODY}
             return self.forge("admin").command("PutPolicy", REGISTRY, arguments=ping)
         stream = partition_stream(self.scene, partition)
         return self.forge().command("Encrypt", stream, items=[(0, SECRET + b"good")])
@@ -189,12 +191,12 @@ async def _set_up(config: Config, directory: Path) -> Scene:
     scene = Scene(config)
     scene.people["admin"] = load_identity(config.identities_directory / "admin-1.json")
     async with scene.admin() as kms:
-        await kms.put_policy(GROUP, _policy())
+        await kms.put_policy(scene.group, _policy(scene.group))
         for who in USERS:
-            name = f"{who}-{GROUP[-8:]}"
+            name = f"{who}-{scene.group[-8:]}"
             scene.people[who] = create_identity(directory / f"{name}.json", name, config.deployment or "")
             if who != "stranger":
-                await kms.register_principal(name, scene.people[who].signer.public_key, groups=[GROUP])
+                await kms.register_principal(name, scene.people[who].signer.public_key, groups=[scene.group])
         revoked = kms.revoke_principal(scene.people["rita"].name)
         await asyncio.gather(revoked, _make_keys(scene, kms))
     return scene
@@ -214,7 +216,7 @@ async def _make_keys(scene: Scene, kms: Keyfold) -> None:
         *(create(f"partition-{number}", number) for number in range(1, scene.config.partitions)),
     )
     scene.keys["unknown"] = kms.new_key_id()
-    scene.aliases["orders"] = f"alias/{GROUP}/orders"
+    scene.aliases["orders"] = f"alias/{scene.group}/orders"
     await asyncio.gather(
         kms.disable_key(scene.keys["disabled"]),
         kms.schedule_key_deletion(scene.keys["pending"], 7),
@@ -231,6 +233,6 @@ async def _destroy(scene: Scene) -> None:
             await kms.destroy_key(scene.keys["destroyed"])
 
 
-def _policy() -> str:
+def _policy(group: str) -> str:
     actions = ", ".join(f'Action::"{verb}"' for verb in _DATA_VERBS)
-    return f'permit (principal in Group::"{GROUP}", action in [{actions}], resource);'
+    return f'permit (principal in Group::"{group}", action in [{actions}], resource);'

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from keyfold.ceremony import tokens
 from keyfold.config import Config, export_softhsm2_conf
+from keyfold.custody import Custody, KeyReference, SealingKeys
 from keyfold.events.errors import KeyfoldError
-from keyfold.hsm.custody import Custody, KeyReference, SealingKeys
 from keyfold.token import load_module, open_token
 
 

@@ -56,8 +56,13 @@ def options(
     context.obj = Session((data or default_data()).expanduser().absolute(), principal, as_json)
 
 
-for _command in (lifecycle.init, lifecycle.up, lifecycle.down, lifecycle.reset, status, doctor, demo):
-    app.command()(_command)
+app.command()(lifecycle.init)
+app.command()(lifecycle.up)
+app.command()(lifecycle.down)
+app.command()(lifecycle.reset)
+app.command()(status)
+app.command()(doctor)
+app.command()(demo)
 for _group in (keys.app, registry.aliases, registry.principals, registry.policies):
     app.add_typer(_group)
 for _verb in (protect.encrypt, protect.decrypt, protect.re_encrypt, protect.data_key, protect.random):

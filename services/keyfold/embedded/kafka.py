@@ -93,7 +93,8 @@ def server_properties(data: Path, broker: int, controller: int) -> str:
 def _format(java_command: tuple[str, ...], settings: Path) -> None:
     """Give the storage its cluster id. If we crash here, meta.properties is missing and the next start repeats it."""
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", str(settings))
+    # One word: one id in 64 begins with a hyphen and would be taken for an option.
+    tool = ("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", str(settings))
     try:
         answer = subprocess.run(
             [*java_command, *tool], capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False

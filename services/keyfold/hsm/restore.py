@@ -55,6 +55,8 @@ class Restorer:
             await self._follower.catch_up()
             state = StateTopic(self._author, topics.HSM_STATE, partition)
             heads = await self._heads(state, partition)
+            if heads == Heads():
+                await self._require_unwritten(partition)
             index = await self._index(partition, heads)
             await tickets.start(heads.position)
         except BaseException:
@@ -72,6 +74,28 @@ class Restorer:
             raise StateCorrupt(f"the head of {topics.HSM_STATE}-{partition} is of no known form") from None
         finally:
             await reader.stop()
+
+    async def _require_unwritten(self, partition: int) -> None:
+        """A partition without a head is one that the worker never wrote; else its state was taken away.
+
+        Starting afresh would execute old tickets again, and repeat statements that every reader has passed.
+        """
+        chains = ChainReader(topics.EVENTS, partition, self._partitions)
+        reader = self._bus.reader(topics.EVENTS, partition, committed=True)
+        try:
+            await reader.start(None)
+            async for batch in reader.read_to_end():
+                if any(self._is_own(chains, record) for record in batch):
+                    raise StateCorrupt(f"{topics.HSM_STATE}-{partition} is empty, but the worker has written events")
+        finally:
+            await reader.stop()
+
+    def _is_own(self, chains: ChainReader, record: Inbound) -> bool:
+        place = (record.key, record.value, record.headers, record.timestamp_ms)
+        try:
+            return chains.accept(self._follower.trust, *place).role == ROLE
+        except RecordError:
+            return False
 
     async def _index(self, partition: int, heads: Heads) -> Index:
         index = Index()

@@ -51,6 +51,7 @@ class RegistryFollower:
         self._bus, self._deployment = bus, deployment
         self._reader: Reader = bus.reader(topics.EVENTS, 0, committed=True)
         self._lock = asyncio.Lock()
+        self._folded = -1
         self._chains: ChainReader | None = None
         self._trust: Trust | None = None
         self._entities: dict[str, Entity] = {}
@@ -95,10 +96,15 @@ class RegistryFollower:
 
     async def catch_up(self) -> None:
         """Read to the present end, for who met something that partition 0 may explain."""
+        end = await self._reader.end_offset()
+        if self._folded >= end:  # as nearly always: no need to wait for the tail's poll
+            self._require_whole()
+            return
         async with self._lock:
             self._require_whole()
             async for batch in self._reader.read_to_end():
                 self._fold_all(batch)
+            self._folded = self._reader.position()
 
     async def wait_change(self) -> None:
         """Return after the next record that changed the registry."""
@@ -125,6 +131,7 @@ class RegistryFollower:
         async with self._lock:
             self._require_whole()
             self._fold_all(await self._reader.poll(_POLL_SECONDS))
+            self._folded = self._reader.position()
         await asyncio.sleep(0)
 
     def _require_whole(self) -> None:

@@ -33,6 +33,8 @@ FACTS_PAUSE_SECONDS: Final = 0.05
 IDLE_SAVE_SECONDS: Final = 1.0
 REPLY_SECONDS: Final = 1.0
 ABORTS_BEFORE_SINGLE: Final = 3
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.5
 _log = get_logger()
 
@@ -197,7 +199,7 @@ class Processor:
 
     async def run(self) -> None:
         """Take over and work; retry with back-off. Raises what retrying does not cure."""
-        pause = 0.1
+        pause = FIRST_PAUSE_SECONDS
         while True:
             started = asyncio.get_running_loop().time()
             try:
@@ -205,10 +207,10 @@ class Processor:
             except (Unavailable, RecordTooLarge) as error:
                 self._note(error)
                 if asyncio.get_running_loop().time() - started > 30:
-                    pause = 0.1
+                    pause = FIRST_PAUSE_SECONDS
                 _log.warning("partition-retries", partition=self.partition, code=error.code, reason=str(error))
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _note(self, error: KeyfoldError) -> None:
         """Count aborts that a record caused; unavailability and fencing never count as such."""

@@ -424,7 +424,7 @@ async def worker(
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so; at most five seconds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not condition():
             await asyncio.sleep(0.002)
 
 

@@ -185,7 +185,10 @@ UNANSWERABLE = {
     "not a number": (b'{"type":NaN}', "InvalidCommand"),
     "too deep": (b'{"a":' * 20 + b"1" + b"}" * 20, "InvalidCommand"),
     "very deep": (b"[" * 100_000, "InvalidCommand"),
-    "no reply address": (json.dumps({"type": "nonsense", "data": {"reply": {"topic": 1}}}).encode(), "UnsupportedVersion"),
+    "no reply address": (
+        json.dumps({"type": "nonsense", "data": {"reply": {"topic": 1}}}).encode(),
+        "UnsupportedVersion",
+    ),
 }
 
 
