@@ -176,7 +176,7 @@ class Story:
             batch = decide(partition, records) if decide else desk.decide_records(records)
             self.events += desk.events[before:]
             self._renew(desk.events[before:])
-            self.waiting += [event for event in map(_ticket, batch.tickets)]
+            self.waiting += list(map(_ticket, batch.tickets))
 
     def _renew(self, events: list[facts.Event]) -> None:
         """Let new keys and people take the place of those that are gone for ever."""
@@ -213,7 +213,7 @@ class Story:
         self.jumps -= jump
         self.now_ms += 8 * 86_400_000 if jump else self.random.choice([0, 1, 20, 1500, 61_000])
 
-    def _answers(self, ticket: facts.PolicyEvent) -> list[facts.Event]:
+    def _answers(self, ticket: facts.PolicyEvent) -> list[facts.Event]:  # noqa: PLR0911 - one case a line
         r, data = self.random, ticket.data
         key_id = getattr(data, "key_id", None)
         if r.random() < 0.1 and ticket.subject != REGISTRY:

@@ -17,11 +17,9 @@ from keyfold.cli.exits import Differs
 from keyfold.cli.records import as_line
 from keyfold.cli.session import Session, of
 from keyfold.client import Keyfold
-from keyfold.client import Keyfold
 from keyfold.config import Config
 from keyfold.embedded import Stack
 from keyfold.events import topics
-from keyfold.projections.ports import Queries
 from keyfold.projections.ports import Queries
 
 _KEPT_RUNS: Final = 3
