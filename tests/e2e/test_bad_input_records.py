@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 from tests.support.forge import signed_record
 from tests.support.intruder import administrator, copy_of, forgeries, last_of, service_key
-from tests.support.scene import FORGED, SECRET, Scene, Stage, partition_stream, set_up, stage
+from tests.support.scene import FORGED, SECRET, Stage, partition_stream
 
 from keyfold.bus import Inbound, Outbound
 from keyfold.embedded import Stack
@@ -33,19 +32,6 @@ from keyfold.events.streams import REGISTRY
 
 pytestmark = pytest.mark.stack
 pytest_plugins = ["tests.support.running_stack"]
-
-
-@pytest.fixture(scope="module")
-def scene(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """Principals and keys in every state, made once."""
-    return set_up(stack.config, tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-async def on(scene: Scene) -> AsyncIterator[Stage]:
-    """This test's connection."""
-    async with stage(scene) as opened:
-        yield opened
 
 
 async def ticket(on: Stage) -> Inbound:

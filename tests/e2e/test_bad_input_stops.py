@@ -5,13 +5,13 @@ with a plain producer could: what is broken stays so, the other partitions serve
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.forge import Forged
 from tests.support.intruder import INTERNAL, after_next, copy_of, forgeries, last_of, service_key
-from tests.support.scene import FORGED, Scene, Stage, partition_stream, set_up, stage
+from tests.support.scene import FORGED, Scene, Stage, partition_stream, set_up
 from tests.support.whole_system import WholeSystem
 
 from keyfold.bus import Outbound
@@ -20,6 +20,7 @@ from keyfold.events.statements import STATEMENT_HEADER, ChainHead, parse_stateme
 from keyfold.events.streams import REGISTRY
 
 pytestmark = pytest.mark.stack
+pytest_plugins = ["tests.support.running_stack"]
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
 def scene(system: WholeSystem, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """Principals and keys."""
     return set_up(system.config, tmp_path_factory.mktemp("people"))
-
-
-@pytest.fixture
-async def on(scene: Scene) -> AsyncIterator[Stage]:
-    """This test's connection."""
-    async with stage(scene) as opened:
-        yield opened
 
 
 async def test_forged_records_survive_no_restart_either(on: Stage, system: WholeSystem) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from tests.support.scene import FORGED, PLAIN, SECRET, Scene, set_up, spellings, stage
+from tests.support.scene import FORGED, PLAIN, SECRET, Scene, spellings, stage
 from tests.support.wire import bus_of
 
 from keyfold.bus import Outbound
@@ -35,12 +35,6 @@ pytest_plugins = ["tests.support.running_stack"]
 
 CONTROL = "public-" + SECRET[-8:].hex()
 CONTEXT = {"control": CONTROL}
-
-
-@pytest.fixture(scope="module")
-def scene(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """Principals and keys."""
-    return set_up(stack.config, tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture(scope="module")

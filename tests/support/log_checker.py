@@ -21,7 +21,7 @@ from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER
 from keyfold.events.times import to_milliseconds
 
 Material = Counter[tuple[str, str]]
-_FENCING = (facts.KeyDisabled, facts.KeyDeletionScheduled, facts.KeyDeletionCancelled, facts.KeyDestroyed)
+_FENCING = facts.KeyDisabled | facts.KeyDeletionScheduled | facts.KeyDeletionCancelled | facts.KeyDestroyed
 
 
 @dataclass(slots=True)

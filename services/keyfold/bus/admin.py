@@ -50,14 +50,14 @@ class KafkaAdmin:
         were away, are fenced for a moment and count as missing replicas.
         """
         plans = plan(partitions, topics, reply_names, min_insync_replicas)
-        present = set(await self._within(self._connected().list_topics(), "list topics"))
+        deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
+        present = await self._present(deadline)
         missing = {
             row.name: NewTopic(row.name, row.partitions, replication_factor, topic_configs=dict(row.configs))
             for row in plans
             if row.name not in present
         }
         created: list[str] = []
-        deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
         while missing:
             created += await self._create(missing, last_try=asyncio.get_running_loop().time() >= deadline)
             await asyncio.sleep(_CREATE_PAUSE_S if missing else 0)
@@ -130,6 +130,16 @@ class KafkaAdmin:
                 return await call
         except (TimeoutError, kafka.KafkaError) as error:
             raise BusUnavailable(f"could not {what}: {error!r}; check the brokers and the permissions") from error
+
+    async def _present(self, deadline: float) -> set[str]:
+        """Return the topics there are; a broker that has just come back names no brokers for a moment."""
+        while True:
+            try:
+                return set(await self._within(self._connected().list_topics(), "list topics"))
+            except BusUnavailable:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+            await asyncio.sleep(_CREATE_PAUSE_S)
 
     async def _create(self, missing: dict[str, NewTopic], *, last_try: bool) -> list[str]:
         """Ask once; take what exists now out of `missing` and return what was created by this call."""

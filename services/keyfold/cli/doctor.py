@@ -11,9 +11,10 @@ from typing import Final, Literal
 import typer
 
 from keyfold.cli import exits, health, output
+from keyfold.cli.parts import is_down, is_embedded
 from keyfold.cli.session import Session, of
 from keyfold.cli.status import measure
-from keyfold.config import Config, load_config
+from keyfold.config import Config
 from keyfold.embedded import Stack
 from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.kafka_jars import java
@@ -61,19 +62,19 @@ def _machine(session: Session) -> Iterator[Check]:
     directory = DataDirectory(session.data)
     if directory.exists():
         yield from _secrets(directory)
-        yield from _parts(session)
+        if is_embedded(Stack(session.data)):
+            yield from _parts(session)
 
 
 def _deployment(session: Session) -> Iterator[Check]:
     try:
-        config = load_config(session.data / "keyfold.json")
+        config = session.config
     except KeyfoldError as error:
-        yield Check("settings", "problem", str(error), "run `keyfold up`")
+        yield Check("settings", "problem", error.code, str(error))
         return
-    if config.deployment is None:
-        yield Check("settings", "problem", "not initialised", "run `keyfold init` (or `keyfold up`)")
+    if is_down(Stack(session.data)):
         return
-    yield Check("settings", "ok", f"deployment {config.deployment[:16]}…")
+    yield Check("settings", "ok", f"deployment {(config.deployment or '')[:16]}…")
     found = session.run(_measured(session, config))
     yield _answers("brokers", found["brokers"], "start them (`keyfold up`), or correct bootstrap_servers")
     yield from _projections(found["projector"])
@@ -126,7 +127,7 @@ def _parts(session: Session) -> Iterator[Check]:
     stack = Stack(session.data)
     wanted = stack.wanted()
     if not wanted:
-        yield Check("processes", "warning", "nothing runs", "run `keyfold up`")
+        yield Check("processes", "problem", "nothing runs", "run `keyfold up`")
     for part in stack.status():
         if part.state == "failed":
             yield Check(part.name, "problem", f"died ({part.restarts} restarts)", f"see {part.log}")

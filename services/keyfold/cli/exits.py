@@ -92,9 +92,7 @@ def render(error: BaseException, *, as_json: bool) -> str:
     told = describe(error)
     if as_json:
         return json.dumps({"error": told})
-    hint = told["hint"]
-    more = f"; {hint}" if hint and hint not in told["message"] else ""
-    return f"keyfold: {told['code']}: {told['message']}{more}"
+    return f"keyfold: {told['code']}: {told['message']}"
 
 
 def _os_message(error: OSError) -> str:

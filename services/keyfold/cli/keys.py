@@ -1,7 +1,7 @@
 """`keyfold key …`: the life of keys."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -17,6 +17,8 @@ from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary, Usage, VersionRow
 
 app = typer.Typer(name="key", help="Create keys and lead them through their life.", no_args_is_help=True)
+
+_SHORTEST_WAIT: Final = timedelta(days=7)
 
 Status = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
 
@@ -167,8 +169,11 @@ def schedule_deletion(
     if (days is None) == (seconds is None):
         raise UsageError("give the waiting period with --days (or --seconds in development)")
     window = timedelta(days=days) if days is not None else timedelta(seconds=seconds or 0)
+    session = of(context)
+    if window < _SHORTEST_WAIT and not session.config.development:
+        raise UsageError("the waiting period is 7 to 30 days (shorter only in a deployment begun with --development)")
     write(
-        of(context),
+        session,
         lambda kms: kms.schedule_key_deletion(key, window),
         lambda _: f"{key} will be destroyed after {window}",
         no_wait=no_wait,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keyfold.ceremony import Initialised
-from keyfold.cli import system
+from keyfold.cli import parts, system
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import pairs
 from keyfold.cli.session import Session, of
@@ -35,7 +35,7 @@ def init(
     """
     session = of(context)
     if existing:
-        done = system.initialise_existing(session, load_config(session.data / "keyfold.json"))
+        done = system.initialise_existing(session, load_config(session.settings_file))
     else:
         done = _init_embedded(session, development=development)
     began = "began" if done.created else "exists"
@@ -48,7 +48,7 @@ def init(
 
 def _init_embedded(session: Session, *, development: bool) -> Initialised:
     stack = session.stack(development=development)
-    before = system.running(stack)
+    before = parts.running(stack)
     try:
         config = stack.start_infrastructure(["kafka"])
         done = system.begin(session, config)
@@ -68,15 +68,15 @@ def up(context: typer.Context, *, development: Development = False) -> None:
     session = of(context)
     stack = session.stack(development=development)
     config = system.bring_up(session, stack)
-    parts = {part.name: part.state for part in stack.status()}
+    states = {part.name: part.state for part in stack.status()}
     session.show(
-        {"data": session.data, "deployment": config.deployment, "brokers": config.bootstrap_servers, "parts": parts},
+        {"data": session.data, "deployment": config.deployment, "brokers": config.bootstrap_servers, "parts": states},
         pairs(
             [
                 ("deployment", config.deployment),
                 ("data", session.data),
                 ("brokers", config.bootstrap_servers),
-                ("running", [name for name, state in parts.items() if state == "running"]),
+                ("running", [name for name, state in states.items() if state == "running"]),
             ]
         ),
     )
@@ -89,7 +89,7 @@ def down(context: typer.Context) -> None:
     """
     session = of(context)
     stack = session.stack()
-    stopped = sorted(system.running(stack))
+    stopped = sorted(parts.running(stack))
     stack.stop()
     session.show({"stopped": stopped}, f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 

@@ -16,6 +16,7 @@ from keyfold.cli.session import (
     DEFAULT_PRINCIPAL,
     PRINCIPAL_VARIABLE,
     Session,
+    buffered_output,
     default_data,
     quiet_logging,
 )
@@ -73,6 +74,7 @@ for _group in (trail.app, operations.projections, operations.topics, operations.
 
 def main() -> None:
     """The program `keyfold`."""
+    buffered_output()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -19,10 +19,10 @@ def as_data(row: AuditRow) -> dict[str, Any]:
 def as_line(row: AuditRow) -> str:
     """Return one line: when, where in the log, what, on what, who, and what was special about it."""
     more = [
-        _named("v", row.key_version, ""),
-        _named("items=", row.items),
-        _named("bytes=", row.payload_bytes),
-        row.code if row.outcome in {"denied", "failed"} else None,
+        f"v{row.key_version}" if row.key_version else None,
+        f"items={row.items}" if row.items else None,
+        f"bytes={row.payload_bytes}" if row.payload_bytes else None,
+        row.code,
         "by " + ",".join(row.policies) if row.policies else None,
     ]
     place = f"{row.partition}/{row.position}"
@@ -46,7 +46,3 @@ def short_type(event_type: str) -> str:
 def short_stream(stream: str) -> str:
     """Return a stream so that a person can tell it from its neighbours: the end of a key id, not its time."""
     return f"key/…{stream[-8:]}" if stream.startswith("key/") else stream.removeprefix("principal/")
-
-
-def _named(name: str, value: int | None, none: str | None = None) -> str | None:
-    return none if value is None else f"{name}{value}"

@@ -3,6 +3,7 @@
 Global options may stand anywhere on the command line: `main` moves them to the front.
 """
 
+import io
 import logging
 import os
 import sys
@@ -19,9 +20,11 @@ import uvloop
 from keyfold.bus import Bus, BusSettings, KafkaBus
 from keyfold.cli.exits import NotReady
 from keyfold.cli.output import to_json
+from keyfold.cli.parts import is_down
 from keyfold.client import Keyfold
-from keyfold.config import Config, load_config
+from keyfold.config import CONFIG_FILE, Config, load_config
 from keyfold.embedded import Stack
+from keyfold.events.errors import Unavailable
 from keyfold.logging import configure_logging
 from keyfold.projections.store import PostgresQueries
 
@@ -52,14 +55,21 @@ class Session:
     principal: str = DEFAULT_PRINCIPAL
     as_json: bool = False
 
+    @property
+    def settings_file(self) -> Path:
+        """Where the settings of the deployment are kept."""
+        return self.data / CONFIG_FILE
+
     def stack(self, *, development: bool = False) -> Stack:
         """The local stack in the data directory, kept running by its supervisor."""
         return Stack(self.data, supervised=True, development=development, report=self.say)
 
     @property
     def config(self) -> Config:
-        """The deployment's settings. Raises `NotReady` before the ceremony, `ConfigError` where there are none."""
-        config = load_config(self.data / "keyfold.json")
+        """The deployment's settings. Raises `NotReady` where there is none yet, `ConfigError` where they are wrong."""
+        if not self.settings_file.exists():
+            raise NotReady(f"there is no deployment in {self.data}; run `keyfold up`, or name another with --data")
+        config = load_config(self.settings_file)
         if config.deployment is None:
             raise NotReady("this deployment was not initialised; run `keyfold init` (or `keyfold up`)")
         return config
@@ -108,8 +118,13 @@ class Session:
         sys.stdout.flush()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run asynchronous work to its end."""
-        return uvloop.run(work)
+        """Run asynchronous work to its end. Raises `NotReady` instead of what follows from nothing being started."""
+        try:
+            return uvloop.run(work)
+        except Unavailable:
+            if not is_down(Stack(self.data)):
+                raise
+            raise NotReady(f"the deployment in {self.data} is not running; run `keyfold up`") from None
 
 
 def of(context: typer.Context) -> Session:
@@ -118,6 +133,16 @@ def of(context: typer.Context) -> Session:
     if not isinstance(session, Session):
         raise TypeError("the command was called outside `main`")
     return session
+
+
+def buffered_output() -> None:
+    """See that standard output takes all that is written to it.
+
+    Under PYTHONUNBUFFERED (common in containers) it is a raw file, whose `write` may take a part only, for example when
+    a signal interrupts it on a pipe; what is left would be lost without a word.
+    """
+    if isinstance(sys.stdout.buffer, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer), encoding="utf-8", errors="surrogateescape")
 
 
 def quiet_logging() -> None:

@@ -1,14 +1,17 @@
 """`keyfold status`: the health of every part, and how far each service is behind."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from keyfold.cli import exits, health, output
+from keyfold.cli.parts import is_down, shown
 from keyfold.cli.session import Session, of
 from keyfold.config import Config
 from keyfold.embedded import SERVICES, PartStatus, Stack
+
+PROBES: Final = ("brokers", "policy", "hsm", "projector", "sealing_key")
 
 
 def status(context: typer.Context) -> None:
@@ -18,10 +21,14 @@ def status(context: typer.Context) -> None:
     """
     session = of(context)
     config = session.config
-    parts = _parts(session)
-    facts = session.run(measure(session, config))
-    embedded = [part for part in parts if part.name != "supervisor"]
-    healthy = all(part.state == "running" for part in embedded) and all(finding for finding in facts.values())
+    stack = Stack(session.data)
+    parts = shown(stack)
+    facts = (
+        dict.fromkeys(PROBES, health.Finding(error="stopped"))
+        if is_down(stack)
+        else session.run(measure(session, config))
+    )
+    healthy = _is_healthy(parts, facts)
     told = {name: {**finding.facts, "error": finding.error} for name, finding in facts.items()}
     session.show(
         {
@@ -36,10 +43,9 @@ def status(context: typer.Context) -> None:
         raise typer.Exit(exits.UNAVAILABLE)
 
 
-def _parts(session: Session) -> list[PartStatus]:
-    """The embedded parts; none where everything runs elsewhere."""
-    stack = Stack(session.data)
-    return [part for part in stack.status() if part.name != "supervisor" or part.pid] if stack.wanted() else []
+def _is_healthy(parts: list[PartStatus], facts: dict[str, health.Finding]) -> bool:
+    services_run = all(part.state == "running" for part in parts if part.name != "supervisor")
+    return services_run and all(facts.values()) and not facts["projector"].facts.get("halted")
 
 
 async def measure(session: Session, config: Config) -> dict[str, health.Finding]:
@@ -48,12 +54,12 @@ async def measure(session: Session, config: Config) -> dict[str, health.Finding]
     async with session.queries(config) as queries:
         found = await asyncio.gather(
             health.probe(lambda: health.brokers(config, bus)),
-            health.probe(lambda: health.service_lag("policy", config, bus)),
-            health.probe(lambda: health.service_lag("hsm", config, bus)),
+            health.probe(lambda: health.service_lag("policy", bus)),
+            health.probe(lambda: health.service_lag("hsm", bus)),
             health.probe(lambda: health.projected(queries, bus)),
             health.probe(lambda: health.sealing_key(queries)),
         )
-    return dict(zip(("brokers", "policy", "hsm", "projector", "sealing_key"), found, strict=True))
+    return dict(zip(PROBES, found, strict=True))
 
 
 def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, Any]], *, healthy: bool) -> str:

@@ -4,7 +4,6 @@ Used by `up`, `init` and `demo`. It remembers what ran before, so that it can st
 """
 
 from collections.abc import Iterable
-from typing import Final
 
 import uvloop
 
@@ -12,16 +11,6 @@ from keyfold.ceremony import Initialised, initialise
 from keyfold.cli.session import Session, now_ms
 from keyfold.config import Config, save_config
 from keyfold.embedded import Stack
-
-INFRASTRUCTURE: Final = ("kafka", "postgres")
-_ALIVE: Final = frozenset({"running", "starting"})
-
-
-def running(stack: Stack) -> frozenset[str]:
-    """The names of the parts that run now."""
-    if not stack.directory.exists():
-        return frozenset()
-    return frozenset(part.name for part in stack.status() if part.state in _ALIVE)
 
 
 def begin(session: Session, config: Config) -> Initialised:
@@ -42,7 +31,7 @@ def ensure_initialised(session: Session, stack: Stack) -> Initialised | None:
 def initialise_existing(session: Session, config: Config) -> Initialised:
     """Run the ceremony on infrastructure that somebody else runs, and write the deployment into the settings."""
     done = begin(session, config)
-    save_config(config.model_copy(update={"deployment": done.deployment}), session.data / "keyfold.json")
+    save_config(config.model_copy(update={"deployment": done.deployment}), session.settings_file)
     return done
 
 

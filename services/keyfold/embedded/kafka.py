@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from keyfold.config import write_private
+from keyfold.embedded import kafka_fence
 from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.errors import PartFailed
 from keyfold.embedded.kafka_jars import java, kafka_jars
@@ -49,6 +50,15 @@ def prepare(directory: DataDirectory, report: Report) -> Part:
         ready=lambda _process: _answers(broker),
         ready_timeout_s=90.0,
     )
+
+
+def fencing(directory: DataDirectory) -> Part | None:
+    """What has to run before the broker, after `prepare`: None unless the broker that ran last was killed."""
+    home = directory.path / NAME
+    if not kafka_fence.was_killed(home / "data"):
+        return None
+    classpath = ("-cp", f"{kafka_jars(lambda _line: None)}/*")
+    return kafka_fence.fencing_part(java(), classpath, home / "server.properties", directory.log(kafka_fence.NAME))
 
 
 def ports(directory: DataDirectory) -> tuple[int, ...]:

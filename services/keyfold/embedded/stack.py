@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from keyfold.config import Config, load_config, save_config, write_private
-from keyfold.embedded import kafka, postgres, processes
+from keyfold.embedded import kafka, kafka_fence, postgres, processes
 from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.errors import DataDirectoryError, PartFailed
 from keyfold.embedded.parts import Part, Report, start_part, stop_part
@@ -207,14 +207,24 @@ class Stack:
         if name == postgres.NAME and self._other_postgres() is not None:
             return
         running = processes.find(self.directory.record(name)) is not None
+        if name == kafka.NAME and not running:
+            stop_part(self.directory, kafka_fence.NAME)  # left by whoever crashed while it ran
         part = self._describe(name, running)
         if not running:
             self._report(f"starting {name}")
+        if name == kafka.NAME and not running:
+            self._fence_killed_broker(lock)
         start_part(self.directory, part, lock)
         if name == postgres.NAME:
             postgres.ensure_roles(postgres.cluster(self.directory))
         # If we crash before this line the part runs, is on record, and is not yet kept running by the supervisor.
         self._want({name})
+
+    def _fence_killed_broker(self, lock: int) -> None:
+        """If we crash here, the controller is left alone; the next start stops it first."""
+        if (fencing := kafka.fencing(self.directory)) is not None:
+            start_part(self.directory, fencing, lock)
+            stop_part(self.directory, kafka_fence.NAME)
 
     def _describe(self, name: str, running: bool) -> Part:
         if name == kafka.NAME:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from keyfold.cli import keys, output, system
+from keyfold.cli import keys, output, parts, system
 from keyfold.cli.demo import acts, evidence
 from keyfold.cli.demo.files import Document, Places, choose
 from keyfold.cli.demo.narration import Narrator
@@ -50,7 +50,7 @@ def demo(
     documents = choose(paths or [])
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     stack = session.stack()
-    before = system.running(stack)
+    before = parts.running(stack)
     narrator = Narrator(as_json=session.as_json)
     try:
         with narrator.step("Start Kafka, Postgres, the tokens and the services"):
@@ -75,7 +75,7 @@ def _serve(session: Session, stack: Stack) -> None:
     for line in _TRIES:
         session.say(f"  {line}")
     try:
-        while system.running(stack) - {"supervisor"}:
+        while parts.running(stack) - {"supervisor"}:
             time.sleep(1.0)
     except KeyboardInterrupt:
         session.say("stopping")
