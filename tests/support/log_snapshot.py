@@ -6,7 +6,6 @@ that it has passed. What the records must be is `log_checker`'s business.
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -117,11 +116,13 @@ class TicketRecorder:
         position = self._start[partition]
         while True:
             reader = self._bus.reader(topics.AUTHORIZED, partition, committed=True)
-            with suppress(KeyfoldError):
+            try:
                 await reader.start(position)
                 while True:
                     for record in await reader.poll(1.0):
                         self._found[partition][record.offset] = record
                     position = reader.position()
-            await reader.stop()
-            await asyncio.sleep(0.2)
+            except KeyfoldError:
+                await asyncio.sleep(0.2)
+            finally:
+                await reader.stop()
