@@ -1,6 +1,6 @@
 """The root ceremony with real tokens: what it leaves, that it can be repeated, and where it refuses.
 
-The log is in memory where only the ceremony's own steps matter, so that a crash can be put anywhere; one test has Kafka.
+The log is in memory where only the ceremony's own steps matter, so that a crash can be put anywhere; one has Kafka.
 """
 
 import stat
@@ -11,7 +11,9 @@ import pytest
 from tests.conftest import SoftHSM
 
 from keyfold.bus import Bus, BusSettings, Fault, InDoubt, KafkaBus, MemoryBus, MemoryCluster, Outbound
+from keyfold.bus.topic_plan import plan
 from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused, Initialised, initialise, renew, root, tokens
+from keyfold.cli.session import now_ms
 from keyfold.config import Config
 from keyfold.embedded import Stack
 from keyfold.embedded.softhsm import prepare_softhsm
@@ -23,7 +25,7 @@ from keyfold.events.times import to_milliseconds
 from keyfold.events.trust import MAX_CERTIFICATE_MS, Trust
 from keyfold.identity import load_identity
 from keyfold.log import RegistryFollower
-from keyfold.token import load_module
+from keyfold.token.module import _loaded as loaded_modules
 
 pytestmark = [pytest.mark.token]
 NOW_MS = 1_800_000_000_000
@@ -62,6 +64,14 @@ def settings(home: Path, softhsm: SoftHSM, **changes: object) -> Config:
 @pytest.fixture
 def cluster() -> MemoryCluster:
     return MemoryCluster(topics=(), clock_ms=now)
+
+
+def empty_topics() -> MemoryCluster:
+    """A cluster as the ceremony would have made it, with nothing on it."""
+    cluster = MemoryCluster(topics=(), clock_ms=now)
+    for row in plan(3, topics.TOPICS, (), 1):
+        cluster.create(row)
+    return cluster
 
 
 async def begin(config: Config, bus: Bus) -> Initialised:
@@ -159,11 +169,7 @@ async def test_renewal_licenses_the_same_keys_again(config: Config, cluster: Mem
     }
     assert to_milliseconds(done.not_after) == later + MAX_CERTIFICATE_MS
     with pytest.raises(CeremonyRefused, match="not of this root"):
-        await renew(config, MemoryBus(_with_topics()), now)
-
-
-def _with_topics() -> MemoryCluster:
-    return MemoryCluster(partitions=3, clock_ms=now)
+        await renew(config, MemoryBus(empty_topics()), now)
 
 
 async def test_another_root_is_refused(
@@ -192,8 +198,7 @@ async def test_other_partitions_are_refused(config: Config, cluster: MemoryClust
 @pytest.mark.parametrize("topic", [topics.EVENTS, topics.KEYSTORE, topics.HSM_STATE])
 async def test_a_log_that_is_not_empty_is_refused(config: Config, topic: str) -> None:
     """Whoever wrote before genesis must be looked at first; no token is made."""
-    bus = MemoryBus(_with_topics_of_ceremony())
-    await bus.admin().start()
+    bus = MemoryBus(empty_topics())
     writer = bus.writer("stranger")
     await writer.start()
     await writer.commit([Outbound(topic, 1, b"registry", b"{}")])
@@ -202,18 +207,9 @@ async def test_a_log_that_is_not_empty_is_refused(config: Config, topic: str) ->
     assert not config.pins_directory.exists()
 
 
-def _with_topics_of_ceremony() -> MemoryCluster:
-    cluster = MemoryCluster(topics=(), clock_ms=now)
-    from keyfold.bus.topic_plan import plan
-
-    for row in plan(3, topics.TOPICS, (), 1):
-        cluster.create(row)
-    return cluster
-
-
 async def test_something_else_before_genesis_is_refused(config: Config) -> None:
     """A first record that is no genesis is somebody's mistake or attack; it is not passed over."""
-    bus = MemoryBus(_with_topics_of_ceremony())
+    bus = MemoryBus(empty_topics())
     writer = bus.writer("stranger")
     await writer.start()
     await writer.commit([Outbound(topics.EVENTS, 0, b"registry", b"{}")])
@@ -306,10 +302,10 @@ async def test_a_token_without_its_pin_is_refused(config: Config, cluster: Memor
     (config.pins_directory / lost).unlink()
     with pytest.raises(CeremonyIncomplete, match=f"delete-token --token {lost}"):
         await begin(config, bus)
-    assert (await bus_is_empty(bus)) is True
+    assert await is_empty(bus)
 
 
-async def bus_is_empty(bus: Bus) -> bool:
+async def is_empty(bus: Bus) -> bool:
     admin = bus.admin()
     await admin.start()
     return not any((await admin.end_offsets(topics.EVENTS, committed=False)).values())
@@ -333,17 +329,10 @@ async def test_one_at_a_time(config: Config, cluster: MemoryCluster) -> None:
         await begin(config, MemoryBus(cluster))
 
 
-async def test_the_module_is_closed_afterwards(config: Config, cluster: MemoryCluster) -> None:
+async def test_the_library_is_closed_afterwards(config: Config, cluster: MemoryCluster) -> None:
     """No session with a token stays open in the process that held the ceremony."""
     await begin(config, MemoryBus(cluster))
-    module = load_module(config.pkcs11_module)
-    try:
-        assert module.is_open
-        session = module.find("root").open()  # nobody is logged in: private objects cannot be seen
-        assert not list(session.get_objects({})) or all(not o.get_attributes for o in ())
-        session.close()
-    finally:
-        module.close()
+    assert config.pkcs11_module.resolve() not in loaded_modules
 
 
 @pytest.fixture(scope="module")
@@ -361,10 +350,9 @@ async def test_on_kafka(brokers: str, tmp_path: Path, softhsm: SoftHSM) -> None:
     """On a real broker: a follower of the registry finds what the ceremony wrote, and a second one changes nothing."""
     config = settings(tmp_path, softhsm, bootstrap_servers=brokers)
     bus = KafkaBus(BusSettings(bootstrap_servers=brokers))
-    clock = _wall_clock()
-    done = await initialise(config, bus, clock, lambda _line: None)
-    assert not (await initialise(config, bus, clock, lambda _line: None)).created
-    await renew(config, bus, clock)
+    done = await initialise(config, bus, now_ms, lambda _line: None)
+    assert not (await initialise(config, bus, now_ms, lambda _line: None)).created
+    await renew(config, bus, now_ms)
     follower = RegistryFollower(bus, done.deployment)
     await follower.start()
     try:
@@ -374,9 +362,3 @@ async def test_on_kafka(brokers: str, tmp_path: Path, softhsm: SoftHSM) -> None:
         assert sorted(len(licences) for licences in follower.trust.certificates.values()) == [2, 2, 2, 2]
     finally:
         await follower.stop()
-
-
-def _wall_clock() -> Callable[[], int]:
-    import time
-
-    return lambda: time.time_ns() // 1_000_000
