@@ -124,8 +124,8 @@ class Deployment:
                 await cancelled(task)
 
     @contextlib.asynccontextmanager
-    async def service(self, instance: str = "0", **options: Any) -> AsyncIterator[Service]:
-        """Run a service until the block ends; everything it started is gone then."""
+    async def service(self, instance: str = "0", *, alone: bool = True, **options: Any) -> AsyncIterator[Service]:
+        """Run a service until the block ends; everything that began meanwhile is gone then, if it was `alone`."""
         ready = asyncio.Event()
         before = asyncio.all_tasks()
         service = Service(await self.parts(**options), signer("policy"), instance, ready.set)
@@ -143,7 +143,7 @@ class Deployment:
             await asyncio.wait({task})
             await asyncio.sleep(0)
             left = {each for each in asyncio.all_tasks() - before if not each.done() and each is not waiting}
-            assert not left, f"tasks leaked: {left}"
+            assert not left or not alone, f"tasks leaked: {left}"
 
     async def send(self, *commands: Signed) -> list[int]:
         """Produce commands; return their offsets."""

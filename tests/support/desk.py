@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, first_events, signer
 
 from keyfold.bus import Inbound
-from keyfold.events import facts
+from keyfold.events import facts, strictjson
 from keyfold.events.entities import Entity
 from keyfold.events.evolve import evolve
 from keyfold.events.streams import REGISTRY
@@ -89,7 +89,7 @@ class Desk:
 def outcome_of(event: facts.PolicyEvent, kind: type[facts.Event] | None = None, **data: object) -> facts.Outcome:
     """What a worker would append for a decision; `CommandCompleted` unless another kind is asked for."""
     decision = event.data.decision
-    command = facts.strictjson.loads(decision.command.encode())
+    command = strictjson.loads(decision.command.encode())
     known = {
         "offset": decision.offset,
         "command_id": command["id"],

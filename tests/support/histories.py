@@ -24,7 +24,7 @@ from tests.support.people import (
 )
 
 from keyfold.bus import Inbound
-from keyfold.events import facts
+from keyfold.events import facts, strictjson
 from keyfold.events.entities import Deployment, Entity, Key
 from keyfold.events.evolve import evolve
 from keyfold.events.streams import REGISTRY, partition_of
@@ -231,7 +231,7 @@ class Story:
             case facts.CommandAuthorized() if ticket.data.verb == "RotateSealingKey":
                 return [self._published(ticket), outcome_of(ticket)]
             case facts.CommandAuthorized() if ticket.data.verb == "EraseSealingKey":
-                command = facts.strictjson.loads(data.decision.command.encode())
+                command = strictjson.loads(data.decision.command.encode())
                 erased = command["data"]["arguments"]["sealing_key"]
                 event = facts.SealingKeyErased.new(f"{ticket.id}.erased", REGISTRY, ticket.time, sealing_key=erased)
                 return [event, outcome_of(ticket)]

@@ -38,6 +38,13 @@ class Writer(Protocol):
         restore. No records: no transaction.
         """
 
+    async def end_open(self, places: Sequence[tuple[str, int]], *, commit: bool) -> None:
+        """Write a transaction's end, and no records, into these places (topic, partition).
+
+        It also ends what an earlier writer of the id left open there: a coordinator skips the end of a transaction in
+        a partition that has no leader at that moment, and does not come back to it. Failures are those of `commit`.
+        """
+
     async def stop(self) -> None:
         """Release everything, at once and without talking to the broker. May be called at any time, and again."""
 

@@ -4,11 +4,11 @@ It never aborts and never retries: what is in doubt is settled by the next write
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
 
 from keyfold.bus import backoff, batches, teardown
@@ -16,6 +16,7 @@ from keyfold.bus.errors import Fenced, InDoubt, RecordRefused, WriterUnusable, s
 from keyfold.bus.records import Outbound
 from keyfold.bus.settings import BusSettings
 
+_T = TypeVar("_T")
 _FENCING: Final = (
     kafka.ProducerFenced,
     kafka.InvalidProducerEpoch,
@@ -81,10 +82,25 @@ class KafkaWriter:
         if not records:
             return []
         packed = batches.pack(self._producer.create_batch, records)
+        return await self._or_doubt(self._transact(packed, len(records)))
+
+    async def end_open(self, places: Sequence[tuple[str, int]], *, commit: bool) -> None:
+        """Commit or abort a transaction that has the partitions and no records; see the port."""
+        self._require(_State.READY)
+        await self._or_doubt(self._end(places, commit=commit))
+
+    async def stop(self) -> None:
+        """Drop the connection. An open transaction is left to its successor, or to its timeout at the broker."""
+        self._state = _State.STOPPED
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await teardown.close_producer(producer, self._settings.stop_timeout_s)
+
+    async def _or_doubt(self, transaction: Coroutine[Any, Any, _T]) -> _T:
         self._state = _State.BUSY
         try:
             async with asyncio.timeout(self._settings.commit_timeout_s):
-                offsets = await self._transact(packed, len(records))
+                result = await transaction
         except BaseException as error:
             # Cancelled, failed, or too late: the records may be committed, aborted or still open. We cannot know,
             # and must not act as if we did.
@@ -93,14 +109,14 @@ class KafkaWriter:
                 raise self._doubt(error) from error
             raise
         self._state = _State.READY
-        return offsets
+        return result
 
-    async def stop(self) -> None:
-        """Drop the connection. An open transaction is left to its successor, or to its timeout at the broker."""
-        self._state = _State.STOPPED
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await teardown.close_producer(producer, self._settings.stop_timeout_s)
+    async def _end(self, places: Sequence[tuple[str, int]], *, commit: bool) -> None:
+        await self._producer.begin_transaction()
+        for topic, partition in places:
+            # What `send` does for a record, without one.
+            self._producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, partition))
+        await (self._producer.commit_transaction() if commit else self._producer.abort_transaction())
 
     async def _transact(self, packed: Sequence[batches.Batch], count: int) -> list[int]:
         # 1. Begin. Local; the broker learns of it when partitions are added.

@@ -44,3 +44,9 @@ class Heads:
 
 def _place(document: dict[str, Any]) -> Place:
     return Place(ChainHead(**document["head"]), document["leaf"], document["leaves"])
+
+
+def chain_ends(document: dict[str, Any]) -> dict[str, ChainHead]:
+    """Return the ends of the chains that a head names, by topic."""
+    heads = Heads.parse(document)
+    return {topics.EVENTS: heads.events, topics.KEYSTORE: heads.keystore}

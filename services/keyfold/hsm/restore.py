@@ -1,6 +1,7 @@
 """Taking a partition over: everything that its owner needs, read from the log and verified, in the one right order.
 
- 1. The writer starts: the predecessor is fenced, its transaction settled. Whatever it committed can be read now.
+ 1. The writer starts: the predecessor is fenced, its transaction settled, also where the broker left that undone.
+    Whatever it committed can be read now.
  2. State and keystore are read to their ends. The state's signed head must cover its records, and the keystore's chain
     must end where that head says.
  3. The reader of tickets stands at the stored position.
@@ -15,9 +16,9 @@ from keyfold.events import topics
 from keyfold.events.chains import ChainGap, ChainReader, Place, read_event
 from keyfold.events.errors import RecordError
 from keyfold.hsm.errors import KeystoreBroken
-from keyfold.hsm.heads import Heads
+from keyfold.hsm.heads import Heads, chain_ends
 from keyfold.hsm.keystore import Draft, Index
-from keyfold.log import Author, RegistryFollower, StateCorrupt, StateTopic
+from keyfold.log import Author, RegistryFollower, Settling, StateCorrupt, StateTopic
 from keyfold.logging import get_logger
 
 ROLE = "hsm"
@@ -53,6 +54,7 @@ class Restorer:
         try:
             await writer.start()
             await self._follower.catch_up()
+            await self._settle(writer, partition)
             state = StateTopic(self._author, topics.HSM_STATE, partition)
             heads = await self._heads(state, partition)
             if heads == Heads():
@@ -64,6 +66,12 @@ class Restorer:
             await tickets.stop()
             raise
         return Live(writer, tickets, state, heads, index)
+
+    async def _settle(self, writer: Writer, partition: int) -> None:
+        """End what the predecessor left open: the fencing alone does not always."""
+        chains, trust = (topics.EVENTS, topics.KEYSTORE), self._follower.trust
+        settling = Settling(self._bus, trust, ROLE, partition, topics.HSM_STATE, chains, chain_ends)
+        await settling.settle(writer)
 
     async def _heads(self, state: StateTopic, partition: int) -> Heads:
         reader = self._bus.reader(topics.HSM_STATE, partition, committed=True)

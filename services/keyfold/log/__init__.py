@@ -7,7 +7,9 @@ from keyfold.log.author import Author
 from keyfold.log.dead_letters import DeadLetters
 from keyfold.log.ownership import Ownership, Runner
 from keyfold.log.registry import NotCertified, NotInitialised, RegistryBroken, RegistryFollower
+from keyfold.log.settling import Settling
 from keyfold.log.state_topic import Restored, Staged, StateCorrupt, StateTopic
+from keyfold.log.verdicts import Unsettled
 
 __all__ = [
     "Author",
@@ -19,7 +21,9 @@ __all__ = [
     "RegistryFollower",
     "Restored",
     "Runner",
+    "Settling",
     "Staged",
     "StateCorrupt",
     "StateTopic",
+    "Unsettled",
 ]

@@ -19,11 +19,11 @@ from typing import Final
 from keyfold.bus import Bus, BusUnavailable, Inbound, Outbound, Reader, RecordRefused, RecordTooLarge, Sender, Writer
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError, Unavailable
-from keyfold.log import Author, DeadLetters, RegistryFollower, StateCorrupt, StateTopic
+from keyfold.log import Author, DeadLetters, RegistryFollower, Settling, StateCorrupt, StateTopic
 from keyfold.logging import get_logger
 from keyfold.policy.batch import Batch, Decider
 from keyfold.policy.facts_reader import FactsReader, StateBehind
-from keyfold.policy.state import Draft, State
+from keyfold.policy.state import Draft, State, chain_ends
 
 CLOCK_TOLERANCE_MS: Final = 30_000
 MAX_BATCH_RECORDS: Final = 200
@@ -80,6 +80,7 @@ class Owned:
         """Steps 1 to 4."""
         await self.writer.start()
         await self._parts.follower.catch_up()
+        await self._settle()
         restored = await self._topic.restore(self._state_reader, self._parts.follower.trust)
         self.state = State.from_records(restored.head, restored.records)
         self._saved_head = self.state.head
@@ -90,6 +91,14 @@ class Owned:
         await self._events.start(self.state.head.events)
         await self._fold_to_end()
         await self._commands.start(self.state.head.commands)
+
+    async def _settle(self) -> None:
+        """End what the predecessor left open: the fencing alone does not always."""
+        parts, chains = self._parts, (topics.EVENTS, topics.AUTHORIZED)
+        settling = Settling(
+            parts.bus, parts.follower.trust, "policy", self._partition, topics.POLICY_STATE, chains, chain_ends
+        )
+        await settling.settle(self.writer)
 
     async def _fold_to_end(self) -> None:
         """Know all that was written before. The state is the latest, as nobody else can write since the fencing."""

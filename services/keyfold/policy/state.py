@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from keyfold.events import topics
 from keyfold.events.chains import Place
 from keyfold.events.entities import Entity
 from keyfold.events.evolve import Changes
@@ -61,6 +62,12 @@ class Head:
             ChainHead(*document["events_head"]),
             ChainHead(*document["authorized_head"]),
         )
+
+
+def chain_ends(document: dict[str, Any]) -> dict[str, ChainHead]:
+    """Return the ends of the chains that a head names, by topic."""
+    head = Head.from_json(document)
+    return {topics.EVENTS: head.events_head, topics.AUTHORIZED: head.authorized_head}
 
 
 class State:

@@ -15,7 +15,12 @@ def refuse() -> None:
 def test_nothing_is_signed_without_a_licence() -> None:
     """What readers ignore would leave a gap in the chain: the check comes before the signature."""
     signed: list[bytes] = []
-    author = Author("0" * 64, "policy", "0" * 64, lambda message: signed.append(message) or b"", refuse)
+
+    def sign(message: bytes) -> bytes:
+        signed.append(message)
+        return b""
+
+    author = Author("0" * 64, "policy", "0" * 64, sign, refuse)
     with pytest.raises(NotCertified):
         author.records(topics.EVENTS, 0, ChainHead(), [Entry(b"registry", b"{}")])
     assert signed == []

@@ -138,6 +138,15 @@ def test_remembered_until_it_expires() -> None:
     assert len(desk.decide(command("Encrypt", KEY, 2, issued_ms=desk.now_ms)).events) == 1
 
 
+def test_forgotten_by_time_not_by_chance() -> None:
+    """An expired id is free whether its record was dropped already or not: that depends on how batches fell."""
+    desk = office()
+    desk.decide(ENCRYPT)
+    desk.finish(outcome_of(decision(desk)))
+    desk.now_ms += LIFETIME_MS
+    assert len(desk.decide(command("Encrypt", KEY, 2, issued_ms=desk.now_ms, items=2)).events) == 1
+
+
 def test_in_flight_is_remembered_beyond_its_expiry() -> None:
     """A command without an outcome is remembered however late it is: its outcome must find it."""
     desk = office()

@@ -159,7 +159,7 @@ def test_folded_facts_are_written_with_the_next_transaction() -> None:
     desk.step("Encrypt")
     assert not desk.state.unsaved
     assert_restores(desk)
-    assert desk.state.entities[KEY].status == "Failed"  # type: ignore[union-attr]
+    assert desk.state.entities[KEY].status == "Failed"
     desk.fold(outcome(desk, 3))
     desk.write(Draft(desk.state))
     assert_restores(desk)
@@ -243,6 +243,18 @@ def test_forgetting_an_old_use_of_an_id_keeps_the_new_one() -> None:
     new = Segment(number=2, entries=(entry(1, 20, 200, done),))
     memory = Memory([new, old])
     memory.forget(old)
+    known = memory.recall(("alice", uuid(1)))
+    assert known is not None
+    assert known.offset == 20
+
+
+def test_an_outcome_in_an_old_segment_leaves_the_new_use_of_an_id() -> None:
+    """A segment that changes for another command does not bring back its own old use of an id."""
+    done = Summary(outcome="x")
+    old = Segment(number=1, entries=(entry(1, 10, 100, done), entry(2, 11, 100)))
+    new = Segment(number=2, entries=(entry(1, 20, 200, done),))
+    memory = Memory([old, new])
+    assert len(memory.finish({11: done})) == 1
     known = memory.recall(("alice", uuid(1)))
     assert known is not None
     assert known.offset == 20

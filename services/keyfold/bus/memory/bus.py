@@ -55,6 +55,16 @@ class MemoryWriter:
         self._state = "ready"
         return offsets
 
+    async def end_open(self, places: Sequence[tuple[str, int]], *, commit: bool) -> None:
+        """End what an earlier writer left open; a transaction is ended in all its places at once here."""
+        self._require("ready")
+        await asyncio.sleep(0)
+        self._cluster.require_up()
+        if not self._cluster.is_current(self._id, self._epoch):
+            self._state = "in doubt"
+            raise Fenced(f"{self._id} has a newer writer; this one is in doubt")
+        self._cluster.end_unmarked(self._id, places, Outcome.COMMITTED if commit else Outcome.ABORTED)
+
     async def stop(self) -> None:
         """Leave whatever is open to the successor."""
         self._state = "stopped"
@@ -67,6 +77,8 @@ class MemoryWriter:
         offsets = self._append(self._cluster.begin(self._id), records)
         if fault is Fault.HANGING:
             self._cluster.wake()
+        elif fault is Fault.UNMARKED:
+            self._cluster.leave_unmarked(self._id)
         else:
             aborted = fault in {Fault.LOST, Fault.REFUSED}
             self._cluster.finish(self._id, Outcome.ABORTED if aborted else Outcome.COMMITTED)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from keyfold.bus.assignment import share_out
@@ -22,12 +22,14 @@ class Fault(Enum):
     LANDED = "committed, but reported as failed"
     HANGING = "left open, as by a crash: the next writer of the id aborts it"
     REFUSED = "aborted, because the broker refuses a record"
+    UNMARKED = "decided, but its end was left out of the log: it stays open until the id ends it"
 
 
 @dataclass(slots=True)
 class _Owner:
     epoch: int = 0
     transaction: Transaction | None = None
+    unmarked: list[Transaction] = field(default_factory=list)
 
 
 class MemoryCluster:
@@ -117,6 +119,22 @@ class MemoryCluster:
         if owner.transaction is not None:
             owner.transaction.finish(outcome)
             owner.transaction = None
+        self.wake()
+
+    def leave_unmarked(self, transactional_id: str) -> None:
+        """Take the id's transaction for over, and leave it open in the log."""
+        owner = self._owners[transactional_id]
+        if owner.transaction is not None:
+            owner.unmarked.append(owner.transaction)
+            owner.transaction = None
+        self.wake()
+
+    def end_unmarked(self, transactional_id: str, places: Iterable[tuple[str, int]], outcome: Outcome) -> None:
+        """End what the id has left open in these places."""
+        wanted = {id(self.log(topic, partition)) for topic, partition in places}
+        for transaction in self._owners[transactional_id].unmarked:
+            if any(id(log) in wanted for log in transaction.logs) and transaction.outcome is Outcome.OPEN:
+                transaction.finish(outcome)
         self.wake()
 
     # Waiting for records
