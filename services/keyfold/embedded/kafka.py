@@ -21,7 +21,7 @@ from keyfold.embedded.parts import Part, Report
 
 NAME: Final = "kafka"
 _LOG_SETTINGS: Final = Path(__file__).with_name("kafka-log4j2.properties")
-_JVM: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+_JVM: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
 _FORMAT_TIMEOUT_S: Final = 60
 
 
