@@ -31,7 +31,7 @@ from keyfold.hsm.sealing_duties import SealingDuties
 from keyfold.hsm.settings import HsmSettings
 from keyfold.hsm.tickets import Ticket
 from keyfold.hsm.transaction import prepare
-from keyfold.log import Author, DeadLetters, RegistryFollower
+from keyfold.log import Author, DeadLetters, Gatherer, RegistryFollower
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,9 @@ class Partition:
         """Work until cancelled, or until something is in doubt."""
         settings = self._parts.settings
         loop = asyncio.get_running_loop()
+        gatherer = Gatherer(self._live.tickets)
         while True:
-            records = await self._live.tickets.poll(settings.poll_s, settings.batch_tickets)
+            records = await gatherer.poll(settings.poll_s, settings.batch_tickets)
             arrived = loop.time()
             alone = bool(records) and self._isolation.isolated(records[0].offset)
             for chunk in chunks(records, 1 if alone else settings.batch_tickets, settings.batch_bytes):

@@ -5,6 +5,7 @@ Processes that write or restore from the log share this; what a record means is 
 
 from keyfold.log.author import Author
 from keyfold.log.dead_letters import DeadLetters
+from keyfold.log.gathering import Gatherer
 from keyfold.log.ownership import Ownership, Runner
 from keyfold.log.registry import NotCertified, NotInitialised, RegistryBroken, RegistryFollower
 from keyfold.log.settling import Settling
@@ -14,6 +15,7 @@ from keyfold.log.verdicts import Unsettled
 __all__ = [
     "Author",
     "DeadLetters",
+    "Gatherer",
     "NotCertified",
     "NotInitialised",
     "Ownership",

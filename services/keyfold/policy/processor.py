@@ -19,7 +19,7 @@ from typing import Final
 from keyfold.bus import Bus, BusUnavailable, Inbound, Outbound, Reader, RecordRefused, RecordTooLarge, Sender, Writer
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError, Unavailable
-from keyfold.log import Author, DeadLetters, RegistryFollower, Settling, StateCorrupt, StateTopic
+from keyfold.log import Author, DeadLetters, Gatherer, RegistryFollower, Settling, StateCorrupt, StateTopic
 from keyfold.logging import get_logger
 from keyfold.policy.batch import Batch, Decider
 from keyfold.policy.facts_reader import FactsReader, StateBehind
@@ -73,6 +73,7 @@ class Owned:
         self.writer: Writer = bus.writer(f"keyfold-policy-{partition}")
         self._state_reader = bus.reader(topics.POLICY_STATE, partition, committed=True)
         self._commands: Reader = bus.reader(topics.COMMANDS, partition, committed=False)
+        self._gatherer = Gatherer(self._commands)
         self._events: Reader = bus.reader(topics.EVENTS, partition, committed=True)
         self._topic = StateTopic(parts.author, topics.POLICY_STATE, partition)
 
@@ -125,7 +126,7 @@ class Owned:
 
     async def read_commands(self) -> list[Inbound]:
         """Wait for commands."""
-        return await self._commands.poll(_POLL_SECONDS, MAX_BATCH_RECORDS)
+        return await self._gatherer.poll(_POLL_SECONDS, MAX_BATCH_RECORDS)
 
     async def fold(self, records: list[Inbound]) -> None:
         """Fold facts into the state; they are written with the next transaction."""
