@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.histories import decided
 from tests.unit.projections import folding
 from tests.unit.projections.histories import HISTORIES, PARTITIONS, seeded
 
@@ -36,7 +37,17 @@ async def projected(events: Sequence[facts.Event], cuts: random.Random) -> tuple
 @given(seed=SEEDS, steps=STEPS, cuts=SEEDS)
 async def test_replay_equals_projection(generator: str, seed: int, steps: int, cuts: int) -> None:
     """Entities are exactly evolve's; rows rebuild them; every event has one audit row at its place."""
-    events = HISTORIES[generator](seeded(seed), steps)
+    await check_replay(HISTORIES[generator](seeded(seed), steps), cuts)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=SEEDS, steps=st.integers(60, 160), cuts=SEEDS)
+async def test_replay_equals_projection_of_decided_commands(seed: int, steps: int, cuts: int) -> None:
+    """The same over thousands of generated commands, which the policy processor's own `decide` answered."""
+    await check_replay(decided(seeded(seed), steps), cuts)
+
+
+async def check_replay(events: Sequence[facts.Event], cuts: int) -> None:
     schema, _ = await projected(events, seeded(cuts))
     truth = folding.evolved(events)
     assert schema.entities == truth
