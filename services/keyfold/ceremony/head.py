@@ -4,6 +4,7 @@ Reading follows the same rules as every reader (`keyfold.events.chains`). Writin
 transactional id, so two ceremonies cannot both succeed: the later one fences the earlier.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,10 @@ from keyfold.log import Author
 
 TRANSACTIONAL_ID: Final = "keyfold-root-0"
 ROLE: Final = "root"
+WAIT_SECONDS: Final = 7.0
+"""A transaction of somebody else on partition 0 is over by then: longer than the transaction timeout."""
+
+_LOOK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,32 @@ async def append(writer: Writer, author: Author, chain: ChainHead, events: Seque
     """
     _, records = author.records(topics.EVENTS, 0, chain, entries(events))
     await writer.commit(records)
+
+
+async def settle(bus: Bus, writer: Writer) -> None:
+    """Abort what an earlier ceremony left open in the log; to be called when the writer has started.
+
+    A broker that fails can leave a decided transaction without its end (decision 0017). A ceremony reports success
+    only when committed readers see it, so what is still open was never reported, and is made again.
+    """
+    if not await at_rest(bus, WAIT_SECONDS):
+        await writer.end_open([(topics.EVENTS, 0)], commit=False)
+
+
+async def at_rest(bus: Bus, patience_s: float) -> bool:
+    """Wait until committed readers of partition 0 see all that is there now; False where they do not in time."""
+    admin = bus.admin()
+    await admin.start()
+    try:
+        end = (await admin.end_offsets(topics.EVENTS, committed=False))[0]
+        deadline = asyncio.get_running_loop().time() + patience_s
+        while (await admin.end_offsets(topics.EVENTS, committed=True))[0] < end:
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        return True
+    finally:
+        await admin.stop()
 
 
 def author_of(public_key: bytes, sign: Callable[[bytes], bytes]) -> Author:

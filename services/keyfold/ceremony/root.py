@@ -23,7 +23,7 @@ from typing import Final
 from keyfold.bus import Bus, BusUnavailable, InDoubt, Writer
 from keyfold.ceremony import statements, tokens
 from keyfold.ceremony.errors import CeremonyRefused
-from keyfold.ceremony.head import TRANSACTIONAL_ID, Head, append, author_of, read_head
+from keyfold.ceremony.head import TRANSACTIONAL_ID, WAIT_SECONDS, Head, append, at_rest, author_of, read_head, settle
 from keyfold.ceremony.identities import (
     ADMINISTRATORS,
     SCHEDULER,
@@ -152,11 +152,14 @@ async def _append(bus: Bus, author: Author, compose: Compose) -> bool:
 
 async def _append_once(bus: Bus, writer: Writer, author: Author, compose: Compose) -> bool:
     await writer.start()
+    await settle(bus, writer)
     head = await read_head(bus)
     events = compose(head)
     if not events:
         return False
     await append(writer, author, head.chain, events)
+    if not await at_rest(bus, WAIT_SECONDS):
+        raise InDoubt("the ceremony is committed, but readers do not see it; trying again")
     return True
 
 
