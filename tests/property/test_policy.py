@@ -13,12 +13,12 @@ from tests.support.histories import Sent, Story, decided
 from tests.support.people import PARTITIONS, first_events
 
 from keyfold.bus import Inbound
+from keyfold.deciding.cedar import Authorizer
 from keyfold.events import facts, lthash
 from keyfold.events.entities import Entity, Key
 from keyfold.events.evolve import evolve
 from keyfold.events.streams import partition_of
 from keyfold.policy.batch import Batch, Decider, summary_of
-from keyfold.policy.cedar import Authorizer
 from keyfold.policy.memory import Memory
 from keyfold.policy.state import Draft, Head, State
 

@@ -10,6 +10,8 @@ from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, first
 
 from keyfold.bus import Inbound, MemoryBus, MemoryCluster, Outbound
 from keyfold.bus.memory.bus import MemorySender
+from keyfold.deciding.admission import Place
+from keyfold.deciding.cedar import Authorizer
 from keyfold.events import facts, topics
 from keyfold.events.chains import ChainReader, read_event
 from keyfold.events.replies import Reply, parse_reply
@@ -17,10 +19,8 @@ from keyfold.events.statements import ChainHead, Entry
 from keyfold.events.streams import partition_of
 from keyfold.events.trust import Trust
 from keyfold.log import Author, DeadLetters, RegistryFollower
-from keyfold.policy.admission import Place
 from keyfold.policy.answers import Answerer
 from keyfold.policy.batch import Decider
-from keyfold.policy.cedar import Authorizer
 from keyfold.policy.processor import Parts, Processor
 from keyfold.policy.service import Service
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, first_events, signer
 
 from keyfold.bus import Inbound
+from keyfold.deciding.admission import Place
+from keyfold.deciding.cedar import Authorizer
 from keyfold.events import facts, strictjson
 from keyfold.events.entities import Entity
 from keyfold.events.evolve import evolve
 from keyfold.events.streams import REGISTRY
-from keyfold.policy.admission import Place
 from keyfold.policy.answers import Answerer
 from keyfold.policy.batch import Batch, Decider, summary_of
-from keyfold.policy.cedar import Authorizer
 from keyfold.policy.memory import Memory
 from keyfold.policy.state import Draft, Head, State
 

@@ -83,7 +83,9 @@ def test_events_loads_nothing_that_does_io() -> None:
         ("psycopg", ["keyfold/projections"]),
         ("pkcs11", ["keyfold/token"]),
         ("faust", ["keyfold/analytics"]),
-        ("cedarpy", ["keyfold/policy"]),
+        ("cedarpy", ["keyfold/deciding"]),
+        ("joserfc", ["keyfold/deciding"]),
+        ("aiohttp", ["keyfold/scheduler"]),
     ],
 )
 def test_libraries_have_one_home(library: str, homes: list[str]) -> None:

@@ -6,6 +6,7 @@ Policy holds no sealing key and sees no reply key, so it can only refuse. No tex
 from dataclasses import dataclass
 
 from keyfold.bus import Outbound
+from keyfold.deciding.admission import Admitted, reply_topic_allowed
 from keyfold.events import facts
 from keyfold.events.commands import ReplyAddress
 from keyfold.events.errors import AlreadyExecuted
@@ -13,7 +14,6 @@ from keyfold.events.replies import CORRELATION_HEADER, Reply, ReplyData
 from keyfold.events.signatures import Signer, reply_message
 from keyfold.events.statements import SIGNATURE_HEADER, SIGNER_HEADER
 from keyfold.events.streams import key_id_of
-from keyfold.policy.admission import Admitted, reply_topic_allowed
 from keyfold.policy.memory import Summary
 
 

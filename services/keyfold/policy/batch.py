@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from keyfold.bus import Inbound, Outbound
+from keyfold.deciding.admission import Admitted, Place, Rejected, admit
+from keyfold.deciding.cedar import Authorizer
+from keyfold.deciding.decide import NotYet, decide, denial
+from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.entities import DEPLOYMENT, Deployment
 from keyfold.events.evolve import Changes, View, evolve, get
 from keyfold.events.statements import Entry
 from keyfold.events.streams import REGISTRY, key_id_of
 from keyfold.logging import get_logger
-from keyfold.policy.admission import Admitted, Place, Rejected, admit
 from keyfold.policy.answers import Answerer, Refused
-from keyfold.policy.cedar import Authorizer
-from keyfold.policy.decide import NotYet, decide, denial
 from keyfold.policy.memory import Remembered, Summary
 from keyfold.policy.state import Draft
-from keyfold.policy.world import World
 
 _log = get_logger()
 

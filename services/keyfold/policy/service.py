@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Final
 
+from keyfold.deciding.admission import Place
+from keyfold.deciding.cedar import Authorizer
 from keyfold.events import topics
 from keyfold.events.signatures import Signer
 from keyfold.log import Ownership
-from keyfold.policy.admission import Place
 from keyfold.policy.answers import Answerer
 from keyfold.policy.batch import Decider
-from keyfold.policy.cedar import Authorizer
 from keyfold.policy.processor import Parts, Processor
 
 GROUP: Final = "keyfold-policy"

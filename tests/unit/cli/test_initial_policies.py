@@ -1,13 +1,13 @@
 """The policies that a deployment begins with: valid, and exactly as wide as they are meant to be."""
 
 import pytest
-from tests.unit.policy.cedar_requests import key, principal, request
+from tests.unit.deciding.cedar_requests import key, principal, request
 
 from keyfold.ceremony.policies import initial_policies
 from keyfold.ceremony.statements import ADMINISTRATORS_GROUP, SERVICES_GROUP
+from keyfold.deciding.cedar import Authorizer, validate_policy
 from keyfold.events.commands import COMMANDS, Command
 from keyfold.events.entities import Entity, RegistryPolicy
-from keyfold.policy.cedar import Authorizer, validate_policy
 
 REGISTRY: dict[str, Entity] = {
     f"policy/{name}": RegistryPolicy(policy=name, text=text, updated_at="2026-01-01T00:00:00.000Z")

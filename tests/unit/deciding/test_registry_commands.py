@@ -7,13 +7,13 @@ from tests.support.desk import Desk, fresh_registry, outcome_of
 from tests.support.people import SEALING_KEY, command, sealing_key, signer, uuid
 
 from keyfold.bus import Inbound, Outbound
+from keyfold.deciding.control import ERASE_AFTER_MS
 from keyfold.events import facts
 from keyfold.events.entities import Deployment
 from keyfold.events.evolve import evolve
 from keyfold.events.replies import parse_reply
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_milliseconds
-from keyfold.policy.control import ERASE_AFTER_MS
 from keyfold.policy.state import Draft
 
 NEXT_SEALING_KEY = uuid(0x5EA2)

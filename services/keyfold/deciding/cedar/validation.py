@@ -8,11 +8,11 @@ from typing import Final
 
 import cedarpy
 
+from keyfold.deciding.cedar.mentions import asks_of_another
+from keyfold.deciding.cedar.policies import number_of, parse, policy_set, read_policies, say
+from keyfold.deciding.cedar.schema import SCHEMA
+from keyfold.deciding.cedar.text import Statement, statements_of
 from keyfold.events.errors import InvalidPolicy
-from keyfold.policy.cedar.mentions import asks_of_another
-from keyfold.policy.cedar.policies import number_of, parse, policy_set, read_policies, say
-from keyfold.policy.cedar.schema import SCHEMA
-from keyfold.policy.cedar.text import Statement, statements_of
 
 _CONSEQUENCE: Final = "unable to find an applicable action"  # follows from an unknown name, which says more
 

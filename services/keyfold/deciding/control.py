@@ -6,15 +6,15 @@ Each rule returns the event's class and its data, or raises the refusal. Authori
 from collections.abc import Callable
 from typing import Any, Final
 
+from keyfold.deciding.cedar import validate_policy
+from keyfold.deciding.lifecycle import check_state
+from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import Command
 from keyfold.events.entities import Alias, Key, Principal, RegistryPolicy, SealingKey
 from keyfold.events.signatures import fingerprint
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import MINUTE_MS, to_milliseconds, to_text
-from keyfold.policy.cedar import validate_policy
-from keyfold.policy.lifecycle import check_state
-from keyfold.policy.world import World
 
 MIN_PENDING_SECONDS: Final = 7 * 86_400
 ERASE_AFTER_MS: Final = 16 * MINUTE_MS

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.policy.cedar_requests import K1, K2, MONDAY_NINE, decide, key, plainly, principal, registry, request
+from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, decide, key, plainly, principal, registry, request
 
+from keyfold.deciding.cedar import Authorizer, Creation, Request, Verdict, validate_policy
 from keyfold.events.entities import Principal
-from keyfold.policy.cedar import Authorizer, Creation, Request, Verdict, validate_policy
 
 ALL = "permit(principal, action, resource);"
 ALICE = 'permit(principal == Principal::"alice", action, resource);'

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from keyfold.deciding.cedar import Authorizer
 from keyfold.events.entities import DEPLOYMENT, Deployment
 from keyfold.events.evolve import View, get
-from keyfold.policy.cedar import Authorizer
 
 
 @dataclass(frozen=True, slots=True)

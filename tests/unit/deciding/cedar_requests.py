@@ -9,8 +9,8 @@ from typing import Any
 
 import cedarpy
 
+from keyfold.deciding.cedar import Authorizer, Request, Verdict
 from keyfold.events.entities import AttachedPolicy, Entity, Key, Principal, RegistryPolicy
-from keyfold.policy.cedar import Authorizer, Request, Verdict
 
 AT = "2026-01-01T00:00:00.000Z"
 K1 = "01890000-0000-7000-8000-000000000001"

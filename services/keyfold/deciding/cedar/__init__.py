@@ -4,9 +4,9 @@
 what is done with a verdict.
 """
 
-from keyfold.policy.cedar.authorizer import Authorizer
-from keyfold.policy.cedar.requests import REGISTRY_ID, Creation, Request, Verdict
-from keyfold.policy.cedar.schema import SCHEMA_TEXT
-from keyfold.policy.cedar.validation import validate_policy
+from keyfold.deciding.cedar.authorizer import Authorizer
+from keyfold.deciding.cedar.requests import REGISTRY_ID, Creation, Request, Verdict
+from keyfold.deciding.cedar.schema import SCHEMA_TEXT
+from keyfold.deciding.cedar.validation import validate_policy
 
 __all__ = ["REGISTRY_ID", "SCHEMA_TEXT", "Authorizer", "Creation", "Request", "Verdict", "validate_policy"]

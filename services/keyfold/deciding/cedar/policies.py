@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import cedarpy
 
+from keyfold.deciding.cedar.mentions import Mentions, mentions_of
+from keyfold.deciding.cedar.text import Statement, statements_of
 from keyfold.events.errors import InvalidPolicy
-from keyfold.policy.cedar.mentions import Mentions, mentions_of
-from keyfold.policy.cedar.text import Statement, statements_of
 
 MAX_JSON_DEPTH: Final = 120  # serde, which reads the JSON form, ends at 128
 MAX_MESSAGE: Final = 240

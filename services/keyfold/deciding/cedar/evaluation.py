@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import cedarpy
 
+from keyfold.deciding.cedar.requests import Request, Verdict
 from keyfold.events.entities import Principal
 from keyfold.events.times import HOUR_MS, SECOND_MS
-from keyfold.policy.cedar.requests import Request, Verdict
 
 _FAILED: Final = re.compile(r"error while evaluating policy `([^`]+)`")
 _CONTEXT_ID: Final = {"type": "EncryptionContext", "id": "request"}

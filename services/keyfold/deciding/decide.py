@@ -7,6 +7,11 @@ comes before state, so that who may not use a key does not learn about it.
 
 from typing import Any, Final
 
+from keyfold.deciding.admission import Admitted, reply_topic_allowed
+from keyfold.deciding.cedar import Request
+from keyfold.deciding.control import CONTROL
+from keyfold.deciding.lifecycle import check_state
+from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import (
     MAX_CONTEXT_BYTES,
@@ -22,11 +27,6 @@ from keyfold.events.evolve import PROTECTING
 from keyfold.events.streams import key_id_of
 from keyfold.events.times import to_text
 from keyfold.events.topics import MAX_COMMAND_BYTES
-from keyfold.policy.admission import Admitted, reply_topic_allowed
-from keyfold.policy.cedar import Request
-from keyfold.policy.control import CONTROL
-from keyfold.policy.lifecycle import check_state
-from keyfold.policy.world import World
 
 
 class Denied(errors.AccessDenied):

@@ -5,13 +5,13 @@ from typing import Any
 
 import cedarpy
 import pytest
-from tests.unit.policy.cedar_requests import K1, K2, MONDAY_NINE, key, principal, registry, request
+from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, key, principal, registry, request
 
+from keyfold.deciding.cedar import Authorizer, Creation, Request
+from keyfold.deciding.cedar.lru import Lru
+from keyfold.deciding.cedar.mentions import Mentions
+from keyfold.deciding.cedar.policies import read_policies
 from keyfold.events.entities import RegistryPolicy
-from keyfold.policy.cedar import Authorizer, Creation, Request
-from keyfold.policy.cedar.lru import Lru
-from keyfold.policy.cedar.mentions import Mentions
-from keyfold.policy.cedar.policies import read_policies
 
 ALL = "permit(principal, action, resource);"
 NONE = "forbid(principal, action, resource);"

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.unit.policy.cedar_requests import K1, key, principal, registry, request
+from tests.unit.deciding.cedar_requests import K1, key, principal, registry, request
 
+from keyfold.deciding.cedar import SCHEMA_TEXT, Authorizer, validate_policy
 from keyfold.events.commands import COMMANDS, Command
 from keyfold.events.errors import InvalidPolicy
-from keyfold.policy import cedar
-from keyfold.policy.cedar import SCHEMA_TEXT, Authorizer, validate_policy
+from keyfold.deciding import cedar
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")

@@ -10,13 +10,13 @@ from typing import Final
 
 import cedarpy
 
+from keyfold.deciding.cedar.evaluation import resource_of
+from keyfold.deciding.cedar.index import Index
+from keyfold.deciding.cedar.lru import Lru
+from keyfold.deciding.cedar.policies import Policy, policy_set, read_policies
+from keyfold.deciding.cedar.requests import Request
 from keyfold.events.entities import AttachedPolicy, Entity, Key, RegistryPolicy
 from keyfold.events.errors import InvalidPolicy
-from keyfold.policy.cedar.evaluation import resource_of
-from keyfold.policy.cedar.index import Index
-from keyfold.policy.cedar.lru import Lru
-from keyfold.policy.cedar.policies import Policy, policy_set, read_policies
-from keyfold.policy.cedar.requests import Request
 
 # Weights are characters of policy text (about a kilobyte of memory for each hundred).
 KEY_TEXT: Final = 4_000_000

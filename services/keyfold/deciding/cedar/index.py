@@ -5,7 +5,7 @@ The index may offer too much, never too little: Cedar still checks the scope of 
 
 from collections.abc import Iterable, Iterator
 
-from keyfold.policy.cedar.policies import ANY, Part, Policy
+from keyfold.deciding.cedar.policies import ANY, Part, Policy
 
 
 class Index:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.policy.cedar_requests import K1, K2, MONDAY_NINE, decide, key, plainly, principal, registry, request
+from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, decide, key, plainly, principal, registry, request
 
+from keyfold.deciding.cedar import Authorizer, Request
 from keyfold.events.entities import Key
-from keyfold.policy.cedar import Authorizer, Request
 
 VERBS = ("Encrypt", "Decrypt", "PutPolicy", "GenerateRandom")
 GROUPS = ("users", "team")

@@ -382,7 +382,7 @@ def test_error_inside_deciding_costs_its_command_only(monkeypatch: pytest.Monkey
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("keyfold.policy.control.validate_policy", broken)
+    monkeypatch.setattr("keyfold.deciding.control.validate_policy", broken)
     put = command("PutPolicy", KEY, 70, arguments=ARGUMENTS["PutPolicy"])
     batch = made.decide(command("Encrypt", KEY, 71), put, command("Encrypt", KEY, 72))
     codes = [getattr(event.data, "code", None) for event in made.events[-3:]]

@@ -10,13 +10,13 @@ from typing import Final
 
 import cedarpy
 
+from keyfold.deciding.cedar.evaluation import entities_of, evaluate
+from keyfold.deciding.cedar.library import Library
+from keyfold.deciding.cedar.lru import Lru
+from keyfold.deciding.cedar.mentions import NOTHING, Mentions
+from keyfold.deciding.cedar.policies import Policy
+from keyfold.deciding.cedar.requests import Request, Verdict
 from keyfold.events.entities import Entity, Principal
-from keyfold.policy.cedar.evaluation import entities_of, evaluate
-from keyfold.policy.cedar.library import Library
-from keyfold.policy.cedar.lru import Lru
-from keyfold.policy.cedar.mentions import NOTHING, Mentions
-from keyfold.policy.cedar.policies import Policy
-from keyfold.policy.cedar.requests import Request, Verdict
 
 DEFAULT_DENIAL: Final = Verdict(allowed=False, policies=())
 CACHE_SIZE: Final = 32_768

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from keyfold.deciding.cedar import validate_policy
+from keyfold.deciding.cedar.text import MAX_STATEMENTS, MAX_TEXT_BYTES, statements_of
 from keyfold.events.errors import InvalidPolicy
-from keyfold.policy.cedar import validate_policy
-from keyfold.policy.cedar.text import MAX_STATEMENTS, MAX_TEXT_BYTES, statements_of
 
 HEAD = "permit(principal, action, resource)"
 
@@ -92,7 +92,7 @@ def test_messages_are_short_and_one_line() -> None:
 def test_messages_are_the_same_in_every_process() -> None:
     """A refusal becomes part of the log, so its message does not follow the order of a hash table."""
     script = (
-        "from keyfold.policy.cedar import validate_policy\n"
+        "from keyfold.deciding.cedar import validate_policy\n"
         "try: validate_policy('permit(principal, action, resource) when { context.a == 1 && context.b == 2 };')\n"
         "except Exception as error: print(error)"
     )
@@ -150,7 +150,7 @@ def largest(make: Callable[[int], str]) -> str:
 SCRIPT = """
 import json, sys, threading
 from keyfold.events.errors import InvalidPolicy
-from keyfold.policy.cedar import validate_policy
+from keyfold.deciding.cedar import validate_policy
 
 def check():
     for name, text in json.load(sys.stdin).items():

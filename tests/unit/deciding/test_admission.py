@@ -22,10 +22,10 @@ from tests.support.people import (
 )
 
 from keyfold.bus import Inbound
+from keyfold.deciding.admission import MAX_VALUE_BYTES, Admitted, Place, Rejected, admit, reply_topic_allowed
 from keyfold.events.signatures import command_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
 from keyfold.events.times import to_text
-from keyfold.policy.admission import MAX_VALUE_BYTES, Admitted, Place, Rejected, admit, reply_topic_allowed
 
 KEY = key_on(2)
 PLACE = Place(DEPLOYMENT, 2, PARTITIONS)
