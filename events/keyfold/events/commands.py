@@ -4,36 +4,24 @@ The value of a command record is one CloudEvents 1.0 document. Secrets are never
 beside it. Parsing says whether a document is a command; whether it may be obeyed is `keyfold.policy`'s business.
 """
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+import re
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from keyfold.events import arguments as args
 from keyfold.events import strictjson
+from keyfold.events.arguments import MAX_ITEMS
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
-from keyfold.events.signatures import check_public_key
-from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Stream, Uuid
+from keyfold.events.streams import AliasName, Fingerprint, Name, Stream, Uuid
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import Instant
 
 TYPE_PREFIX: Final = "keyfold.command."
-MAX_ITEMS: Final = 1000
 MAX_CONTEXT_BYTES: Final = 8 * 1024
 MAX_CONTEXTS_BYTES: Final = 64 * 1024
 MAX_LIFETIME_MS: Final = 15 * 60_000
-
-Protection = Literal["HSM", "SOFTWARE"]
-KeySpec = Literal["SYMMETRIC_DEFAULT"]
-Text = Annotated[str, StringConstraints(max_length=1024)]
-Tags = Annotated[dict[Annotated[str, StringConstraints(min_length=1, max_length=128)], Text], Field(max_length=50)]
-PolicyText = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
-
-
-def _usable(public_key: str) -> str:
-    check_public_key(bytes.fromhex(public_key))
-    return public_key
-
-
-PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), AfterValidator(_usable)]
+_SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
 
 
 class ReplyAddress(Frozen):
@@ -44,79 +32,14 @@ class ReplyAddress(Frozen):
     correlation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
-class NoArguments(Frozen):
-    """For verbs that need none."""
+Arguments = TypeVar("Arguments", bound=Frozen)
 
 
-class CreateKeyArguments(Frozen):
-    key_spec: KeySpec = "SYMMETRIC_DEFAULT"
-    protection: Protection = "HSM"
-    description: Text = ""
-    tags: Tags = Field(default_factory=dict)
+class CommandData(Frozen, Generic[Arguments]):
+    """What every command says about itself. `sealing_key` names the key that the body is sealed to.
 
-
-class ScheduleKeyDeletionArguments(Frozen):
-    """`pending_window_seconds` is 7 to 30 days; shorter only where the deployment is marked for development."""
-
-    pending_window_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)]
-
-
-class ReasonArguments(Frozen):
-    reason: Text = ""
-
-
-class AliasArguments(Frozen):
-    alias: AliasName
-    key_id: KeyId
-
-
-class AliasNameArguments(Frozen):
-    alias: AliasName
-
-
-class RegisterPrincipalArguments(Frozen):
-    """`public_key` is the raw Ed25519 key, 64 hex digits."""
-
-    principal: Name
-    public_key: PublicKey
-    algorithm: Literal["Ed25519"] = "Ed25519"
-    groups: Annotated[list[Name], Field(max_length=50)] = Field(default_factory=list)
-    tags: Tags = Field(default_factory=dict)
-
-
-class PrincipalArguments(Frozen):
-    principal: Name
-
-
-class PutPolicyArguments(Frozen):
-    """Cedar text under a name, on the registry or on the key whose stream the command is for."""
-
-    policy: Name
-    text: PolicyText
-
-
-class PolicyArguments(Frozen):
-    policy: Name
-
-
-class DataKeyArguments(Frozen):
-    number_of_bytes: Annotated[int, Field(ge=1, le=1024)] = 32
-
-
-class ReEncryptArguments(Frozen):
-    """`destination` maps each context index to the index of the context to encrypt under; empty keeps them."""
-
-    destination: Annotated[list[Annotated[int, Field(ge=0, lt=MAX_ITEMS)]], Field(max_length=MAX_ITEMS)] = Field(
-        default_factory=list
-    )
-
-
-class SealingKeyArguments(Frozen):
-    sealing_key: Uuid
-
-
-class CommandData(Frozen):
-    """What every command says about itself. `sealing_key` names the key that the body is sealed to."""
+    `reason` is the caller's word for why, which policies may ask for. A `dry_run` is decided and recorded only.
+    """
 
     principal: Name
     signing_key: Fingerprint
@@ -125,19 +48,30 @@ class CommandData(Frozen):
     reply: ReplyAddress
     min_registry_revision: Annotated[int, Field(ge=0)] | None = None
     retry_of: Uuid | None = None
+    reason: args.Text | None = None
+    dry_run: bool = False
+    arguments: Arguments
 
 
-class DataPlaneData(CommandData):
-    """What data-plane commands add: contexts, number of items and their total bytes."""
+class DataPlaneData(CommandData[Arguments], Generic[Arguments]):
+    """What data-plane commands add: contexts, number of items and their total bytes.
+
+    `proposal` names the approved proposal that this command carries out.
+    """
 
     contexts: Annotated[list[dict[str, str]], Field(min_length=1, max_length=MAX_ITEMS)]
     items: Annotated[int, Field(ge=1)]
     bytes: Annotated[int, Field(ge=0)]
     alias: AliasName | None = None
+    proposal: Uuid | None = None
 
 
-class Command(Frozen):
-    """The CloudEvents attributes of every command; `subject` is the stream, `time` the producer's clock."""
+class _Envelope(Frozen):
+    """The CloudEvents attributes of every command; `subject` is the stream, `time` the producer's clock.
+
+    `source` is `principal/<name>`, or `principal/<name>/<host>` where the caller says on which host or as which
+    workload instance it acts: its claim, signed, but nothing that the network proves.
+    """
 
     verb: ClassVar[str]
     scope: ClassVar[Literal["key", "registry", "principal", "any"]]
@@ -150,182 +84,225 @@ class Command(Frozen):
     subject: Stream
     time: Instant
     datacontenttype: Literal["application/json"]
-    data: CommandData
 
 
-class CreateKey(Command):
-    class Data(CommandData):
-        arguments: CreateKeyArguments
+class Command(_Envelope, Generic[Arguments]):
+    """A command of the control plane."""
 
+    data: CommandData[Arguments]
+
+
+class DataPlaneCommand(Command[Arguments], Generic[Arguments]):
+    """A command that uses a key on items."""
+
+    data_plane = True
+    data: DataPlaneData[Arguments]
+
+
+class CreateKey(Command[args.CreateKeyArguments]):
     verb, scope = "CreateKey", "key"
-    data: Data
 
 
-class _Plain(Command):
-    class Data(CommandData):
-        arguments: NoArguments
-
-    data: Data
-
-
-class RotateKey(_Plain):
+class RotateKey(Command[args.RotateKeyArguments]):
     verb, scope = "RotateKey", "key"
 
 
-class EnableKey(_Plain):
+class EnableKey(Command[args.NoArguments]):
     verb, scope = "EnableKey", "key"
 
 
-class CancelKeyDeletion(_Plain):
+class DisableKey(Command[args.ReasonArguments]):
+    verb, scope = "DisableKey", "key"
+
+
+class ScheduleKeyDeletion(Command[args.ScheduleKeyDeletionArguments]):
+    verb, scope = "ScheduleKeyDeletion", "key"
+
+
+class CancelKeyDeletion(Command[args.NoArguments]):
     verb, scope = "CancelKeyDeletion", "key"
 
 
-class DestroyKey(_Plain):
+class DestroyKey(Command[args.NoArguments]):
     """Sent by the scheduler when the waiting period is over."""
 
     verb, scope = "DestroyKey", "key"
 
 
-class RotateSealingKey(_Plain):
+class DestroyKeyNow(Command[args.NoArguments]):
+    """Destroys without a waiting period: for a policy that asks for approvals."""
+
+    verb, scope = "DestroyKeyNow", "key"
+
+
+class TagResource(Command[args.TagArguments]):
+    verb, scope = "TagResource", "key"
+
+
+class UntagResource(Command[args.UntagArguments]):
+    verb, scope = "UntagResource", "key"
+
+
+class UpdateUsageBudget(Command[args.UsageBudgetArguments]):
+    verb, scope = "UpdateUsageBudget", "key"
+
+
+class CreateGrant(Command[args.CreateGrantArguments]):
+    verb, scope = "CreateGrant", "key"
+
+
+class RetireGrant(Command[args.GrantArguments]):
+    """By the grantee, the retiring principal, or whom a policy permits it."""
+
+    verb, scope = "RetireGrant", "key"
+
+
+class RevokeGrant(Command[args.GrantArguments]):
+    verb, scope = "RevokeGrant", "key"
+
+
+class CreateAlias(Command[args.AliasArguments]):
+    verb, scope = "CreateAlias", "registry"
+
+
+class UpdateAlias(Command[args.AliasArguments]):
+    verb, scope = "UpdateAlias", "registry"
+
+
+class DeleteAlias(Command[args.AliasNameArguments]):
+    verb, scope = "DeleteAlias", "registry"
+
+
+class RegisterPrincipal(Command[args.RegisterPrincipalArguments]):
+    verb, scope = "RegisterPrincipal", "registry"
+
+
+class UpdatePrincipal(Command[args.UpdatePrincipalArguments]):
+    verb, scope = "UpdatePrincipal", "registry"
+
+
+class SuspendPrincipal(Command[args.SuspendPrincipalArguments]):
+    verb, scope = "SuspendPrincipal", "registry"
+
+
+class ResumePrincipal(Command[args.PrincipalArguments]):
+    verb, scope = "ResumePrincipal", "registry"
+
+
+class RevokePrincipal(Command[args.PrincipalArguments]):
+    verb, scope = "RevokePrincipal", "registry"
+
+
+class AddSigningKey(Command[args.AddSigningKeyArguments]):
+    verb, scope = "AddSigningKey", "registry"
+
+
+class RotateSigningKey(Command[args.RotateSigningKeyArguments]):
+    verb, scope = "RotateSigningKey", "registry"
+
+
+class RevokeSigningKey(Command[args.RevokeSigningKeyArguments]):
+    verb, scope = "RevokeSigningKey", "registry"
+
+
+class AssumePrincipalWithWebIdentity(Command[args.WebIdentityArguments]):
+    """Signed with the key that the token binds; its principal need not be known before."""
+
+    verb, scope = "AssumePrincipalWithWebIdentity", "registry"
+
+
+class PutIssuer(Command[args.PutIssuerArguments]):
+    verb, scope = "PutIssuer", "registry"
+
+
+class DeleteIssuer(Command[args.IssuerArguments]):
+    verb, scope = "DeleteIssuer", "registry"
+
+
+class PutIssuerKeys(Command[args.PutIssuerKeysArguments]):
+    """Sent by the scheduler, which reads key sets from where the issuer publishes them."""
+
+    verb, scope = "PutIssuerKeys", "registry"
+
+
+class PutLimit(Command[args.PutLimitArguments]):
+    verb, scope = "PutLimit", "registry"
+
+
+class DeleteLimit(Command[args.LimitArguments]):
+    verb, scope = "DeleteLimit", "registry"
+
+
+class PutPolicy(Command[args.PutPolicyArguments]):
+    verb, scope = "PutPolicy", "any"
+
+
+class DeletePolicy(Command[args.PolicyArguments]):
+    verb, scope = "DeletePolicy", "any"
+
+
+class ProposeCommand(Command[args.ProposeCommandArguments]):
+    verb, scope = "ProposeCommand", "any"
+
+
+class ApproveProposal(Command[args.DecideProposalArguments]):
+    verb, scope = "ApproveProposal", "any"
+
+
+class DenyProposal(Command[args.DecideProposalArguments]):
+    verb, scope = "DenyProposal", "any"
+
+
+class CancelProposal(Command[args.ProposalArguments]):
+    verb, scope = "CancelProposal", "any"
+
+
+class RotateSealingKey(Command[args.NoArguments]):
     """Sent by the scheduler once a day."""
 
     verb, scope = "RotateSealingKey", "registry"
 
 
-class DisableKey(Command):
-    class Data(CommandData):
-        arguments: ReasonArguments
-
-    verb, scope = "DisableKey", "key"
-    data: Data
-
-
-class ScheduleKeyDeletion(Command):
-    class Data(CommandData):
-        arguments: ScheduleKeyDeletionArguments
-
-    verb, scope = "ScheduleKeyDeletion", "key"
-    data: Data
-
-
-class _AliasCommand(Command):
-    class Data(CommandData):
-        arguments: AliasArguments
-
-    data: Data
-
-
-class CreateAlias(_AliasCommand):
-    verb, scope = "CreateAlias", "registry"
-
-
-class UpdateAlias(_AliasCommand):
-    verb, scope = "UpdateAlias", "registry"
-
-
-class DeleteAlias(Command):
-    class Data(CommandData):
-        arguments: AliasNameArguments
-
-    verb, scope = "DeleteAlias", "registry"
-    data: Data
-
-
-class RegisterPrincipal(Command):
-    class Data(CommandData):
-        arguments: RegisterPrincipalArguments
-
-    verb, scope = "RegisterPrincipal", "registry"
-    data: Data
-
-
-class RevokePrincipal(Command):
-    class Data(CommandData):
-        arguments: PrincipalArguments
-
-    verb, scope = "RevokePrincipal", "registry"
-    data: Data
-
-
-class PutPolicy(Command):
-    class Data(CommandData):
-        arguments: PutPolicyArguments
-
-    verb, scope = "PutPolicy", "any"
-    data: Data
-
-
-class DeletePolicy(Command):
-    class Data(CommandData):
-        arguments: PolicyArguments
-
-    verb, scope = "DeletePolicy", "any"
-    data: Data
-
-
-class EraseSealingKey(Command):
+class EraseSealingKey(Command[args.SealingKeyArguments]):
     """Sent by the scheduler when nothing sealed to a retired key can be valid any more."""
 
-    class Data(CommandData):
-        arguments: SealingKeyArguments
-
     verb, scope = "EraseSealingKey", "registry"
-    data: Data
 
 
-class DataPlaneCommand(Command):
-    data_plane = True
-
-    class Data(DataPlaneData):
-        arguments: NoArguments
-
-    data: Data
-
-
-class Encrypt(DataPlaneCommand):
+class Encrypt(DataPlaneCommand[args.NoArguments]):
     verb, scope = "Encrypt", "key"
 
 
-class Decrypt(DataPlaneCommand):
+class Decrypt(DataPlaneCommand[args.NoArguments]):
     verb, scope = "Decrypt", "key"
 
 
-class ReEncrypt(Command):
-    data_plane = True
-
-    class Data(DataPlaneData):
-        arguments: ReEncryptArguments
-
+class ReEncrypt(DataPlaneCommand[args.ReEncryptArguments]):
     verb, scope = "ReEncrypt", "key"
-    data: Data
 
 
-class _DataKeyCommand(Command):
-    data_plane = True
-
-    class Data(DataPlaneData):
-        arguments: DataKeyArguments
-
-    data: Data
-
-
-class GenerateDataKey(_DataKeyCommand):
+class GenerateDataKey(DataPlaneCommand[args.DataKeyArguments]):
     verb, scope = "GenerateDataKey", "key"
 
 
-class GenerateDataKeyWithoutPlaintext(_DataKeyCommand):
+class GenerateDataKeyWithoutPlaintext(DataPlaneCommand[args.DataKeyArguments]):
     verb, scope = "GenerateDataKeyWithoutPlaintext", "key"
 
 
-class GenerateRandom(_DataKeyCommand):
+class GenerateRandom(DataPlaneCommand[args.DataKeyArguments]):
     verb, scope = "GenerateRandom", "principal"
 
 
-COMMANDS: Final[tuple[type[Command], ...]] = (
-    CreateKey, RotateKey, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, DestroyKey,
+AnyCommand = Command[Any]
+COMMANDS: Final[tuple[type[AnyCommand], ...]] = (
+    CreateKey, RotateKey, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, DestroyKey, DestroyKeyNow,
+    TagResource, UntagResource, UpdateUsageBudget, CreateGrant, RetireGrant, RevokeGrant,
     Encrypt, Decrypt, ReEncrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateRandom,
-    CreateAlias, UpdateAlias, DeleteAlias, RegisterPrincipal, RevokePrincipal, PutPolicy, DeletePolicy,
-    RotateSealingKey, EraseSealingKey,
+    CreateAlias, UpdateAlias, DeleteAlias,
+    RegisterPrincipal, UpdatePrincipal, SuspendPrincipal, ResumePrincipal, RevokePrincipal,
+    AddSigningKey, RotateSigningKey, RevokeSigningKey, AssumePrincipalWithWebIdentity,
+    PutIssuer, DeleteIssuer, PutIssuerKeys, PutLimit, DeleteLimit, PutPolicy, DeletePolicy,
+    ProposeCommand, ApproveProposal, DenyProposal, CancelProposal, RotateSealingKey, EraseSealingKey,
 )  # fmt: skip
 BY_VERB: Final = {model.verb: model for model in COMMANDS}
 _BY_TYPE: Final = {f"{TYPE_PREFIX}{model.verb}.v1": model for model in COMMANDS}
@@ -336,7 +313,7 @@ def type_of(verb: str) -> str:
     return f"{TYPE_PREFIX}{verb}.v1"
 
 
-def parse_command(value: bytes) -> Command:
+def parse_command(value: bytes) -> AnyCommand:
     """Parse exact bytes. Raises `InvalidCommand`, or `UnsupportedVersion` for a type that is not known here."""
     kind = strictjson.loads(value).get("type")
     model = _BY_TYPE.get(kind) if isinstance(kind, str) else None
@@ -354,7 +331,7 @@ def peek_reply(value: bytes) -> ReplyAddress | None:
         return None
 
 
-def check_scope(command: Command) -> None:
+def check_scope(command: AnyCommand) -> None:
     """Refuse a command whose stream does not fit its verb. Raises `InvalidCommand`."""
     subject = command.subject
     fits = {
@@ -365,5 +342,11 @@ def check_scope(command: Command) -> None:
     }[command.scope]
     if not fits:
         raise InvalidCommand(f"{command.verb} does not belong on stream {subject}")
-    if command.source != f"principal/{command.data.principal}":
-        raise InvalidCommand("source must name the principal")
+    own = f"principal/{command.data.principal}"
+    if command.source != own and _SOURCE.fullmatch(command.source.removeprefix(f"{own}/")) is None:
+        raise InvalidCommand("source must name the principal, and after a slash at most a host")
+
+
+def source_of(command: AnyCommand) -> str:
+    """Return the host or workload instance that the caller names; empty where it names none."""
+    return command.source.partition("/")[2].partition("/")[2]

@@ -1,21 +1,24 @@
-"""Entities: the current state of keys, principals, aliases, policies and sealing keys, as frozen values.
+"""Entities: the current state of keys, principals, policies, grants, proposals and all else, as frozen values.
 
-An entity has one name (`key/<id>`, `principal/<id>`, `alias/<name>`, `policy/<name>`, `sealing-key/<id>`, …), under
-which policy keeps it in its state topic. How events change entities is in `evolve`.
+An entity has one name (`key/<id>`, `principal/<id>`, `alias/<name>`, `policy/<name>`, `grant/<id>`, …), under which
+policy keeps it in its state topic. How events change entities is in `evolve`.
 """
 
 from typing import Final, Literal
 
 from pydantic import Field
 
-from keyfold.events.commands import KeySpec, Protection, Tags
-from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Uuid
+from keyfold.events import arguments as args
+from keyfold.events.arguments import MAX_PROTECTED_ITEMS, KeySpec, Protection, Tags
+from keyfold.events.signatures import SignatureAlgorithm
+from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Stream, Uuid
 from keyfold.events.strictjson import Frozen
+from keyfold.events.times import to_milliseconds
 
 KeyStatus = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
 VersionStatus = Literal["Active", "Destroyed", "Failed"]
-
-MAX_PROTECTED_ITEMS: Final = 2**31
+PrincipalStatus = Literal["Active", "Suspended", "Revoked"]
+ProposalStatus = Literal["Pending", "Executed", "Failed", "Denied", "Cancelled"]
 
 
 class KeyVersion(Frozen):
@@ -53,6 +56,8 @@ class Key(Frozen):
     deletion_date: str | None = None
     policies: tuple[AttachedPolicy, ...] = ()
     policy_revision: int = 0
+    usage_budget: int = MAX_PROTECTED_ITEMS
+    rotate_at_percent: int | None = None
 
     def version(self, number: int) -> KeyVersion:
         """Return a version; versions are numbered from 1 without holes. Raises KeyError."""
@@ -61,17 +66,55 @@ class Key(Frozen):
         return self.versions[number - 1]
 
 
+class PrincipalKey(Frozen):
+    """A signing key of a principal; `public_key` is raw bytes, hex. What was revoked stays, to be told apart."""
+
+    signing_key: Fingerprint
+    public_key: args.PublicKey
+    algorithm: SignatureAlgorithm
+    status: Literal["Active", "Revoked"] = "Active"
+    added_at: str
+    expires_at: str | None = None
+
+    def usable(self, now_ms: int) -> bool:
+        """Tell whether what it signs is accepted at this time."""
+        return self.status == "Active" and not _over(self.expires_at, now_ms)
+
+
 class Principal(Frozen):
-    """Who may sign commands. `public_key` is raw Ed25519, hex; a revoked principal stays, so its name is not reused."""
+    """Who may sign commands. A revoked principal stays, so that its name is not used again.
+
+    A `federated` principal is an issuer's: `issuer` and `token_subject` say whose, and its keys live as long as tokens.
+    """
 
     kind: Literal["principal"] = "principal"
     principal: Name
-    public_key: Fingerprint
-    signing_key: Fingerprint
+    principal_type: args.PrincipalType | Literal["federated"] = "workload"
+    keys: tuple[PrincipalKey, ...]
     groups: tuple[Name, ...] = ()
     tags: Tags = Field(default_factory=dict)
-    status: Literal["Active", "Revoked"] = "Active"
+    status: PrincipalStatus = "Active"
+    reason: str = ""
     registered_at: str
+    expires_at: str | None = None
+    issuer: Name | None = None
+    token_subject: str | None = None
+
+    def key(self, signing_key: str) -> PrincipalKey | None:
+        """Return the key with this fingerprint."""
+        return next((key for key in self.keys if key.signing_key == signing_key), None)
+
+    def usable_keys(self, now_ms: int) -> tuple[PrincipalKey, ...]:
+        """Return the keys whose signatures are accepted at this time."""
+        return tuple(key for key in self.keys if key.usable(now_ms))
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether the principal's time is over."""
+        return _over(self.expires_at, now_ms)
+
+    def may_act(self, now_ms: int) -> bool:
+        """Tell whether anything that it signs can be decided in its favour at this time."""
+        return self.status == "Active" and not self.expired(now_ms) and any(k.usable(now_ms) for k in self.keys)
 
 
 class SigningKey(Frozen):
@@ -93,6 +136,126 @@ class RegistryPolicy(Frozen):
     policy: Name
     text: str
     updated_at: str
+
+
+class Issuer(Frozen):
+    """An OpenID Connect issuer, with its keys as they were put last. See `arguments.PutIssuerArguments`."""
+
+    kind: Literal["issuer"] = "issuer"
+    issuer: Name
+    url: str
+    audience: str
+    algorithms: tuple[args.JwsAlgorithm, ...]
+    jwks_source: str | None
+    keys_lifetime_seconds: int
+    max_token_seconds: int
+    groups_claim: str | None
+    groups: dict[str, Name]
+    tags: dict[str, str]
+    base_groups: tuple[Name, ...]
+    updated_at: str
+    jwks: str | None = None
+    keys_expire_at: str | None = None
+
+
+class Limit(Frozen):
+    """A rate limit or quota. See `arguments.PutLimitArguments`."""
+
+    kind: Literal["limit"] = "limit"
+    limit: Name
+    limit_kind: args.LimitKind
+    unit: args.LimitUnit
+    amount: int
+    period_seconds: int
+    burst: int
+    per: args.LimitScope
+    principal: Name | None
+    group: Name | None
+    key_id: KeyId | None
+    verbs: tuple[str, ...]
+    updated_at: str
+
+
+class Bucket(Frozen):
+    """How full a limit is for one principal (and key), after the last command that was charged to it.
+
+    Of a rate: thousandths of a token that are left; of a quota: what was used in the window of `updated_at`.
+    """
+
+    kind: Literal["bucket"] = "bucket"
+    level: int
+    updated_at: str
+
+
+class Grant(Frozen):
+    """What one principal may do with one key beyond what policies permit. See `arguments.CreateGrantArguments`."""
+
+    kind: Literal["grant"] = "grant"
+    grant: Uuid
+    key_id: KeyId
+    grantee: Name
+    verbs: tuple[args.GrantVerb, ...]
+    expires_at: str
+    encryption_context_equals: args.Context | None
+    encryption_context_subset: args.Context | None
+    algorithms: tuple[args.EncryptionAlgorithm, ...] | None
+    max_operations: int | None
+    max_items: int | None
+    delegable: bool
+    retiring_principal: Name | None
+    parent: Uuid | None
+    created_by: Name
+    created_at: str
+    status: Literal["Active", "Retired", "Revoked"] = "Active"
+    used_operations: int = 0
+    used_items: int = 0
+
+    def live(self, now_ms: int) -> bool:
+        """Tell whether the grant itself holds at this time; its parents are not asked."""
+        return self.status == "Active" and not _over(self.expires_at, now_ms)
+
+
+class Grants(Frozen):
+    """Index from a key and a grantee to the grants between them, oldest first, kept under `grants/<key>/<grantee>`."""
+
+    kind: Literal["grants"] = "grants"
+    grants: tuple[Uuid, ...]
+
+
+class Approval(Frozen):
+    """One principal's agreement to a proposal, by the command with this id."""
+
+    principal: Name
+    command_id: Uuid
+    time: str
+
+
+class Proposal(Frozen):
+    """A command that waits for approvals, as its author signed it. `digest` is SHA-256 of `command`.
+
+    A pending proposal whose time is over is expired; there is no event for that.
+    """
+
+    kind: Literal["proposal"] = "proposal"
+    proposal: Uuid
+    stream: Stream
+    digest: Fingerprint
+    command: str
+    body_digest: Fingerprint
+    signature: str
+    verb: str
+    proposer: Name
+    created_at: str
+    expires_at: str
+    approvals: tuple[Approval, ...] = ()
+    status: ProposalStatus = "Pending"
+    closed_at: str | None = None
+    closed_by: Name | None = None
+    code: str | None = None
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether it waits in vain."""
+        return self.status == "Pending" and _over(self.expires_at, now_ms)
 
 
 class SealingKey(Frozen):
@@ -118,24 +281,33 @@ class Deployment(Frozen):
     current_sealing_key: Uuid | None = None
 
 
-Entity = Key | Principal | SigningKey | Alias | RegistryPolicy | SealingKey | Deployment
+Entity = (
+    Key
+    | Principal
+    | SigningKey
+    | Alias
+    | RegistryPolicy
+    | Issuer
+    | Limit
+    | Bucket
+    | Grant
+    | Grants
+    | Proposal
+    | SealingKey
+    | Deployment
+)
 DEPLOYMENT: Final = "deployment"
 
 
-def name_of(entity: Entity) -> str:
-    """Return the name that an entity is kept under; a signing key's name holds its fingerprint, not its content."""
-    match entity:
-        case Key():
-            return f"key/{entity.key_id}"
-        case Principal():
-            return f"principal/{entity.principal}"
-        case Alias():
-            return entity.alias
-        case RegistryPolicy():
-            return f"policy/{entity.policy}"
-        case SealingKey():
-            return f"sealing-key/{entity.sealing_key}"
-        case Deployment():
-            return DEPLOYMENT
-        case SigningKey():
-            raise TypeError("a signing key is kept under its fingerprint")
+def grants_name(key_id: str, grantee: str) -> str:
+    """Return the name of the index of grants between a key and a principal."""
+    return f"grants/{key_id}/{grantee}"
+
+
+def bucket_name(limit: str, principal: str, key_id: str | None) -> str:
+    """Return the name of a limit's level for a principal, or for a principal and key."""
+    return f"bucket/{limit}/{principal}/{key_id}" if key_id else f"bucket/{limit}/{principal}"
+
+
+def _over(expires_at: str | None, now_ms: int) -> bool:
+    return expires_at is not None and to_milliseconds(expires_at) <= now_ms

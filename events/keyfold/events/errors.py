@@ -69,6 +69,21 @@ class PrincipalRevoked(Refusal):
     hint = "the principal was revoked; an administrator must register a new one"
 
 
+class PrincipalSuspended(Refusal):
+    code = "PrincipalSuspended"
+    hint = "the principal is suspended; an administrator must resume it"
+
+
+class PrincipalExpired(Refusal):
+    code = "PrincipalExpired"
+    hint = "the principal's time is over; an administrator must extend it, a federated one must authenticate again"
+
+
+class SigningKeyRevoked(Refusal):
+    code = "SigningKeyRevoked"
+    hint = "the signing key was revoked or has expired; sign with another key of the principal"
+
+
 class Expired(Refusal):
     code = "Expired"
     hint = "the command's time was over before it was handled; issue a new one"
@@ -93,6 +108,92 @@ class RegistryBehind(Refusal):
 class AccessDenied(Refusal):
     code = "AccessDenied"
     hint = "no policy permits this principal to do this; ask an administrator for a policy"
+
+
+class ApprovalRequired(AccessDenied):
+    code = "ApprovalRequired"
+    hint = "policy asks for approvals; propose the command and let others approve it"
+
+
+class GrantExhausted(AccessDenied):
+    code = "GrantExhausted"
+    hint = "the grant's allowance of operations or items does not cover this; ask for another grant"
+
+
+class RateLimited(Refusal):
+    code = "RateLimited"
+    retriable = True
+    hint = "the principal's rate limit is reached; send more slowly, in batches"
+
+
+class QuotaExceeded(Refusal):
+    code = "QuotaExceeded"
+    hint = "the principal's quota of this period is used up; wait for the next one or ask for more"
+
+
+class DryRunOperation(Refusal):
+    code = "DryRunOperation"
+    hint = "the command would have been authorized; as a dry run nothing was executed"
+
+
+class ProposalClosed(Refusal):
+    code = "ProposalClosed"
+    hint = "the proposal was executed, denied, cancelled or has failed; make a new one"
+
+
+class ProposalExpired(ProposalClosed):
+    code = "ProposalExpired"
+    hint = "the proposal's time is over; make a new one"
+
+
+class ProposalMismatch(Refusal):
+    code = "ProposalMismatch"
+    hint = "this is not what was proposed; approve the digest that was read, or send the command as it was proposed"
+
+
+class SelfApproval(AccessDenied):
+    code = "SelfApproval"
+    hint = "who proposes a command cannot approve it; another principal must"
+
+
+class AlreadyApproved(Refusal):
+    code = "AlreadyApproved"
+    hint = "this principal has approved the proposal already; others must"
+
+
+class AdministratorsNeeded(Refusal):
+    code = "AdministratorsNeeded"
+    hint = "fewer than two active administrators could repair the policies afterwards; see to that first"
+
+
+class InvalidToken(Refusal):
+    code = "InvalidToken"
+    hint = "the identity token is not acceptable; get a fresh one from the issuer"
+
+
+class TokenNotBound(InvalidToken):
+    code = "TokenNotBound"
+    hint = "the token's `cnf` does not bind the key that signed the command; ask for a token for that key"
+
+
+class TokenExpired(InvalidToken):
+    code = "TokenExpired"
+    hint = "the identity token is expired or not valid yet; get a fresh one, and check the clocks"
+
+
+class UnknownIssuer(InvalidToken):
+    code = "UnknownIssuer"
+    hint = "no issuer of this name is configured; an administrator must put it"
+
+
+class IssuerKeysExpired(InvalidToken):
+    code = "IssuerKeysExpired"
+    hint = "the issuer's keys (JWKS) are missing or too old; see that the scheduler can read them"
+
+
+class InvalidIssuer(Refusal):
+    code = "InvalidIssuer"
+    hint = "the issuer's settings or keys are not acceptable; correct them"
 
 
 class SealingKeyRetired(Refusal):

@@ -5,30 +5,24 @@ that change no entity (denials, uses, completions) return nothing. A `KeyError` 
 the view it was given: the log and the state disagree, and the reader must stop.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
-from keyfold.events import facts
+from keyfold.events import evolve_governance, facts
 from keyfold.events.entities import (
     DEPLOYMENT,
     Alias,
-    AttachedPolicy,
     Deployment,
-    Entity,
     Key,
     KeyStatus,
     KeyVersion,
-    Principal,
     RegistryPolicy,
     SealingKey,
-    SigningKey,
 )
-from keyfold.events.signatures import fingerprint
 from keyfold.events.streams import REGISTRY
+from keyfold.events.view import Changes, View, get
 
-View = Mapping[str, Entity]
-Changes = dict[str, Entity | None]
-Kind = TypeVar("Kind", bound=Entity)
+__all__ = ["PROTECTING", "Changes", "View", "evolve", "get"]
 
 PROTECTING: Final = frozenset({"Encrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"})
 
@@ -36,20 +30,12 @@ PROTECTING: Final = frozenset({"Encrypt", "ReEncrypt", "GenerateDataKey", "Gener
 def evolve(view: View, event: facts.Event) -> Changes:
     """Return the entities that the event changes."""
     handler = _HANDLERS.get(type(event))
-    if handler is None:
-        return {}
-    changes = handler(view, event)
-    if changes and event.subject == REGISTRY and isinstance(event, facts.PolicyEvent):
-        changes[DEPLOYMENT] = _counted(view, event)
+    changes = handler(view, event) if handler is not None else {}
+    if isinstance(event, facts.PolicyEvent):
+        if changes and event.subject == REGISTRY:
+            changes[DEPLOYMENT] = _counted(view, event)
+        return changes | evolve_governance.consequences(view, event)
     return changes
-
-
-def get(view: View, name: str, kind: type[Kind]) -> Kind:
-    """Return the entity of a kind under a name. Raises KeyError."""
-    entity = view.get(name)
-    if not isinstance(entity, kind):
-        raise KeyError(name)
-    return entity
 
 
 def _counted(view: View, event: facts.Event) -> Deployment:
@@ -88,6 +74,8 @@ def _key_created(_view: View, event: facts.KeyCreated) -> Changes:
         created_by=data.created_by,
         versions=(first,),
         current_version=1,
+        usage_budget=data.usage_budget,
+        rotate_at_percent=data.rotate_at_percent,
     )
     return {event.subject: key}
 
@@ -105,6 +93,15 @@ def _status(status: KeyStatus) -> Callable[[View, Any], Changes]:
         return _changed(view, event, status=status, deletion_date=None, reason=getattr(event.data, "reason", ""))
 
     return handler
+
+
+def _key_tagged(view: View, event: facts.KeyTagged) -> Changes:
+    return _changed(view, event, tags=event.data.tags)
+
+
+def _usage_budget_updated(view: View, event: facts.UsageBudgetUpdated) -> Changes:
+    data = event.data
+    return _changed(view, event, usage_budget=data.items, rotate_at_percent=data.rotate_at_percent)
 
 
 def _key_deletion_scheduled(view: View, event: facts.KeyDeletionScheduled) -> Changes:
@@ -153,47 +150,6 @@ def _alias_deleted(_view: View, event: facts.AliasDeleted) -> Changes:
     return {event.data.alias: None}
 
 
-def _principal(name: str, public_key: str, groups: list[str], tags: dict[str, str], time: str) -> Changes:
-    signing_key = fingerprint(bytes.fromhex(public_key))
-    principal = Principal(
-        principal=name,
-        public_key=public_key,
-        signing_key=signing_key,
-        groups=tuple(groups),
-        tags=tags,
-        registered_at=time,
-    )
-    return {f"principal/{name}": principal, f"signing-key/{signing_key}": SigningKey(principal=name)}
-
-
-def _principal_registered(_view: View, event: facts.PrincipalRegistered) -> Changes:
-    data = event.data
-    return _principal(data.principal, data.public_key, data.groups, data.tags, event.time)
-
-
-def _principal_revoked(view: View, event: facts.PrincipalRevoked) -> Changes:
-    name = f"principal/{event.data.principal}"
-    return {name: get(view, name, Principal).model_copy(update={"status": "Revoked"})}
-
-
-def _policy_put(view: View, event: facts.PolicyPut) -> Changes:
-    data = event.data
-    if event.subject == REGISTRY:
-        return {f"policy/{data.policy}": RegistryPolicy(policy=data.policy, text=data.text, updated_at=event.time)}
-    key = _key(view, event)
-    others = [p for p in key.policies if p.policy != data.policy]
-    policies = (*others, AttachedPolicy(policy=data.policy, text=data.text))
-    return _changed(view, event, policies=policies, policy_revision=key.policy_revision + 1)
-
-
-def _policy_deleted(view: View, event: facts.PolicyDeleted) -> Changes:
-    if event.subject == REGISTRY:
-        return {f"policy/{event.data.policy}": None}
-    key = _key(view, event)
-    policies = tuple(p for p in key.policies if p.policy != event.data.policy)
-    return _changed(view, event, policies=policies, policy_revision=key.policy_revision + 1)
-
-
 def _sealing_key_published(view: View, event: facts.SealingKeyPublished) -> Changes:
     data = event.data
     deployment = get(view, DEPLOYMENT, Deployment)
@@ -222,7 +178,7 @@ def _genesis(_view: View, event: facts.Genesis) -> Changes:
         )
     }
     for initial in (*data.administrators, *data.services):
-        changes |= _principal(initial.principal, initial.public_key, initial.groups, initial.tags, event.time)
+        changes |= evolve_governance.initial_principal(initial, event.time)
     for policy in data.policies:
         changes[f"policy/{policy.policy}"] = RegistryPolicy(
             policy=policy.policy, text=policy.text, updated_at=event.time
@@ -238,16 +194,15 @@ _HANDLERS: Final[dict[type[facts.Event], Callable[[View, Any], Changes]]] = {
     facts.KeyDeletionScheduled: _key_deletion_scheduled,
     facts.KeyDeletionCancelled: _status("Disabled"),
     facts.KeyDestroyed: _key_destroyed,
+    facts.KeyTagged: _key_tagged,
+    facts.UsageBudgetUpdated: _usage_budget_updated,
     facts.CommandAuthorized: _authorized,
     facts.OperationFailed: _operation_failed,
     facts.AliasCreated: _alias_set,
     facts.AliasUpdated: _alias_set,
     facts.AliasDeleted: _alias_deleted,
-    facts.PrincipalRegistered: _principal_registered,
-    facts.PrincipalRevoked: _principal_revoked,
-    facts.PolicyPut: _policy_put,
-    facts.PolicyDeleted: _policy_deleted,
     facts.SealingKeyPublished: _sealing_key_published,
     facts.SealingKeyErased: _sealing_key_erased,
     facts.Genesis: _genesis,
+    **evolve_governance.HANDLERS,
 }

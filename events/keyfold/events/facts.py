@@ -6,85 +6,128 @@ events carry the decision with the command's exact bytes, so that it can be chec
 events alone; the HSM worker's events name the command's offset.
 """
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from keyfold.events import strictjson, topics
-from keyfold.events.commands import KeySpec, Protection, Tags
+from keyfold.events.arguments import (
+    MAX_PROTECTED_ITEMS,
+    Budget,
+    KeySpec,
+    Protection,
+    RotatePercent,
+    RotationCause,
+    Tags,
+)
 from keyfold.events.errors import UnsupportedVersion
-from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Stream, Uuid
+from keyfold.events.event import Code, Count, Decision, DecisionData, Event, PolicyEvent, ProposalUse, Role, Version
+from keyfold.events.governance import (
+    GrantCreated,
+    GrantRetired,
+    GrantRevoked,
+    InitialPolicy,
+    InitialPrincipal,
+    IssuerDeleted,
+    IssuerKeysPut,
+    IssuerPut,
+    LimitDeleted,
+    LimitPut,
+    PolicyDeleted,
+    PolicyPut,
+    PolicyReset,
+    PrincipalAuthenticated,
+    PrincipalRegistered,
+    PrincipalResumed,
+    PrincipalRevoked,
+    PrincipalSuspended,
+    PrincipalUpdated,
+    ProposalApproved,
+    ProposalCancelled,
+    ProposalCreated,
+    ProposalDenied,
+    SigningKeyAdded,
+    SigningKeyRevoked,
+    SigningKeyRotated,
+)
+from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Uuid
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import Instant
 
-Role = Literal["policy", "hsm", "root", "projector", "notary", "analytics"]
-Count = Annotated[int, Field(ge=0)]
-Version = Annotated[int, Field(ge=1, le=2**32 - 1)]
-Code = Annotated[str, Field(max_length=64)]
-
-
-class Decision(Frozen):
-    """Why a command was answered as it was, with all that is needed to make the decision again.
-
-    `signature` is the principal's (hex). `registry_revision` counts accepted policy records on partition 0;
-    `facts_n` is the number of the last HSM worker's statement that was folded before deciding.
-    """
-
-    command: str
-    command_digest: Fingerprint
-    body_digest: Fingerprint
-    signature: str
-    offset: Count
-    policies: list[str]
-    registry_revision: Count
-    facts_n: Count
-
-
-class Event(Frozen):
-    """The CloudEvents attributes of every event; `time` is the broker time that the author used."""
-
-    type_name: ClassVar[str]
-    role: ClassVar[Role]
-    topic: ClassVar[str] = topics.EVENTS
-
-    specversion: Literal["1.0"] = "1.0"
-    id: str
-    source: str
-    type: str
-    subject: Stream
-    time: Instant
-    datacontenttype: Literal["application/json"] = "application/json"
-    data: Any
-
-    @classmethod
-    def new(cls, identifier: str, subject: str, time: str, **data: Any) -> "Event":
-        """Build an event from its data fields; the attributes follow from the class."""
-        model = cls.model_fields["data"].annotation
-        if model is None:
-            raise TypeError(cls.__name__)
-        return cls(
-            id=identifier,
-            source=f"keyfold/{cls.role}",
-            type=cls.type_name,
-            subject=subject,
-            time=time,
-            data=model(**data),
-        )
-
-    def to_value(self) -> bytes:
-        """Return the exact bytes of the record; equal events give equal bytes."""
-        return self.model_dump_json().encode()
-
-
-class DecisionData(Frozen):
-    decision: Decision
-
-
-class PolicyEvent(Event):
-    """A fact that policy decided; `data.decision` is always there."""
-
-    role = "policy"
-    data: DecisionData
+__all__ = [
+    "BY_TYPE",
+    "EVENT_TYPES",
+    "AliasCreated",
+    "AliasDeleted",
+    "AliasUpdated",
+    "Code",
+    "CommandAuthorized",
+    "CommandCompleted",
+    "CommandDenied",
+    "Count",
+    "Decision",
+    "DecisionData",
+    "DryRunSucceeded",
+    "Event",
+    "Genesis",
+    "GrantCreated",
+    "GrantRetired",
+    "GrantRevoked",
+    "InitialPolicy",
+    "InitialPrincipal",
+    "IssuerDeleted",
+    "IssuerKeysPut",
+    "IssuerPut",
+    "KeyCreated",
+    "KeyDecisionData",
+    "KeyDeletionCancelled",
+    "KeyDeletionScheduled",
+    "KeyDestroyed",
+    "KeyDisabled",
+    "KeyEnabled",
+    "KeyMaterialErased",
+    "KeyMaterialGenerated",
+    "KeyMaterialStored",
+    "KeyRotated",
+    "KeyTagged",
+    "KeyUseCeased",
+    "KeyUsed",
+    "KeystoreRecord",
+    "LimitDeleted",
+    "LimitPut",
+    "OperationFailed",
+    "Outcome",
+    "OutcomeData",
+    "PolicyDeleted",
+    "PolicyEvent",
+    "PolicyPut",
+    "PolicyReset",
+    "PrincipalAuthenticated",
+    "PrincipalRegistered",
+    "PrincipalResumed",
+    "PrincipalRevoked",
+    "PrincipalSuspended",
+    "PrincipalUpdated",
+    "ProposalApproved",
+    "ProposalCancelled",
+    "ProposalCreated",
+    "ProposalDenied",
+    "ProposalUse",
+    "Role",
+    "SealingKeyDeleted",
+    "SealingKeyErased",
+    "SealingKeyPublished",
+    "SealingKeyStored",
+    "ServiceKeyCertified",
+    "ServiceKeyRevoked",
+    "SigningKeyAdded",
+    "SigningKeyRevoked",
+    "SigningKeyRotated",
+    "UsageBudgetUpdated",
+    "UsageBudgetWarning",
+    "Version",
+    "parse_event",
+]
 
 
 class KeyDecisionData(DecisionData):
@@ -126,6 +169,8 @@ class KeyCreated(PolicyEvent):
         description: str
         tags: Tags
         created_by: Name
+        usage_budget: Budget = MAX_PROTECTED_ITEMS
+        rotate_at_percent: RotatePercent | None = None
 
     type_name = "keyfold.key.created.v1"
     data: Data
@@ -136,7 +181,7 @@ class KeyRotated(PolicyEvent):
         version: Version
         key_spec: KeySpec
         protection: Protection
-        cause: Literal["requested"]
+        cause: RotationCause
 
     type_name = "keyfold.key.rotated.v1"
     data: Data
@@ -182,6 +227,53 @@ class KeyDestroyed(PolicyEvent):
     data: Data
 
 
+class KeyTagged(PolicyEvent):
+    """The key's tags from now on, all of them."""
+
+    class Data(KeyDecisionData):
+        tags: Tags
+
+    type_name = "keyfold.key.tagged.v1"
+    data: Data
+
+
+class UsageBudgetUpdated(PolicyEvent):
+    class Data(KeyDecisionData):
+        items: Budget
+        rotate_at_percent: RotatePercent | None
+
+    type_name = "keyfold.key.usage-budget-updated.v1"
+    data: Data
+
+
+class UsageBudgetWarning(Event):
+    """With the command at `offset`, a key version has used this part of its budget. Said once for each percentage."""
+
+    class Data(Frozen):
+        key_id: KeyId
+        version: Version
+        percent: Annotated[int, Field(ge=1, le=100)]
+        protected_items: Count
+        usage_budget: Budget
+        offset: Count
+
+    role = "policy"
+    type_name = "keyfold.key.usage-budget-warning.v1"
+    data: Data
+
+
+class DryRunSucceeded(PolicyEvent):
+    """A dry run: the command would have become an event of type `would_be`. Nothing is executed."""
+
+    class Data(DecisionData):
+        verb: str
+        principal: Name
+        would_be: str
+
+    type_name = "keyfold.command.dry-run-succeeded.v1"
+    data: Data
+
+
 class AliasCreated(PolicyEvent):
     class Data(KeyDecisionData):
         alias: AliasName
@@ -203,45 +295,6 @@ class AliasDeleted(PolicyEvent):
         alias: AliasName
 
     type_name = "keyfold.alias.deleted.v1"
-    data: Data
-
-
-class PrincipalRegistered(PolicyEvent):
-    class Data(DecisionData):
-        principal: Name
-        public_key: Fingerprint
-        algorithm: Literal["Ed25519"]
-        groups: list[Name]
-        tags: Tags
-
-    type_name = "keyfold.principal.registered.v1"
-    data: Data
-
-
-class PrincipalRevoked(PolicyEvent):
-    class Data(DecisionData):
-        principal: Name
-
-    type_name = "keyfold.principal.revoked.v1"
-    data: Data
-
-
-class PolicyPut(PolicyEvent):
-    """A Cedar policy was put on the event's stream: the registry, or one key."""
-
-    class Data(DecisionData):
-        policy: Name
-        text: str
-
-    type_name = "keyfold.policy.put.v1"
-    data: Data
-
-
-class PolicyDeleted(PolicyEvent):
-    class Data(DecisionData):
-        policy: Name
-
-    type_name = "keyfold.policy.deleted.v1"
     data: Data
 
 
@@ -350,18 +403,6 @@ class SealingKeyErased(Event):
     data: Data
 
 
-class InitialPrincipal(Frozen):
-    principal: Name
-    public_key: Fingerprint
-    groups: list[Name]
-    tags: Tags = Field(default_factory=dict)
-
-
-class InitialPolicy(Frozen):
-    policy: Name
-    text: str
-
-
 class Genesis(Event):
     """The first record of a deployment: its root key, its number of partitions, and who exists from the start."""
 
@@ -452,11 +493,17 @@ class SealingKeyDeleted(KeystoreRecord):
 
 
 EVENT_TYPES: Final[tuple[type[Event], ...]] = (
-    CommandAuthorized, CommandDenied,
+    CommandAuthorized, CommandDenied, DryRunSucceeded,
     KeyCreated, KeyRotated, KeyEnabled, KeyDisabled, KeyDeletionScheduled, KeyDeletionCancelled, KeyDestroyed,
-    AliasCreated, AliasUpdated, AliasDeleted, PrincipalRegistered, PrincipalRevoked, PolicyPut, PolicyDeleted,
+    KeyTagged, UsageBudgetUpdated, UsageBudgetWarning,
+    AliasCreated, AliasUpdated, AliasDeleted,
+    PrincipalRegistered, PrincipalUpdated, PrincipalSuspended, PrincipalResumed, PrincipalRevoked,
+    SigningKeyAdded, SigningKeyRotated, SigningKeyRevoked, PrincipalAuthenticated,
+    IssuerPut, IssuerDeleted, IssuerKeysPut, PolicyPut, PolicyDeleted, LimitPut, LimitDeleted,
+    GrantCreated, GrantRetired, GrantRevoked,
+    ProposalCreated, ProposalApproved, ProposalDenied, ProposalCancelled,
     KeyUsed, KeyMaterialGenerated, KeyUseCeased, CommandCompleted, OperationFailed,
-    SealingKeyPublished, SealingKeyErased, Genesis, ServiceKeyCertified, ServiceKeyRevoked,
+    SealingKeyPublished, SealingKeyErased, Genesis, ServiceKeyCertified, ServiceKeyRevoked, PolicyReset,
     KeyMaterialStored, KeyMaterialErased, SealingKeyStored, SealingKeyDeleted,
 )  # fmt: skip
 BY_TYPE: Final = {model.type_name: model for model in EVENT_TYPES}

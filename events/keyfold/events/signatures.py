@@ -1,14 +1,16 @@
-"""What is signed, and how: Ed25519 over DSSE's pre-authentication encoding (PAE).
+"""What is signed, and how: over DSSE's pre-authentication encoding (PAE), with Ed25519 or ML-DSA-65 (FIPS 204).
 
-Signatures cover exact bytes, never a re-serialisation. A key is named by its fingerprint, SHA-256 of its 32 public
-bytes. Verification raises; it never answers with a bool.
+Signatures cover exact bytes, never a re-serialisation. A key is named by its fingerprint, SHA-256 of its raw public
+bytes (32 of Ed25519, 1,952 of ML-DSA-65). Services sign with Ed25519 only; a principal's registration names its
+algorithm. Verification raises; it never answers with a bool.
 """
 
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
 
 from keyfold.events.errors import SignatureInvalid
 
@@ -16,6 +18,8 @@ COMMAND: Final = "application/vnd.keyfold.command.v1+json"
 STATEMENT: Final = "application/vnd.keyfold.statement.v1+json"
 REPLY: Final = "application/vnd.keyfold.reply.v1+json"
 HEAD: Final = "application/vnd.keyfold.head.v1+json"
+SignatureAlgorithm = Literal["Ed25519", "ML-DSA-65"]
+PUBLIC_KEY_BYTES: Final[dict[SignatureAlgorithm, int]] = {"Ed25519": 32, "ML-DSA-65": 1952}
 EMPTY_DIGEST: Final = sha256(b"").digest()
 
 # y-coordinates of the points of small order, and their encodings beyond p: everybody can sign for such a key.
@@ -61,9 +65,11 @@ def fingerprint(public_key: bytes) -> str:
     return sha256(public_key).hexdigest()
 
 
-def check_public_key(public_key: bytes) -> None:
-    """Raise ValueError unless these are 32 bytes that nobody can sign for without a private key."""
-    if len(public_key) != 32 or public_key[:31] + bytes([public_key[31] & 0x7F]) in _SMALL_ORDER:
+def check_public_key(public_key: bytes, algorithm: SignatureAlgorithm = "Ed25519") -> None:
+    """Raise ValueError unless these are raw bytes of a key that nobody can sign for without a private key."""
+    if len(public_key) != PUBLIC_KEY_BYTES[algorithm]:
+        raise ValueError(f"not a usable {algorithm} public key: it has {PUBLIC_KEY_BYTES[algorithm]} raw bytes")
+    if algorithm == "Ed25519" and public_key[:31] + bytes([public_key[31] & 0x7F]) in _SMALL_ORDER:
         raise ValueError("not a usable Ed25519 public key")
 
 
@@ -72,8 +78,12 @@ class Verifier:
 
     __slots__ = ("_key", "fingerprint")
 
-    def __init__(self, public_key: bytes) -> None:
-        self._key = Ed25519PublicKey.from_public_bytes(public_key)
+    def __init__(self, public_key: bytes, algorithm: SignatureAlgorithm = "Ed25519") -> None:
+        self._key: Ed25519PublicKey | MLDSA65PublicKey
+        if algorithm == "Ed25519":
+            self._key = Ed25519PublicKey.from_public_bytes(public_key)
+        else:
+            self._key = MLDSA65PublicKey.from_public_bytes(public_key)
         self.fingerprint = fingerprint(public_key)
 
     def verify(self, signature: bytes, message: bytes) -> None:
@@ -85,15 +95,20 @@ class Verifier:
 
 
 class Signer:
-    """A private signing key held in memory, as services and producers have it."""
+    """A private signing key held in memory, as services and producers have it: a seed of 32 bytes."""
 
-    __slots__ = ("_key", "fingerprint", "public_key")
+    __slots__ = ("_key", "algorithm", "fingerprint", "public_key")
 
-    def __init__(self, private_key: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(private_key)
+    def __init__(self, private_key: bytes, algorithm: SignatureAlgorithm = "Ed25519") -> None:
+        self._key: Ed25519PrivateKey | MLDSA65PrivateKey
+        if algorithm == "Ed25519":
+            self._key = Ed25519PrivateKey.from_private_bytes(private_key)
+        else:
+            self._key = MLDSA65PrivateKey.from_seed_bytes(private_key)
+        self.algorithm: SignatureAlgorithm = algorithm
         self.public_key = self._key.public_key().public_bytes_raw()
         self.fingerprint = fingerprint(self.public_key)
 
     def sign(self, message: bytes) -> bytes:
-        """Return 64 bytes; Ed25519 is deterministic."""
+        """Return 64 bytes of Ed25519, which is deterministic, or 3,309 of ML-DSA-65, which is hedged."""
         return self._key.sign(message)

@@ -15,7 +15,7 @@ from keyfold.client.errors import InvalidArgument
 from keyfold.client.identifiers import check_alias, check_key_id, check_name
 from keyfold.client.intents import Intent
 from keyfold.client.results import Completed, KeyMetadata, completed
-from keyfold.events.commands import Protection
+from keyfold.events.arguments import Protection
 from keyfold.events.signatures import check_public_key
 from keyfold.events.streams import REGISTRY, key_stream
 

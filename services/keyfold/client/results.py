@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keyfold.client.answers import Answer
-from keyfold.events.commands import Protection
+from keyfold.events.arguments import Protection
 
 
 @dataclass(frozen=True, slots=True)

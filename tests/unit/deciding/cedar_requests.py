@@ -10,18 +10,17 @@ from typing import Any
 import cedarpy
 
 from keyfold.deciding.cedar import Authorizer, Request, Verdict
-from keyfold.events.entities import AttachedPolicy, Entity, Key, Principal, RegistryPolicy
+from keyfold.events.entities import AttachedPolicy, Entity, Key, Principal, PrincipalKey, RegistryPolicy
 
 AT = "2026-01-01T00:00:00.000Z"
 K1 = "01890000-0000-7000-8000-000000000001"
 K2 = "01890000-0000-7000-8000-000000000002"
 MONDAY_NINE = 1_767_603_600_000  # 2026-01-05T09:00:00Z
+SIGNING_KEY = PrincipalKey(signing_key="0" * 64, public_key="0" * 64, algorithm="Ed25519", added_at=AT)
 
 
 def principal(name: str = "alice", groups: tuple[str, ...] = (), **tags: str) -> Principal:
-    return Principal(
-        principal=name, public_key="0" * 64, signing_key="0" * 64, groups=groups, tags=tags, registered_at=AT
-    )
+    return Principal(principal=name, keys=(SIGNING_KEY,), groups=groups, tags=tags, registered_at=AT)
 
 
 def key(key_id: str = K1, *texts: str, revision: int = 0, **changes: Any) -> Key:
@@ -84,34 +83,51 @@ def plainly(asked: Request, entities: Mapping[str, Entity]) -> bool:
 def _plainly(
     asked: Request, policies: cedarpy.PolicySet, entities: Mapping[str, Entity], context: Mapping[str, str]
 ) -> bool:
-    hour = asked.now_ms // 3_600_000
-    known = [_person(asked.principal), {"uid": _uid("EncryptionContext", "c"), "attrs": {}, "parents": []}]
-    known[1]["tags"] = dict(context)
-    resource = _uid("Key" if asked.is_key else "Registry", asked.resource_id)
-    known.append({"uid": resource, "attrs": {}, "parents": []})
-    if asked.key is not None:
-        creator = entities.get(f"principal/{asked.key.created_by}")
-        if isinstance(creator, Principal) and creator.principal != asked.principal.principal:
-            known.append(_person(creator))
-        attributes = {name: getattr(asked.key, name) for name in ("protection", "key_spec", "status")}
-        attributes["created_by"] = {"__entity": _uid("Principal", asked.key.created_by)}
-        known[2] |= {"attrs": attributes, "tags": asked.key.tags}
     result = cedarpy.is_authorized(
         {
             "principal": _uid("Principal", asked.principal.principal),
             "action": _uid("Action", asked.action),
-            "resource": resource,
-            "context": {
-                "encryption_context": {"__entity": _uid("EncryptionContext", "c")},
-                "items": asked.items,
-                "bytes": asked.bytes,
-                "time": {"epoch_seconds": asked.now_ms // 1000, "hour": hour % 24, "weekday": (hour // 24 + 3) % 7 + 1},
-            },
+            "resource": _resource(asked)["uid"],
+            "context": _context(asked),
         },
         policies,
-        json.dumps(known),
-    )
+        json.dumps([
+            {"uid": _uid("EncryptionContext", "c"), "attrs": {}, "parents": [], "tags": dict(context)},
+            _resource(asked),
+            *map(_person, _people(asked, entities)),
+        ]),
+    )  # fmt: skip
     return result.allowed and not result.diagnostics.errors
+
+
+def _people(asked: Request, entities: Mapping[str, Entity]) -> list[Principal]:
+    """Return everybody who is registered, and the caller."""
+    found = {entity.principal: entity for entity in entities.values() if isinstance(entity, Principal)}
+    return list((found | {asked.principal.principal: asked.principal}).values())
+
+
+def _resource(asked: Request) -> dict[str, Any]:
+    described = {"uid": _uid("Key" if asked.is_key else "Registry", asked.resource_id), "attrs": {}, "parents": []}
+    if asked.key is not None:
+        attributes = {name: getattr(asked.key, name) for name in ("protection", "key_spec", "status")}
+        attributes["created_by"] = {"__entity": _uid("Principal", asked.key.created_by)}
+        described |= {"attrs": attributes, "tags": asked.key.tags}
+    return described
+
+
+def _context(asked: Request) -> dict[str, Any]:
+    hour = asked.now_ms // 3_600_000
+    described: dict[str, Any] = {
+        "encryption_context": {"__entity": _uid("EncryptionContext", "c")},
+        **{name: getattr(asked, name) for name in ("items", "bytes", "reason", "source", "cause")},
+        "protection": asked.key.protection if asked.key else asked.creation[0] if asked.creation else "",
+        "time": {"epoch_seconds": asked.now_ms // 1000, "hour": hour % 24, "weekday": (hour // 24 + 3) % 7 + 1},
+        "approvals": {
+            "count": len(asked.approvals),
+            "principals": [{"__entity": _uid("Principal", name)} for name in asked.approvals],
+        },
+    }
+    return described | ({"target": {"__entity": _uid("Principal", asked.target)}} if asked.target else {})
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:
@@ -120,4 +136,5 @@ def _uid(kind: str, name: str) -> dict[str, str]:
 
 def _person(person: Principal) -> dict[str, Any]:
     parents = [_uid("Group", group) for group in person.groups]
-    return {"uid": _uid("Principal", person.principal), "attrs": {}, "parents": parents, "tags": person.tags}
+    attributes = {"type": person.principal_type}
+    return {"uid": _uid("Principal", person.principal), "attrs": attributes, "parents": parents, "tags": person.tags}

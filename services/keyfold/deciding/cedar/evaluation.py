@@ -1,6 +1,7 @@
 """One evaluation by Cedar: entities and context in its JSON form, its answer as a verdict.
 
-Fails closed: what Cedar cannot evaluate, in whole or in part, is a denial. Nothing is remembered here.
+Fails closed: what Cedar cannot evaluate, in whole or in part, is a denial. Of a command, Cedar is told only what the
+policies mention, so that a remembered verdict cannot depend on anything else. Nothing is remembered here.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import cedarpy
 
+from keyfold.deciding.cedar.mentions import Mentions
 from keyfold.deciding.cedar.requests import Request, Verdict
 from keyfold.events.entities import Principal
 from keyfold.events.times import HOUR_MS, SECOND_MS
@@ -17,7 +19,8 @@ from keyfold.events.times import HOUR_MS, SECOND_MS
 _FAILED: Final = re.compile(r"error while evaluating policy `([^`]+)`")
 _CONTEXT_ID: Final = {"type": "EncryptionContext", "id": "request"}
 _THURSDAY: Final = 3  # 1970-01-01, counted from Monday as 0
-REQUEST_ERROR: Final = Verdict(allowed=False, policies=("error:request",))
+_PLAIN: Final = ("items", "bytes", "reason", "source", "cause")  # said to Cedar as they are
+REQUEST_ERROR: Final = "error:request"
 
 
 def resource_of(request: Request) -> tuple[str, str]:
@@ -47,47 +50,77 @@ def entities_of(request: Request, creator: Principal | None) -> str:
 
 
 def evaluate(
-    request: Request, policies: cedarpy.PolicySet, entities: cedarpy.Entities, context: Mapping[str, str]
+    request: Request,
+    policies: cedarpy.PolicySet,
+    mentions: Mentions,
+    entities: cedarpy.Entities,
+    context: Mapping[str, str],
+    *,
+    target: Principal | None,
 ) -> Verdict:
-    """Evaluate one encryption context. Any error that Cedar reports makes it a denial."""
-    described = {"uid": _CONTEXT_ID, "attrs": {}, "parents": [], "tags": dict(context)}
+    """Evaluate one encryption context. Any error that Cedar reports makes it a denial.
+
+    `target` is the registered principal that the request is about, unless `entities` has it. A denial by default is
+    one of an only context: number 0 is uncovered.
+    """
+    tags = context if mentions.tags is None else {tag: context[tag] for tag in mentions.tags if tag in context}
+    described = [{"uid": _CONTEXT_ID, "attrs": {}, "parents": [], "tags": tags}]
+    if target is not None:
+        described.append(_person(target))
     kind, name = resource_of(request)
     asked = {
         "principal": _uid("Principal", request.principal.principal),
         "action": _uid("Action", request.action),
         "resource": _uid(kind, name),
-        "context": _context(request),
+        "context": json.dumps(_context(request, mentions)),
     }
     try:
-        result = cedarpy.is_authorized(asked, policies, entities.with_added_json_str(json.dumps([described])))
+        result = cedarpy.is_authorized(asked, policies, entities.with_added_json_str(json.dumps(described)))
     except ValueError:
-        return REQUEST_ERROR
+        return Verdict(allowed=False, policies=(REQUEST_ERROR,), approvals=mentions.approvals)
     errors = {_failed(error) for error in result.diagnostics.errors}
     if result.allowed and not errors:
         return Verdict(allowed=True, policies=tuple(sorted(result.diagnostics.reasons)))
     reasons = () if result.allowed else result.diagnostics.reasons
-    return Verdict(allowed=False, policies=tuple(sorted({*reasons, *errors})))
+    named = tuple(sorted({*reasons, *errors}))
+    return Verdict(allowed=False, policies=named, uncovered=() if named else (0,), approvals=mentions.approvals)
 
 
-def _context(request: Request) -> str:
-    hours = request.now_ms // HOUR_MS
-    return json.dumps(
-        {
-            "encryption_context": {"__entity": _CONTEXT_ID},
-            "items": request.items,
-            "bytes": request.bytes,
-            "time": {
-                "epoch_seconds": request.now_ms // SECOND_MS,
-                "hour": hours % 24,
-                "weekday": (hours // 24 + _THURSDAY) % 7 + 1,
-            },
-        }
-    )
+def _context(request: Request, mentions: Mentions) -> dict[str, Any]:
+    """Describe what the policies mention of a command. The key's protection is a property of the resource."""
+    context: dict[str, Any] = {"encryption_context": {"__entity": _CONTEXT_ID}, "protection": _protection(request)}
+    for name in _PLAIN:
+        if getattr(mentions, name):
+            context[name] = getattr(request, name)
+    if mentions.time:
+        context["time"] = _time(request.now_ms)
+    if mentions.target and request.target is not None:
+        context["target"] = {"__entity": _uid("Principal", request.target)}
+    if mentions.approvals:
+        names = sorted(set(request.approvals))
+        people = [{"__entity": _uid("Principal", name)} for name in names]
+        context["approvals"] = {"count": len(people), "principals": people}
+    return context
+
+
+def _protection(request: Request) -> str:
+    if request.key is not None:
+        return request.key.protection
+    return request.creation[0] if request.is_key and request.creation is not None else ""
+
+
+def _time(now_ms: int) -> dict[str, int]:
+    hours = now_ms // HOUR_MS
+    return {
+        "epoch_seconds": now_ms // SECOND_MS,
+        "hour": hours % 24,
+        "weekday": (hours // 24 + _THURSDAY) % 7 + 1,
+    }
 
 
 def _failed(error: str) -> str:
     found = _FAILED.match(error)
-    return f"error:{found[1]}" if found else "error:request"
+    return f"error:{found[1]}" if found else REQUEST_ERROR
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:
@@ -102,7 +135,7 @@ def _key(protection: str, key_spec: str, status: str, created_by: str) -> dict[s
 def _person(principal: Principal) -> dict[str, Any]:
     return {
         "uid": _uid("Principal", principal.principal),
-        "attrs": {},
+        "attrs": {"type": principal.principal_type},
         "parents": [_uid("Group", group) for group in principal.groups],
         "tags": principal.tags,
     }

@@ -4,9 +4,9 @@ A text that cannot be read is in force too: as a denial of everything that it co
 from a `PutPolicy`, which is validated, but could from a reset, or after a change of Cedar.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import cedarpy
 
@@ -22,6 +22,9 @@ from keyfold.events.errors import InvalidPolicy
 KEY_TEXT: Final = 4_000_000
 SET_TEXT: Final = 4_000_000
 
+Texts = dict[str, tuple[str, tuple[Policy, ...] | None]]
+"""By a policy's name: its text, and what was read of it; None if it could not be read."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelf:
@@ -31,25 +34,37 @@ class Shelf:
     unreadable: tuple[str, ...]
 
 
-class Library:
-    """Reads a text once, for as long as it is in force or was used lately."""
+class KeyPolicies(NamedTuple):
+    """A key's own policies at a revision, read."""
 
-    def __init__(self) -> None:
-        self._texts: dict[str, tuple[str, tuple[Policy, ...] | None]] = {}
-        self._registry = _shelf({})
-        self._keys: Lru[str, tuple[Sequence[AttachedPolicy], int, Shelf]] = Lru(KEY_TEXT)
+    policies: Sequence[AttachedPolicy]
+    revision: int
+    texts: Texts
+    shelf: Shelf
+
+
+class Library:
+    """Reads a text once, for as long as it is in force or was used lately.
+
+    What `known` has read by now, another library, is not read again; nothing is changed in it.
+    """
+
+    def __init__(self, known: "Library | None" = None) -> None:
+        self._known = known
+        self._texts: Texts = {} if known is None else known._texts
+        self._registry = _shelf("registry", {})
+        self._keys: Lru[str, KeyPolicies] = Lru(KEY_TEXT)
         self._sets: Lru[tuple[Policy, ...], cedarpy.PolicySet] = Lru(SET_TEXT)
+
+    def beside(self) -> "Library":
+        """Return a library for a short while, of other policies than those in force."""
+        return Library(self)
 
     def load(self, registry: Mapping[str, Entity]) -> None:
         """Take the registry's policies as they are now; texts that did not change are not read again."""
-        read = {}
-        for entity in registry.values():
-            if isinstance(entity, RegistryPolicy):
-                before = self._texts.get(entity.policy)
-                same = before is not None and before[0] == entity.text
-                read[entity.policy] = before if same and before else (entity.text, _read("registry", entity))
-        self._texts = read
-        self._registry = _shelf({f"registry/{name}": policies for name, (_, policies) in sorted(read.items())})
+        policies = (entity for entity in registry.values() if isinstance(entity, RegistryPolicy))
+        self._texts = _read("registry", policies, self._texts)
+        self._registry = _shelf("registry", self._texts)
 
     def applicable(self, request: Request) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
         """Return the policies that can match, in order of their ids, and the ids of unreadable texts."""
@@ -67,22 +82,35 @@ class Library:
         """Return the set of these policies. Policies are compared by identity, so a set is never of older texts."""
         made = self._sets.get(policies)
         if made is None:
-            made = policy_set(policies)
+            known = None if self._known is None else self._known._sets.peek(policies)
+            made = policy_set(policies) if known is None else known
             self._sets.put(policies, made, sum(len(policy.document) for policy in policies))
         return made
 
     def _of(self, key: Key) -> Shelf:
         known = self._keys.get(key.key_id)
+        if known is None and self._known is not None:
+            known = self._known._keys.peek(key.key_id)
         # The texts are compared beside the revision: a revision may come again with other texts after a rollback.
-        if known is not None and known[1] == key.policy_revision and known[0] == key.policies:
-            return known[2]
-        shelf = _shelf({f"key/{attached.policy}": _read("key", attached) for attached in key.policies})
+        if known is not None and known.revision == key.policy_revision and known.policies == key.policies:
+            return known.shelf
+        texts = _read("key", key.policies, {} if known is None else known.texts)
+        shelf = _shelf("key", texts)
         weight = 1 + sum(len(attached.text) for attached in key.policies)
-        self._keys.put(key.key_id, (key.policies, key.policy_revision, shelf), weight)
+        self._keys.put(key.key_id, KeyPolicies(key.policies, key.policy_revision, texts, shelf), weight)
         return shelf
 
 
-def _read(owner: str, attached: RegistryPolicy | AttachedPolicy) -> tuple[Policy, ...] | None:
+def _read(owner: str, attached: Iterable[RegistryPolicy | AttachedPolicy], before: Texts) -> Texts:
+    """Read texts; those that were the same before, under the same name, are taken from there."""
+    read: Texts = {}
+    for each in attached:
+        known = before.get(each.policy)
+        read[each.policy] = known if known and known[0] == each.text else (each.text, _policies(owner, each))
+    return read
+
+
+def _policies(owner: str, attached: RegistryPolicy | AttachedPolicy) -> tuple[Policy, ...] | None:
     try:
         policies = read_policies(attached.text, f"{owner}/{attached.policy}")
         policy_set(policies)
@@ -91,6 +119,6 @@ def _read(owner: str, attached: RegistryPolicy | AttachedPolicy) -> tuple[Policy
     return policies
 
 
-def _shelf(texts: Mapping[str, tuple[Policy, ...] | None]) -> Shelf:
-    index = Index(policy for policies in texts.values() for policy in policies or ())
-    return Shelf(index, tuple(name for name, policies in texts.items() if policies is None))
+def _shelf(owner: str, texts: Texts) -> Shelf:
+    index = Index(policy for _, policies in texts.values() for policy in policies or ())
+    return Shelf(index, tuple(f"{owner}/{name}" for name, (_, policies) in texts.items() if policies is None))

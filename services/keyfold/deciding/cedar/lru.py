@@ -33,6 +33,11 @@ class Lru(Generic[K, V]):
         self._entries.move_to_end(key)
         return entry[0]
 
+    def peek(self, key: K) -> V | None:
+        """Return the value without counting it as used."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
     def put(self, key: K, value: V, weight: int = 1) -> None:
         """Keep a value, in place of what was under the key before, and drop the oldest while it is too much."""
         before = self._entries.pop(key, None)

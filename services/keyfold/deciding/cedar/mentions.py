@@ -4,13 +4,16 @@ The finding errs on one side only: a shape that is not recognised counts as aski
 """
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import Any, Final, NamedTuple
 
 _CONTEXT: Final = {"Var": "context"}
-_ATTRIBUTES: Final = frozenset({"items", "bytes", "time", "encryption_context"})
-# Where another entity's name may stand: compared, or as what something is looked for in. Nothing can be asked of it.
+# Where another entity's name may stand: compared, looked for in a set, or as what something is looked for in. Nothing
+# can be asked of it.
 _NAMED: Final = frozenset(
     {("==", "left"), ("==", "right"), ("!=", "left"), ("!=", "right"), ("in", "right"), ("is", "in")}
+    | {("contains", "right")}
 )
 
 
@@ -18,7 +21,7 @@ class Mentions(NamedTuple):
     """Which parts of a request can change the outcome of a policy, beside its scope, the principal and the key.
 
     `tags` are the names in the encryption context that are asked for, None standing for all of it; `creator` says
-    whether the principal that created the key is asked about.
+    whether the principal that created the key is asked about. The key's protection belongs to the key.
     """
 
     tags: frozenset[str] | None = frozenset()
@@ -26,19 +29,31 @@ class Mentions(NamedTuple):
     bytes: bool = False
     time: bool = False
     creator: bool = False
+    reason: bool = False
+    source: bool = False
+    cause: bool = False
+    target: bool = False
+    approvals: bool = False
 
     def __or__(self, other: "Mentions") -> "Mentions":
         tags = None if self.tags is None or other.tags is None else self.tags | other.tags
-        return Mentions(
-            tags,
-            self.items or other.items,
-            self.bytes or other.bytes,
-            self.time or other.time,
-            self.creator or other.creator,
-        )
+        return Mentions(tags, *(one or another for one, another in zip(self[1:], other[1:], strict=True)))
 
 
 NOTHING: Final = Mentions()
+_ATTRIBUTES: Final = {
+    "encryption_context": Mentions(tags=None),
+    "items": Mentions(items=True),
+    "bytes": Mentions(bytes=True),
+    "time": Mentions(time=True),
+    "reason": Mentions(reason=True),
+    "source": Mentions(source=True),
+    "cause": Mentions(cause=True),
+    "protection": NOTHING,
+    "target": Mentions(target=True),
+    "approvals": Mentions(approvals=True),
+}
+_ALL: Final = reduce(or_, _ATTRIBUTES.values())
 
 
 def mentions_of(conditions: Any) -> Mentions:
@@ -71,7 +86,7 @@ def _operands(node: dict[str, Any]) -> Iterator[Any]:
 def _mention(node: dict[str, Any]) -> Mentions | None:
     """Recognise one node, or None when it says nothing by itself."""
     if node == _CONTEXT:
-        return Mentions(tags=None, items=True, bytes=True, time=True)
+        return _ALL
     if len(node) != 1:
         return None
     ((operator, body),) = node.items()
@@ -89,10 +104,8 @@ def _mention(node: dict[str, Any]) -> Mentions | None:
 
 def _attribute(body: dict[str, Any]) -> Mentions | None:
     attribute = body.get("attr")
-    if body.get("left") == _CONTEXT and attribute in _ATTRIBUTES:
-        if attribute == "encryption_context":
-            return Mentions(tags=None)
-        return Mentions(items=attribute == "items", bytes=attribute == "bytes", time=attribute == "time")
+    if body.get("left") == _CONTEXT and isinstance(attribute, str) and attribute in _ATTRIBUTES:
+        return _ATTRIBUTES[attribute]
     return Mentions(creator=True) if attribute == "created_by" else None
 
 

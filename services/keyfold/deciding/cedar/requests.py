@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from keyfold.events.commands import KeySpec, Protection, Tags
+from keyfold.events.arguments import KeySpec, Protection, Tags
 from keyfold.events.entities import Key, Principal
 
 REGISTRY_ID: Final = "registry"
@@ -25,6 +25,10 @@ class Request(NamedTuple):
     before the command; `creation` stands in for it while it does not exist. `contexts` are the command's distinct
     encryption contexts (none counts as one empty context). `bytes` is the size of the items; `now_ms` is the broker
     time of the decision, in milliseconds since 1970.
+
+    `reason` is why the caller says it acts, `source` the host or workload instance that it names: signed claims, not
+    facts. `cause` is a `RotateKey`'s ("requested" or "usage-budget"). `target` is the name of the principal that the
+    command is about. `approvals` are the names of the principals whose approvals of the proposal count.
     """
 
     principal: Principal
@@ -37,6 +41,11 @@ class Request(NamedTuple):
     items: int
     bytes: int
     now_ms: int
+    reason: str = ""
+    source: str = ""
+    cause: str = ""
+    target: str | None = None
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +54,14 @@ class Verdict:
 
     Ids are `registry/<policy>#<n>` and `key/<policy>#<n>`, n counting the statements of a text from 0.
     `error:<id>` is a statement that could not be evaluated, `error:registry/<policy>` a whole text that could not be
-    read, `error:request` a request that Cedar does not take. A denial without ids is the default: nothing permits it.
+    read, `error:request` a request that Cedar does not take. A denial without ids is the default: nothing permits it,
+    and nothing forbids it in any context. `uncovered` then holds the indexes of the contexts that no policy permits (0
+    for a request without contexts): what a grant may still allow. Of every other verdict it is empty.
+
+    `approvals` tells, of a denial, that an applicable policy asks for approvals: more of them may change the answer.
     """
 
     allowed: bool
     policies: tuple[str, ...]
+    uncovered: tuple[int, ...] = ()
+    approvals: bool = False
