@@ -1,12 +1,12 @@
 """What every store of projections guarantees, in memory and in Postgres."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import pytest
+from tests.contract.projection_world import STORES, World, folded, history, prepared
 from tests.unit.projections import folding
-from tests.unit.projections.histories import PARTITIONS, START_MS, seeded, simulated
+from tests.unit.projections.histories import PARTITIONS, START_MS, seeded
 
 from keyfold.events import facts
 from keyfold.events.entities import Alias, Key, Principal, SealingKey
@@ -14,49 +14,14 @@ from keyfold.events.times import to_text
 from keyfold.projections.errors import OwnedElsewhere, SchemaClosed, StoreRefused
 from keyfold.projections.filters import InvalidCursor
 from keyfold.projections.fold import Batch, Fold
-from keyfold.projections.memory import MemoryQueries, MemorySchemas
-from keyfold.projections.ports import AuditFilter, PartitionStore, Queries, Schemas
+from keyfold.projections.ports import AuditFilter, Queries
 from keyfold.projections.rows import AuditRow, Report
-from keyfold.projections.store import PostgresQueries, PostgresSchemas
-
-if TYPE_CHECKING:
-    from tests.conftest import PostgresDatabase
 
 
-@dataclass(frozen=True)
-class World:
-    """A store that was prepared, and a reader of it."""
-
-    schemas: Schemas
-    queries: Queries
-    blue: PartitionStore
-
-
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.stack)])
+@pytest.fixture(params=STORES)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    schemas: Schemas
-    queries: Queries
-    if request.param == "memory":
-        memory = MemorySchemas()
-        schemas, queries = memory, MemoryQueries(memory)
-    else:
-        database: PostgresDatabase = request.getfixturevalue("postgres_database")
-        schemas, queries = PostgresSchemas(database.dsn), PostgresQueries(database.reader_dsn)
-    await schemas.prepare(PARTITIONS)
-    store = schemas.partition_store("blue")
-    yield World(schemas, queries, store)
-    for part in (store, queries, schemas):
-        await part.close()
-
-
-def history(seed: int = 7, steps: int = 60) -> list[facts.Event]:
-    return simulated(seeded(seed), steps)
-
-
-async def folded(world: World, seed: int = 7, steps: int = 60) -> list[facts.Event]:
-    events = history(seed, steps)
-    await folding.feed_all(world.blue, events, seeded(seed))
-    return events
+    async with prepared(request) as made:
+        yield made
 
 
 async def first_batch(world: World) -> Batch:
@@ -109,7 +74,9 @@ async def test_stored_entities_equal_what_evolve_says(world: World) -> None:
 
 async def test_absent_entities_are_none(world: World) -> None:
     """What does not exist is said to be absent, also under a name that cannot exist."""
-    names = ["key/0193f3a0-7c00-7000-8000-00000000000a", "sealing-key/None", "alias/x", "policy/x", "deployment"]
+    absent = "0193f3a0-7c00-7000-8000-00000000000a"
+    names = [f"key/{absent}", "sealing-key/None", "alias/x", "policy/x", "deployment", "signing-key/ff", "issuer/x"]
+    names += ["limit/x", f"grant/{absent}", "grant/x", f"grants/{absent}/x", "grants/x/y", f"proposal/{absent}"]
     assert await world.blue.load(names) == dict.fromkeys(names)
 
 
@@ -273,7 +240,7 @@ async def test_keys_are_paged_and_filtered(world: World) -> None:
 
 async def test_due_deletions_are_those_whose_date_has_come(world: World) -> None:
     """The scheduler sees a key from its deletion date on, not before."""
-    events = await folded(world, seed=5, steps=200)
+    events = await folded(world, seed=2, steps=200)
     pending = {
         entity.key_id: entity.deletion_date
         for entity in folding.evolved(events).values()

@@ -9,30 +9,23 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import SoftHSM
+from tests.integration.ceremony_setting import NOW_MS, begin, empty_topics, events_of, now, settings
 
 from keyfold.bus import Bus, BusSettings, Fault, InDoubt, KafkaBus, MemoryBus, MemoryCluster, Outbound
-from keyfold.bus.topic_plan import plan
-from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused, Initialised, initialise, renew, root, tokens
+from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused, conduct, initialise, renew, root, tokens
 from keyfold.cli.session import now_ms
 from keyfold.config import Config
 from keyfold.embedded import Stack
-from keyfold.embedded.softhsm import prepare_softhsm
 from keyfold.events import facts, topics
-from keyfold.events.chains import ChainReader, read_event
 from keyfold.events.entities import Principal
 from keyfold.events.signatures import fingerprint
 from keyfold.events.times import to_milliseconds
-from keyfold.events.trust import MAX_CERTIFICATE_MS, Trust
+from keyfold.events.trust import MAX_CERTIFICATE_MS
 from keyfold.identity import load_identity
 from keyfold.log import RegistryFollower
 from keyfold.token.module import _loaded as loaded_modules
 
 pytestmark = [pytest.mark.token]
-NOW_MS = 1_800_000_000_000
-
-
-def now() -> int:
-    return NOW_MS
 
 
 class Crash(Exception):
@@ -45,58 +38,9 @@ def config(tmp_path: Path, softhsm: SoftHSM) -> Config:
     return settings(tmp_path, softhsm)
 
 
-def settings(home: Path, softhsm: SoftHSM, **changes: object) -> Config:
-    home.mkdir(exist_ok=True)
-    values = {
-        "data_directory": home,
-        "bootstrap_servers": "127.0.0.1:1",
-        "postgres_dsn": "none",
-        "postgres_reader_dsn": "none",
-        "pkcs11_module": softhsm.module,
-        "softhsm2_conf": prepare_softhsm(home),
-        "pins_directory": home / "pins",
-        "identities_directory": home / "identities",
-        "partitions": 3,
-    }
-    return Config.model_validate({**values, **changes})
-
-
 @pytest.fixture
 def cluster() -> MemoryCluster:
     return MemoryCluster(topics=(), clock_ms=now)
-
-
-def empty_topics() -> MemoryCluster:
-    """A cluster as the ceremony would have made it, with nothing on it."""
-    cluster = MemoryCluster(topics=(), clock_ms=now)
-    for row in plan(3, topics.TOPICS, (), 1):
-        cluster.create(row)
-    return cluster
-
-
-async def begin(config: Config, bus: Bus) -> Initialised:
-    return await initialise(config, bus, now, lambda _line: None)
-
-
-async def events_of(bus: Bus, partitions: int = 3) -> list[facts.Event]:
-    """Read partition 0 as every reader does: genesis pins the root, chains and signatures are checked."""
-    chains = ChainReader(topics.EVENTS, 0, partitions)
-    trust: Trust | None = None
-    found: list[facts.Event] = []
-    reader = bus.reader(topics.EVENTS, 0, committed=True)
-    await reader.start(None)
-    async for batch in reader.read_to_end():
-        for record in batch:
-            if trust is None:
-                genesis = facts.parse_event(record.value or b"")
-                assert isinstance(genesis, facts.Genesis)
-                key = bytes.fromhex(genesis.data.root_public_key)
-                trust = Trust.pin(fingerprint(key), key)
-            accepted = chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
-            found.append(read_event(accepted, topics.EVENTS))
-            trust = trust.with_event(found[-1])
-    await reader.stop()
-    return found
 
 
 async def test_it_begins_a_deployment(config: Config, cluster: MemoryCluster) -> None:
@@ -325,7 +269,7 @@ async def test_a_foreign_identity_file_is_refused(config: Config, cluster: Memor
 
 async def test_one_at_a_time(config: Config, cluster: MemoryCluster) -> None:
     """A second ceremony in the same data directory is told to wait."""
-    with root._alone(config), pytest.raises(CeremonyRefused, match="another ceremony"):
+    with conduct.alone(config), pytest.raises(CeremonyRefused, match="another ceremony"):
         await begin(config, MemoryBus(cluster))
 
 

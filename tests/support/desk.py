@@ -8,9 +8,11 @@ from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, first
 from keyfold.bus import Inbound
 from keyfold.deciding.admission import Place
 from keyfold.deciding.cedar import Authorizer
-from keyfold.events import facts, strictjson
+from keyfold.events import facts
+from keyfold.events.commands import parse_command
 from keyfold.events.entities import Entity
 from keyfold.events.evolve import evolve
+from keyfold.events.proposals import proposed_in
 from keyfold.events.streams import REGISTRY
 from keyfold.policy.answers import Answerer
 from keyfold.policy.batch import Batch, Decider, summary_of
@@ -89,13 +91,16 @@ class Desk:
 def outcome_of(event: facts.PolicyEvent, kind: type[facts.Event] | None = None, **data: object) -> facts.Outcome:
     """What a worker would append for a decision; `CommandCompleted` unless another kind is asked for."""
     decision = event.data.decision
-    command = strictjson.loads(decision.command.encode())
+    command = parse_command(decision.command.encode())
+    executed = command
+    if decision.proposal is not None and command.verb == "ApproveProposal":
+        executed = proposed_in(decision.proposal.command.encode())
     known = {
         "offset": decision.offset,
-        "command_id": command["id"],
+        "command_id": command.id,
         "command_digest": decision.command_digest,
-        "principal": command["data"]["principal"],
-        "verb": command["type"].split(".")[2],
+        "principal": executed.data.principal,
+        "verb": executed.verb,
     }
     made = (kind or facts.CommandCompleted).new(f"{event.id}.outcome", event.subject, event.time, **known, **data)
     assert isinstance(made, facts.Outcome)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support import wishes
 from tests.support.desk import Desk, fold, outcome_of
 from tests.support.people import (
     PARTITIONS,
+    RULES,
     SEALING_KEY,
     START_MS,
     Signed,
@@ -34,9 +36,11 @@ DATA = ("Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWi
 ON_KEYS = ("RotateKey", "EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "DestroyKey")
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
 REMEDY = {"Disabled": "EnableKey", "PendingDeletion": "CancelKeyDeletion"}
+# The readers have no rights but those of grants, until a policy is put that permits everything.
+STORY_RULES = RULES.rstrip()[:-1] + ' unless { principal in Group::"readers" };'
 ITEMS = (1, 2, 3, 10, 1000, 1000, 1001)
 TEXTS = (
-    "permit (principal, action, resource);",
+    'permit (principal == Principal::"dave", action, resource);',
     'forbid (principal == Principal::"carol", action == Action::"Encrypt", resource);',
     'permit (principal in Group::"readers", action == Action::"Decrypt", resource);',
 )
@@ -60,7 +64,7 @@ class Story:
         self.random = source
         self.now_ms = START_MS
         self.registry: dict[str, Entity] = {}
-        self.events: list[facts.Event] = first_events(development=True)
+        self.events: list[facts.Event] = first_events(development=True, rules=STORY_RULES)
         for event in self.events:
             fold(self.registry, event)
         self.desks = [Desk(partition, self.registry) for partition in range(PARTITIONS)]
@@ -104,7 +108,7 @@ class Story:
             signing = "mallory"
         return Sent(signed(made, stream, signing), principal, made["id"], fault >= 0.03)
 
-    def _wish(self, principal: str) -> tuple[str, str, dict[str, Any]]:
+    def _wish(self, principal: str) -> tuple[str, str, dict[str, Any]]:  # noqa: PLR0911 - one kind of wish a line
         r = self.random
         roll = r.random()
         stream = r.choice(self.streams)
@@ -115,21 +119,35 @@ class Story:
             return "CreateKey", stream, {"arguments": {"protection": r.choice(["HSM", "SOFTWARE"]), "tags": {"n": "ü"}}}
         if roll < 0.6:
             return r.choice(DATA), stream, self._use(stream)
-        if roll < 0.75:
+        if roll < 0.70:
             verb = r.choices(ON_KEYS, (8, 6, 6, 2, 3, 1))[0]
             arguments = {
                 "ScheduleKeyDeletion": {"pending_window_seconds": r.choice([1, 60, 700_000])},
                 "DisableKey": {"reason": "because"},
             }
             return verb, stream, {"arguments": arguments.get(verb, {})}
-        if roll < 0.8:
+        if roll < 0.73:
             return "GenerateRandom", f"principal/{principal}", {"items": r.randint(1, 3)}
+        if roll < 0.88:
+            verb, place, arguments = self._governance_wish(stream)
+            return verb, place, {"arguments": arguments}
         return self._registry_wish(stream)
+
+    def _governance_wish(self, stream: str) -> wishes.Wish:
+        r = self.random
+        place = r.choice([stream, stream, stream, REGISTRY])
+        view = self.desks[partition_of(place, PARTITIONS)].state.entities
+        if r.random() < 0.4:
+            return wishes.proposal_wish(r, place, view, self.now_ms)
+        if place == REGISTRY:
+            return wishes.registry_wish(r, self.people, self.number)
+        return wishes.key_wish(r, stream, view, self.people, self.now_ms)
 
     def _use(self, stream: str) -> dict[str, Any]:
         r = self.random
         options: dict[str, Any] = {"items": r.choice(ITEMS), "size": r.randint(0, 5000)}
         options["contexts"] = r.choice([[{}], [{"tenant": "blue"}]])
+        options["dry_run"] = r.random() < 0.05
         if r.random() < 0.05:
             options["alias"] = f"alias/{r.choice('abc')}"
         if r.random() < 0.1:
@@ -142,7 +160,7 @@ class Story:
         name = r.choice(self.people[2:])
         alias = {"alias": f"alias/{r.choice('abc')}", "key_id": stream.removeprefix("key/")}
         rule = {"policy": r.choice(["one", "two"])}
-        groups = r.sample(["readers", "administrators"], r.randint(0, 2))
+        groups = r.choice([["readers"], ["readers"], ["administrators"], []])
         person = {"principal": name, "public_key": signer(name).public_key.hex(), "groups": groups}
         place = r.choice([REGISTRY, stream])
         choices: list[tuple[str, str, dict[str, Any]]] = [

@@ -1,11 +1,14 @@
 """One valid example of every command and of every event, made from fixed seeds.
 
 `scripts/vectors` writes them down as golden vectors. The commands are really signed and the events' decisions really
-hold those commands, so each decision can be checked against its principal. Nothing here is a secret: every private
-key is SHA-256 of a sentence.
+hold those commands, so each decision can be checked against its principal. Variants show what is optional. Nothing
+here is a secret: every private key is SHA-256 of a sentence. Who may do what is in `governance.py`.
 """
 
+import runpy
 from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from keyfold.events import commands, facts, signatures
@@ -26,9 +29,19 @@ _ALIAS = {"alias": "alias/orders", "key_id": KEY_ID}
 _TAGS = {"cost-centre": "4711"}
 
 
-def signer(name: str) -> signatures.Signer:
+def seed(name: str) -> bytes:
+    """Return the private key of a name."""
+    return sha256(f"keyfold example key: {name}".encode()).digest()
+
+
+def signer(name: str, algorithm: signatures.SignatureAlgorithm = "Ed25519") -> signatures.Signer:
     """Return the example signing key of a name."""
-    return signatures.Signer(sha256(f"keyfold example key: {name}".encode()).digest())
+    return signatures.Signer(seed(name), algorithm)
+
+
+def command_id(name: str) -> str:
+    """Return the id of an example's command."""
+    return "0193f3a0-7c00-7000-8000-" + sha256(name.encode()).hexdigest()[:12]
 
 
 ROOT, POLICY, HSM, ALICE, BOB = (signer(name) for name in ("root", "policy", "hsm", "alice", "bob"))
@@ -74,23 +87,24 @@ ARGUMENTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def command_document(verb: str) -> dict[str, Any]:
-    """Return the document of a verb's example."""
-    stream, arguments, more = ARGUMENTS[verb]
+def command_document(name: str) -> dict[str, Any]:
+    """Return the document of an example, of a verb or a variant."""
+    stream, arguments, more = (ARGUMENTS | VARIANTS)[name]
+    principal = more.get("principal", "alice")
     data = {
-        "principal": "alice",
-        "signing_key": ALICE.fingerprint,
+        "principal": principal,
+        "signing_key": signer(principal).fingerprint,
         "sealing_key": SEALING_KEY,
         "expires_at": LATER,
-        "reply": {"topic": "keyfold.replies", "partition": 1, "correlation_id": f"example:{verb}"},
+        "reply": {"topic": "keyfold.replies", "partition": 1, "correlation_id": f"example:{name.replace(' ', '-')}"},
         **more,
         "arguments": arguments,
     }
     return {
         "specversion": "1.0",
-        "id": "0193f3a0-7c00-7000-8000-" + sha256(verb.encode()).hexdigest()[:12],
-        "source": PRINCIPAL_STREAM,
-        "type": commands.type_of(verb),
+        "id": command_id(name),
+        "source": f"principal/{principal}",
+        "type": commands.type_of(name.partition(" ")[0]),
         "subject": stream,
         "time": TIME,
         "datacontenttype": "application/json",
@@ -98,9 +112,9 @@ def command_document(verb: str) -> dict[str, Any]:
     }
 
 
-def command_example(verb: str) -> dict[str, str]:
-    """Return record key, value, sealed body and signature of a verb's example."""
-    document = command_document(verb)
+def command_example(name: str) -> dict[str, str]:
+    """Return record key, value, sealed body and signature of an example, of a verb or a variant."""
+    document = command_document(name)
     key, value = document["subject"].encode(), canonical(document)
     message = signatures.command_message(DEPLOYMENT, key, value, SEALED)
     return {
@@ -109,13 +123,47 @@ def command_example(verb: str) -> dict[str, str]:
         "digest": sha256(value).hexdigest(),
         "sealed_hex": SEALED.hex(),
         "message_hex": message.hex(),
-        "signature_hex": ALICE.sign(message).hex(),
+        "signature_hex": signer(document["data"]["principal"]).sign(message).hex(),
     }
 
 
-def decision(verb: str) -> facts.Decision:
-    """Return the decision on a verb's example."""
-    example = command_example(verb)
+def _digest(name: str) -> str:
+    return command_example(name)["digest"]
+
+
+def _proposal(name: str) -> facts.ProposalUse:
+    example = command_example(name)
+    return facts.ProposalUse(
+        proposal=command_id(name),
+        command=example["value"],
+        body_digest=sha256(SEALED).hexdigest(),
+        signature=example["signature_hex"],
+        approvers=["carol"],
+    )
+
+
+_GIVEN = SimpleNamespace(
+    TIME=TIME,
+    LATER=LATER,
+    KEY_ID=KEY_ID,
+    KEY_STREAM=KEY_STREAM,
+    CONTEXTS=CONTEXTS,
+    DATA_PLANE=_DATA_PLANE,
+    signer=signer,
+    command_id=command_id,
+    digest=_digest,
+    proposal=_proposal,
+)
+_GOVERNANCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("governance.py"))))
+VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = _GOVERNANCE.variants(_GIVEN)
+ARGUMENTS |= _GOVERNANCE.arguments(_GIVEN)
+for _name, _approval in _GOVERNANCE.approvals(_GIVEN).items():
+    (VARIANTS if " " in _name else ARGUMENTS)[_name] = _approval
+
+
+def decision(name: str, **more: Any) -> facts.Decision:
+    """Return the decision on an example, of a verb or a variant."""
+    example = command_example(name)
     return facts.Decision(
         command=example["value"],
         command_digest=example["digest"],
@@ -125,16 +173,17 @@ def decision(verb: str) -> facts.Decision:
         policies=["administrators"],
         registry_revision=7,
         facts_n=3,
+        registry_n=0 if example["record_key"] == "registry" else 19,
+        root_n=1,
+        **more,
     )
 
 
 def _outcome(verb: str) -> dict[str, Any]:
-    example = command_document(verb)
-    digest = command_example(verb)["digest"]
     return {
         "offset": 41,
-        "command_id": example["id"],
-        "command_digest": digest,
+        "command_id": command_id(verb),
+        "command_digest": _digest(verb),
         "principal": "alice",
         "verb": verb,
     }
@@ -173,6 +222,11 @@ def _policy_events() -> list[tuple[type[facts.Event], str, dict[str, Any]]]:
         (facts.PrincipalRevoked, "registry", {"decision": decision("RevokePrincipal"), "principal": "bob"}),
         (facts.PolicyPut, KEY_STREAM, {"decision": decision("PutPolicy"), **put}),
         (facts.PolicyDeleted, "registry", {"decision": decision("DeletePolicy"), "policy": "readers-use"}),
+        *(
+            (kind, stream, {"decision": decision(name), **data})
+            for kind, stream, name, data in _GOVERNANCE.events(_GIVEN)
+        ),
+        (facts.UsageBudgetWarning, KEY_STREAM, _GOVERNANCE.warning(_GIVEN)),
     ]
 
 
@@ -229,6 +283,7 @@ def _root_events() -> list[tuple[type[facts.Event], str, dict[str, Any]]]:
         (facts.Genesis, "registry", genesis),
         (facts.ServiceKeyCertified, "registry", certified),
         (facts.ServiceKeyRevoked, "registry", revoked),
+        (facts.PolicyReset, "registry", _GOVERNANCE.reset(_GIVEN)),
     ]
 
 
@@ -239,3 +294,13 @@ def events() -> list[facts.Event]:
         for kind, stream, data in (*_policy_events(), *_hsm_events(), *_root_events())
     }
     return [made[kind] for kind in facts.EVENT_TYPES]
+
+
+def event_variants() -> dict[str, facts.Event]:
+    """Return events that use what is optional, by name."""
+    return {
+        title: kind.new(
+            f"{kind.type_name}/{number}", stream, TIME, decision=decision(name, **data.pop("decision", {})), **data
+        )
+        for number, (title, (kind, stream, name, data)) in enumerate(_GOVERNANCE.event_variants(_GIVEN).items(), 2)
+    }

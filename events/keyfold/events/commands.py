@@ -343,7 +343,8 @@ def check_scope(command: AnyCommand) -> None:
     if not fits:
         raise InvalidCommand(f"{command.verb} does not belong on stream {subject}")
     own = f"principal/{command.data.principal}"
-    if command.source != own and _SOURCE.fullmatch(command.source.removeprefix(f"{own}/")) is None:
+    host = command.source.removeprefix(f"{own}/")
+    if command.source != own and (host == command.source or _SOURCE.fullmatch(host) is None):
         raise InvalidCommand("source must name the principal, and after a slash at most a host")
 
 

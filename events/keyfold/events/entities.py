@@ -18,7 +18,7 @@ from keyfold.events.times import to_milliseconds
 KeyStatus = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
 VersionStatus = Literal["Active", "Destroyed", "Failed"]
 PrincipalStatus = Literal["Active", "Suspended", "Revoked"]
-ProposalStatus = Literal["Pending", "Executed", "Failed", "Denied", "Cancelled"]
+ProposalStatus = Literal["Pending", "Approved", "Executed", "Failed", "Denied", "Cancelled"]
 
 
 class KeyVersion(Frozen):
@@ -233,7 +233,8 @@ class Approval(Frozen):
 class Proposal(Frozen):
     """A command that waits for approvals, as its author signed it. `digest` is SHA-256 of `command`.
 
-    A pending proposal whose time is over is expired; there is no event for that.
+    `Approved` is a data-plane command that its proposer may send now. An open proposal whose time is over is expired;
+    there is no event for that.
     """
 
     kind: Literal["proposal"] = "proposal"
@@ -253,9 +254,14 @@ class Proposal(Frozen):
     closed_by: Name | None = None
     code: str | None = None
 
+    @property
+    def open(self) -> bool:
+        """Tell whether it can still be approved, executed, denied or cancelled, if its time is not over."""
+        return self.status in {"Pending", "Approved"}
+
     def expired(self, now_ms: int) -> bool:
         """Tell whether it waits in vain."""
-        return self.status == "Pending" and _over(self.expires_at, now_ms)
+        return self.open and _over(self.expires_at, now_ms)
 
 
 class SealingKey(Frozen):
@@ -270,7 +276,7 @@ class SealingKey(Frozen):
 
 
 class Deployment(Frozen):
-    """What Genesis fixed, and the registry revision (accepted policy records on partition 0)."""
+    """What Genesis fixed, the registry revision (accepted policy records on partition 0), the names of all limits."""
 
     kind: Literal["deployment"] = "deployment"
     root_public_key: Fingerprint
@@ -279,6 +285,7 @@ class Deployment(Frozen):
     revision: int = 0
     policies_revision: int = 0
     current_sealing_key: Uuid | None = None
+    limits: tuple[Name, ...] = ()
 
 
 Entity = (
@@ -304,9 +311,10 @@ def grants_name(key_id: str, grantee: str) -> str:
     return f"grants/{key_id}/{grantee}"
 
 
-def bucket_name(limit: str, principal: str, key_id: str | None) -> str:
-    """Return the name of a limit's level for a principal, or for a principal and key."""
-    return f"bucket/{limit}/{principal}/{key_id}" if key_id else f"bucket/{limit}/{principal}"
+def bucket_name(limit: Limit, principal: str, key_id: str) -> str:
+    """Return the name of a limit's level for a principal, or for a principal and key where it counts so."""
+    name = f"bucket/{limit.limit_kind}/{limit.limit}/{principal}"
+    return f"{name}/{key_id}" if limit.per == "key" else name
 
 
 def _over(expires_at: str | None, now_ms: int) -> bool:

@@ -13,6 +13,7 @@ from keyfold.events.entities import (
     DEPLOYMENT,
     Alias,
     Deployment,
+    Entity,
     Key,
     KeyStatus,
     KeyVersion,
@@ -33,13 +34,14 @@ def evolve(view: View, event: facts.Event) -> Changes:
     changes = handler(view, event) if handler is not None else {}
     if isinstance(event, facts.PolicyEvent):
         if changes and event.subject == REGISTRY:
-            changes[DEPLOYMENT] = _counted(view, event)
+            changes[DEPLOYMENT] = _counted(changes.get(DEPLOYMENT) or view.get(DEPLOYMENT), event)
         return changes | evolve_governance.consequences(view, event)
     return changes
 
 
-def _counted(view: View, event: facts.Event) -> Deployment:
-    deployment = get(view, DEPLOYMENT, Deployment)
+def _counted(deployment: Entity | None, event: facts.Event) -> Deployment:
+    if not isinstance(deployment, Deployment):
+        raise KeyError(DEPLOYMENT)
     policies = isinstance(event, facts.PolicyPut | facts.PolicyDeleted)
     revisions = {
         "revision": deployment.revision + 1,

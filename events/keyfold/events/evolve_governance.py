@@ -98,6 +98,8 @@ def _with_key(principal: Principal, key: PrincipalKey) -> Changes:
 
 def _without_key(principal: Principal, signing_key: str) -> Principal:
     """A revoked key stays in sight, so that who still signs with it is told why that is refused."""
+    if principal.key(signing_key) is None:
+        raise KeyError(f"principal/{principal.principal} signing key {signing_key}")
     keys = tuple(
         key.model_copy(update={"status": "Revoked"}) if key.signing_key == signing_key else key
         for key in principal.keys
@@ -220,14 +222,22 @@ def _restored(view: View, initial: facts.InitialPrincipal, time: str) -> Changes
     return _with_key(known.model_copy(update=update), key)
 
 
-def _limit_put(_view: View, event: facts.LimitPut) -> Changes:
+def _limit_put(view: View, event: facts.LimitPut) -> Changes:
     data = event.data
     config = data.model_dump(exclude={"decision", "kind"}) | {"verbs": tuple(data.verbs)}
-    return {f"limit/{data.limit}": Limit(**config, limit_kind=data.kind, updated_at=event.time)}
+    limit = Limit(**config, limit_kind=data.kind, updated_at=event.time)
+    return {f"limit/{data.limit}": limit, DEPLOYMENT: _with_limits(view, {data.limit}, set())}
 
 
-def _limit_deleted(_view: View, event: facts.LimitDeleted) -> Changes:
-    return {f"limit/{event.data.limit}": None}
+def _limit_deleted(view: View, event: facts.LimitDeleted) -> Changes:
+    name = event.data.limit
+    return {f"limit/{name}": None, DEPLOYMENT: _with_limits(view, set(), {name})}
+
+
+def _with_limits(view: View, put: set[str], deleted: set[str]) -> Deployment:
+    """The names of all limits stand in one place, because every command asks for them."""
+    deployment = get(view, DEPLOYMENT, Deployment)
+    return deployment.model_copy(update={"limits": tuple(sorted({*deployment.limits, *put} - deleted))})
 
 
 def _grant_created(view: View, event: facts.GrantCreated) -> Changes:
@@ -291,11 +301,8 @@ def _proposal_approved(view: View, event: facts.ProposalApproved) -> Changes:
     proposal = get(view, name, Proposal)
     approval = Approval(principal=data.approver, command_id=_command_id(event), time=event.time)
     changed = proposal.model_copy(update={"approvals": (*proposal.approvals, approval)})
-    if data.status == "Failed":
-        changed = changed.model_copy(
-            update={"status": "Failed", "code": data.code, "closed_at": event.time, "closed_by": data.approver}
-        )
-    return {name: changed}
+    closed = {"code": data.code, "closed_at": event.time, "closed_by": data.approver} if data.status == "Failed" else {}
+    return {name: changed.model_copy(update={"status": data.status, **closed})}
 
 
 def _command_id(event: facts.PolicyEvent) -> str:
@@ -313,13 +320,13 @@ def _proposal_closed(status: ProposalStatus) -> Callable[[View, Any], Changes]:
 
 
 def consequences(view: View, event: facts.PolicyEvent) -> Changes:
-    """Return what a decision may change beside its own fact: limits' levels, a grant's use, the proposal it executes."""
+    """Return what a decision changes beside its own fact: limits' levels, a grant's use, the executed proposal."""
     decision = event.data.decision
     changes: Changes = {name: Bucket(level=level, updated_at=event.time) for name, level in decision.charges.items()}
     if decision.grant is not None and isinstance(event, facts.CommandAuthorized):
         name = f"grant/{decision.grant}"
         changes[name] = _used(get(view, name, Grant), 1, event.data.items)
-    if decision.proposal is not None:
+    if decision.proposal is not None and not isinstance(event, facts.CommandDenied | facts.DryRunSucceeded):
         name = f"proposal/{decision.proposal.proposal}"
         update = {"status": "Executed", "closed_at": event.time}
         changes[name] = get(view, name, Proposal).model_copy(update=update)

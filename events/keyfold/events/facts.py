@@ -4,13 +4,16 @@ Each class names its CloudEvents type, the role that may write it and the topic 
 that table (`trust`). Fields are whitelisted: no plaintext, no KMS ciphertext, no unkeyed hash of either. Policy's
 events carry the decision with the command's exact bytes, so that it can be checked, explained and made again from
 events alone; the HSM worker's events name the command's offset.
+
+The vocabulary is whole here. Its classes about who may do what are defined in `governance`, the HSM worker's in
+`outcomes` and `keystore`.
 """
 
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from keyfold.events import strictjson, topics
+from keyfold.events import strictjson
 from keyfold.events.arguments import (
     MAX_PROTECTED_ITEMS,
     Budget,
@@ -50,7 +53,25 @@ from keyfold.events.governance import (
     SigningKeyRevoked,
     SigningKeyRotated,
 )
-from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Uuid
+from keyfold.events.keystore import (
+    KeyMaterialErased,
+    KeyMaterialStored,
+    KeystoreRecord,
+    SealingKeyDeleted,
+    SealingKeyErased,
+    SealingKeyPublished,
+    SealingKeyStored,
+)
+from keyfold.events.outcomes import (
+    CommandCompleted,
+    KeyMaterialGenerated,
+    KeyUseCeased,
+    KeyUsed,
+    OperationFailed,
+    Outcome,
+    OutcomeData,
+)
+from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import Instant
 
@@ -298,111 +319,6 @@ class AliasDeleted(PolicyEvent):
     data: Data
 
 
-class OutcomeData(Frozen):
-    """`offset` and `command_digest` name the command; exactly one outcome exists per accepted command."""
-
-    offset: Count
-    command_id: Uuid
-    command_digest: Fingerprint
-    principal: Name
-    verb: str
-
-
-class Outcome(Event):
-    """What the HSM worker did with one accepted command."""
-
-    role = "hsm"
-    data: OutcomeData
-
-
-class KeyUsed(Outcome):
-    """Items by version used, failures by item index, and one MAC that only the caller can recompute.
-
-    `mac` is HMAC-SHA-256 under a key derived from the caller's reply key, over SHA-256(opened body) ‖ SHA-256(reply).
-    """
-
-    class Data(OutcomeData):
-        key_id: KeyId
-        items: Count
-        bytes: Count
-        versions: dict[str, Count]
-        failures: dict[Code, list[Count]]
-        mac: Fingerprint
-
-    type_name = "keyfold.key.used.v1"
-    data: Data
-
-
-class KeyMaterialGenerated(Outcome):
-    """Material of one version exists; its wrapped form is in the keystore in the same transaction."""
-
-    class Data(OutcomeData):
-        key_id: KeyId
-        version: Version
-        key_spec: KeySpec
-        protection: Protection
-        blob_digest: Fingerprint
-
-    type_name = "keyfold.key.material-generated.v1"
-    data: Data
-
-
-class KeyUseCeased(Outcome):
-    """The worker has passed a disabling or destroying command; no later use of the key came before it."""
-
-    class Data(OutcomeData):
-        key_id: KeyId
-        erased_versions: list[Version]
-
-    type_name = "keyfold.key.use-ceased.v1"
-    data: Data
-
-
-class CommandCompleted(Outcome):
-    """A command that left no key used: control verbs, and random bytes (with count and MAC)."""
-
-    class Data(OutcomeData):
-        items: Count = 0
-        bytes: Count = 0
-        mac: Fingerprint | None = None
-
-    type_name = "keyfold.command.completed.v1"
-    data: Data
-
-
-class OperationFailed(Outcome):
-    class Data(OutcomeData):
-        key_id: KeyId | None
-        code: Code
-
-    type_name = "keyfold.operation.failed.v1"
-    data: Data
-
-
-class SealingKeyPublished(Event):
-    """The public HPKE key that bodies are sealed to from now on (MLKEM768_X25519, 1,216 bytes as hex)."""
-
-    class Data(Frozen):
-        sealing_key: Uuid
-        public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{2432}$")]
-        blob_digest: Fingerprint
-
-    role = "hsm"
-    type_name = "keyfold.sealing-key.published.v1"
-    data: Data
-
-
-class SealingKeyErased(Event):
-    """The token key that wrapped a retired sealing key is destroyed; what was sealed to it cannot be opened."""
-
-    class Data(Frozen):
-        sealing_key: Uuid
-
-    role = "hsm"
-    type_name = "keyfold.sealing-key.erased.v1"
-    data: Data
-
-
 class Genesis(Event):
     """The first record of a deployment: its root key, its number of partitions, and who exists from the start."""
 
@@ -443,52 +359,6 @@ class ServiceKeyRevoked(Event):
 
     role = "root"
     type_name = "keyfold.service-key.revoked.v1"
-    data: Data
-
-
-class KeystoreRecord(Event):
-    """Records of the keystore topic: wrapped material, written in the same transaction as its event."""
-
-    role = "hsm"
-    topic = topics.KEYSTORE
-
-
-class KeyMaterialStored(KeystoreRecord):
-    class Data(Frozen):
-        key_id: KeyId
-        version: Version
-        key_spec: KeySpec
-        protection: Protection
-        blob: str
-
-    type_name = "keyfold.keystore.material-stored.v1"
-    data: Data
-
-
-class KeyMaterialErased(KeystoreRecord):
-    class Data(Frozen):
-        key_id: KeyId
-        versions: list[Version]
-
-    type_name = "keyfold.keystore.material-erased.v1"
-    data: Data
-
-
-class SealingKeyStored(KeystoreRecord):
-    class Data(Frozen):
-        sealing_key: Uuid
-        public_key: str
-        blob: str
-
-    type_name = "keyfold.keystore.sealing-key-stored.v1"
-    data: Data
-
-
-class SealingKeyDeleted(KeystoreRecord):
-    class Data(Frozen):
-        sealing_key: Uuid
-
-    type_name = "keyfold.keystore.sealing-key-deleted.v1"
     data: Data
 
 

@@ -257,16 +257,17 @@ class ProposalCreated(PolicyEvent):
 
 
 class ProposalApproved(PolicyEvent):
-    """One more approval, which did not complete the proposal: `Pending` still, or `Failed` with the refusal's code.
+    """One more approval. Afterwards the proposal is `Pending` still, or `Failed` with the refusal's code.
 
-    The approval that completes a proposal is not this event but the fact that the proposed command becomes.
+    A control verb is executed by the approval that completes it, which is not this event but the verb's own fact. A
+    data-plane verb is `Approved`: its proposer may send the command now, once.
     """
 
     class Data(ProposalData):
         digest: Fingerprint
         approver: Name
         approvals: Count
-        status: Literal["Pending", "Failed"]
+        status: Literal["Pending", "Approved", "Failed"]
         code: Code | None = None
 
     type_name = "keyfold.proposal.approved.v1"

@@ -36,6 +36,9 @@ _SMALL_ORDER: Final = frozenset(
     )
 )
 
+# FIPS 204, algorithm 22: a public key is a seed and the vector t1. Where t1 is zero, everybody can sign for the key.
+_SEED_BYTES: Final = 32
+
 
 def pae(payload_type: str, *fields: bytes) -> bytes:
     """Encode a type and byte fields unambiguously: every part is preceded by its length (DSSE v1, PAE)."""
@@ -71,6 +74,8 @@ def check_public_key(public_key: bytes, algorithm: SignatureAlgorithm = "Ed25519
         raise ValueError(f"not a usable {algorithm} public key: it has {PUBLIC_KEY_BYTES[algorithm]} raw bytes")
     if algorithm == "Ed25519" and public_key[:31] + bytes([public_key[31] & 0x7F]) in _SMALL_ORDER:
         raise ValueError("not a usable Ed25519 public key")
+    if algorithm == "ML-DSA-65" and not any(public_key[_SEED_BYTES:]):
+        raise ValueError("not a usable ML-DSA-65 public key")
 
 
 class Verifier:

@@ -1,26 +1,20 @@
 """The audit trail: one row per event, taken from the event and the command inside its decision. Pure.
 
-A command was checked by policy before, but a policy processor may be wrong or forged: what does not have the expected
-form becomes an empty column here, never an error. The exact bytes stand beside it.
+How a command is read is in `audit_commands`. The exact bytes stand beside what is shown of them.
 """
 
-import json
-import re
 from typing import Any, Final
 
-from pydantic_core import from_json
-
-from keyfold.events import commands, facts, strictjson
+from keyfold.events import facts
 from keyfold.events.chains import Accepted
-from keyfold.events.errors import InvalidCommand
-from keyfold.events.streams import UUID_PATTERN, key_id_of
+from keyfold.events.streams import key_id_of
+from keyfold.projections.audit_commands import command_columns, proposed_columns
 from keyfold.projections.rows import AuditRow, Outcome
 from keyfold.projections.usage import version_number
 
 _MAX: Final = 2**63 - 1
-_UUID: Final = re.compile(UUID_PATTERN)
-_VERBS: Final = {commands.type_of(verb): verb for verb in commands.BY_VERB}
 _NOTHING: Final[dict[str, Any]] = {}
+_DECISIONS: Final[dict[type[facts.Event], Outcome]] = {facts.CommandDenied: "denied", facts.DryRunSucceeded: "dry-run"}
 
 
 def audit_row(partition: int, position: int, kafka_offset: int, accepted: Accepted, event: facts.Event) -> AuditRow:
@@ -53,6 +47,11 @@ def audit_row(partition: int, position: int, kafka_offset: int, accepted: Accept
         signer=accepted.signer,
         statement_n=accepted.place.head.n,
         statement_leaf=accepted.place.leaf,
+        reason=details.get("reason"),
+        source=details.get("source"),
+        dry_run=details.get("dry_run", False),
+        grant_id=details.get("grant_id"),
+        proposal_id=details.get("proposal_id"),
     )
 
 
@@ -61,34 +60,56 @@ def _details(event: facts.Event) -> dict[str, Any]:
         return _decided(event)
     if isinstance(event, facts.Outcome):
         return _executed(event)
+    if isinstance(event, facts.UsageBudgetWarning):
+        return {"key_version": event.data.version, "command_offset": event.data.offset}
+    if isinstance(event, facts.PolicyReset):
+        return {"reason": event.data.reason}
     return _NOTHING
 
 
 def _decided(event: facts.PolicyEvent) -> dict[str, Any]:
     decision, data = event.data.decision, event.data
-    details = _command(decision.command)
+    details = command_columns(decision.command)
     details.update(
-        outcome="denied" if isinstance(event, facts.CommandDenied) else "authorized",
+        outcome=_DECISIONS.get(type(event), "authorized"),
         policies=tuple(decision.policies),
         registry_revision=decision.registry_revision,
         command_digest=decision.command_digest,
         command_offset=decision.offset,
+        grant_id=getattr(data, "grant", None) or decision.grant,
+        proposal_id=getattr(data, "proposal", None),
     )
-    if isinstance(data, facts.CommandDenied.Data):
-        details.update(verb=data.verb, principal=data.principal, code=data.code)
-    elif isinstance(data, facts.CommandAuthorized.Data):
-        details.update(
-            verb=data.verb,
-            principal=data.principal,
-            key_version=data.key_version,
-            items=data.items,
-            bytes=data.bytes,
-        )
-    elif isinstance(data, facts.KeyCreated.Data):
-        details.update(key_version=1)
-    elif isinstance(data, facts.KeyRotated.Data):
-        details.update(key_version=data.version)
-    return details
+    if decision.proposal is not None:
+        details.update(_carried_out(decision.proposal, details["verb"]))
+    return details | _of_fact(event)
+
+
+def _carried_out(use: facts.ProposalUse, verb: str | None) -> dict[str, Any]:
+    """What was proposed counts where an approval carries it out.
+
+    A data-plane command that was approved before is its proposer's own, and says all that by itself.
+    """
+    proposed = proposed_columns(use.command)
+    itself = verb is not None and verb == proposed["verb"]
+    return {"proposal_id": use.proposal, **({} if itself else proposed)}
+
+
+def _of_fact(event: facts.PolicyEvent) -> dict[str, Any]:
+    """Return what the fact says by itself; it stands above what its command says."""
+    match event:
+        case facts.CommandAuthorized(data=data):
+            used = {"key_version": data.key_version, "items": data.items, "bytes": data.bytes}
+            return {"verb": data.verb, "principal": data.principal, **used}
+        case facts.CommandDenied(data=data):
+            return {"verb": data.verb, "principal": data.principal, "code": data.code}
+        case facts.DryRunSucceeded(data=data):
+            return {"verb": data.verb, "principal": data.principal, "dry_run": True}
+        case facts.KeyCreated() | facts.KeyRotated():
+            return {"key_version": getattr(event.data, "version", 1)}
+        case facts.ProposalApproved(data=data):
+            return {"code": data.code}
+        case _:
+            return {}
 
 
 def _executed(event: facts.Outcome) -> dict[str, Any]:
@@ -112,40 +133,6 @@ def _executed(event: facts.Outcome) -> dict[str, Any]:
         if data.failures:
             details["code"] = next(iter(data.failures)) if len(data.failures) == 1 else "SeveralErrors"
     return details
-
-
-def _command(text: str) -> dict[str, Any]:
-    """Read what the audit shows of a command; nothing of it where the command has not the expected form."""
-    document = _document(text)
-    data = document.get("data")
-    data = data if isinstance(data, dict) else _NOTHING
-    identifier, kind, principal = document.get("id"), document.get("type"), data.get("principal")
-    return {
-        "command_id": identifier if isinstance(identifier, str) and _UUID.fullmatch(identifier) else None,
-        "verb": _VERBS.get(kind) if isinstance(kind, str) else None,
-        "principal": principal if isinstance(principal, str) else None,
-        "contexts": _contexts(data.get("contexts")),
-        "items": data.get("items"),
-        "bytes": data.get("bytes"),
-    }
-
-
-def _document(text: str) -> dict[str, Any]:
-    """Parse quickly where nothing can go wrong: only an escape can bring in text that Postgres cannot store."""
-    try:
-        document = strictjson.loads(text.encode()) if "\\u" in text else from_json(text, allow_inf_nan=False)
-    except (InvalidCommand, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _contexts(contexts: Any) -> str | None:
-    if not isinstance(contexts, list):
-        return None
-    for context in contexts:
-        if not isinstance(context, dict) or not all(type(value) is str for value in context.values()):
-            return None
-    return json.dumps(contexts, ensure_ascii=False)
 
 
 def _number(value: Any) -> int | None:

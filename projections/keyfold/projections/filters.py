@@ -20,6 +20,8 @@ _EQUAL: Final = {
     "event_type": "event_type = %(event_type)s",
     "stream": "stream = %(stream)s",
     "command_id": "command_id = %(command_id)s::uuid",
+    "grant_id": "grant_id = %(grant_id)s::uuid",
+    "proposal_id": "proposal_id = %(proposal_id)s::uuid",
 }
 
 

@@ -86,15 +86,22 @@ class View(Mapping[str, Entity]):
 
 
 def wanted(leaves: Iterable[Leaf]) -> set[str]:
-    """Name the entities that folding these records surely looks at; `NotLoaded` names the others."""
+    """Name the entities that folding these records surely looks at; `NotLoaded` names the others.
+
+    Who is registered counts as looked at: rows of a principal of that name, if there is one, are to be replaced.
+    """
     names: set[str] = set()
     created: set[str] = set()
     for leaf in leaves:
-        subject = leaf.event.subject
-        if isinstance(leaf.event, facts.KeyCreated):
+        event, subject = leaf.event, leaf.event.subject
+        if isinstance(event, facts.KeyCreated):
             created.add(subject)
         elif subject.startswith("key/") and subject not in created:
             names.add(subject)
+        if isinstance(event, facts.CommandAuthorized) and event.data.decision.grant is not None:
+            names.add(f"grant/{event.data.decision.grant}")
+        elif isinstance(event, facts.PrincipalRegistered):
+            names.add(f"principal/{event.data.principal}")
     return names
 
 
@@ -185,7 +192,7 @@ class Fold:
 
     def _all_rows(self) -> Iterator[Staged]:
         for name, new in self._view.changed.items():
-            yield from tables.entity_rows(name, self._view.loaded.get(name), new)
+            yield from tables.entity_rows(self._before.partition, name, self._view.loaded.get(name), new)
         yield from self._rows.values()
         yield from map(tables.usage_row, self._usage.values())
         yield from map(tables.report_row, self._reports)

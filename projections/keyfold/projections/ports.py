@@ -12,13 +12,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from keyfold.events.entities import Alias, Deployment, Entity, Key, Principal, SealingKey
+from keyfold.events.entities import (
+    Alias,
+    Deployment,
+    Entity,
+    Grant,
+    Issuer,
+    Key,
+    Limit,
+    Principal,
+    Proposal,
+    SealingKey,
+)
 from keyfold.projections.fold import Batch
 from keyfold.projections.positions import Offsets
 from keyfold.projections.rows import (
     AuditRow,
+    BucketRow,
     DirectoryRecord,
     DueDeletion,
+    DueRotation,
     KeySummary,
     PolicyRow,
     Progress,
@@ -61,7 +74,10 @@ class PartitionStore(Protocol):
         """Return how far the partition is folded, to go on from there. `SchemaClosed` where nobody may."""
 
     async def load(self, names: Iterable[str]) -> dict[str, Entity | None]:
-        """Return entities by name; None for those that do not exist."""
+        """Return entities by name; None for those that do not exist, and for levels of limits.
+
+        A level (`Bucket`) is one partition's own: it is written with each batch, and no fold looks at it.
+        """
 
     async def apply(self, batch: Batch) -> None:
         """Write a whole batch and move the partition's offsets on, in one transaction, or write nothing.
@@ -132,6 +148,8 @@ class AuditFilter:
     event_type: str | None = None
     stream: str | None = None
     command_id: str | None = None
+    grant_id: str | None = None
+    proposal_id: str | None = None
     since: str | None = None
     until: str | None = None
     denied_only: bool = False
@@ -170,6 +188,27 @@ class Queries(Protocol):
 
     async def principals(self) -> tuple[Principal, ...]: ...
 
+    async def principal(self, name: str) -> Principal | None: ...
+
+    async def issuers(self) -> tuple[Issuer, ...]: ...
+
+    async def limits(self) -> tuple[Limit, ...]: ...
+
+    async def buckets(self, principal: str | None = None) -> tuple[BucketRow, ...]:
+        """Return how full limits are, once for each partition that has charged them."""
+
+    async def grants(
+        self, *, key_id: str | None = None, grantee: str | None = None, live_at: str | None = None
+    ) -> tuple[Grant, ...]:
+        """Return grants, oldest first; with `live_at` those that hold at this instant."""
+
+    async def grant(self, grant_id: str) -> Grant | None: ...
+
+    async def proposals(self, *, stream: str | None = None, status: str | None = None) -> tuple[Proposal, ...]:
+        """Return proposals, oldest first. Those whose time is over keep the status they had."""
+
+    async def proposal(self, proposal_id: str) -> Proposal | None: ...
+
     async def policies(self, *, stream: str | None = None) -> tuple[PolicyRow, ...]: ...
 
     async def sealing_keys(self) -> tuple[SealingKey, ...]: ...
@@ -189,6 +228,9 @@ class Queries(Protocol):
         """Return one partition's rows in the order of the log, from a position on."""
 
     async def due_deletions(self, now: str, limit: int = 100) -> tuple[DueDeletion, ...]: ...
+
+    async def due_rotations(self, limit: int = 100) -> tuple[DueRotation, ...]:
+        """Return enabled keys that have used their share of the budget, those with the fewest items left first."""
 
     async def progress(self) -> tuple[Progress, ...]: ...
 

@@ -6,16 +6,20 @@ Instants are text as in events. Entities (keys, principals, aliases, …) are th
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["authorized", "denied", "completed", "failed", "recorded"]
+Outcome = Literal["authorized", "denied", "dry-run", "completed", "failed", "recorded"]
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
     """One event. `partition` and `position` are its leaf in the log; `value` the exact bytes that were signed.
 
-    `outcome`: policy let a command through (`authorized`) or not (`denied`), the worker did it (`completed`) or could
-    not (`failed`), or it is a fact without a command (`recorded`). `code` is the error code of what was refused or
-    failed. `role`, `signer`, `statement_n` and `statement_leaf` name the signed statement that covers it.
+    `outcome`: policy let a command through (`authorized`), would have (`dry-run`) or did not (`denied`), the worker did
+    it (`completed`) or could not (`failed`), or it is a fact without a command (`recorded`). `code` is the error code
+    of what was refused or failed. `role`, `signer`, `statement_n` and `statement_leaf` name the signed statement that
+    covers it. `reason` is the caller's word for why, `source` the host or instance that it names. `dry_run`: nothing
+    was to be executed. `grant_id` is the grant that covered the command or that it is about, `proposal_id` the proposal
+    that it is about or carries out; then `principal`, `verb`, `contexts`, `reason` and `source` are the proposed
+    command's, and who approved it last is in `value`.
     """
 
     partition: int
@@ -44,6 +48,11 @@ class AuditRow:
     signer: str
     statement_n: int
     statement_leaf: int
+    reason: str | None = None
+    source: str | None = None
+    dry_run: bool = False
+    grant_id: str | None = None
+    proposal_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,31 @@ class DueDeletion:
 
     key_id: str
     deletion_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueRotation:
+    """A key whose current version has used as much of its budget as its rotation waits for."""
+
+    key_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """How full a limit is for a principal (and key) in one partition. See `keyfold.events.entities.Bucket`.
+
+    `bucket` is its whole name; the four parts of it are None where it has not the expected form.
+    """
+
+    partition: int
+    bucket: str
+    limit_kind: str | None
+    limit_name: str | None
+    principal: str | None
+    key_id: str | None
+    level: int
+    updated_at: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """From entities to rows: which rows of which tables differ between two states of an entity. Pure.
 
 A row is a document whose names are the columns of its table. Only what changed is staged: using a key touches one row
-of `key_versions`, not the key.
+of `key_versions`, not the key. A column is named as the entity's field, except what is a word of SQL
+and the ids of grants and proposals.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from keyfold.events import entities, facts
-from keyfold.events.entities import Entity, Key
+from keyfold.events.entities import Entity, Key, Principal, PrincipalKey
 from keyfold.events.signatures import fingerprint
 from keyfold.events.streams import REGISTRY
+from keyfold.projections.naming import bucket_columns
 from keyfold.projections.rows import DirectoryRecord, Report, Usage
 
 KEY_COLUMNS: Final = (
     "key_id", "key_spec", "protection", "description", "tags", "status", "created_at", "created_by",
-    "current_version", "reason", "deletion_date", "policy_revision",
+    "current_version", "reason", "deletion_date", "policy_revision", "usage_budget", "rotate_at_percent",
 )  # fmt: skip
 
 PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -24,7 +26,14 @@ PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "key_versions": ("key_id", "version"),
     "key_materials": ("key_id", "version"),
     "principals": ("principal",),
-    "signing_keys": ("signing_key",),
+    "signing_keys": ("principal", "signing_key"),
+    "signing_key_index": ("signing_key",),
+    "issuers": ("issuer",),
+    "limits": ("limit_name",),
+    "buckets": ("partition", "bucket"),
+    "grants": ("grant_id",),
+    "grant_index": ("key_id", "grantee"),
+    "proposals": ("proposal_id",),
     "aliases": ("alias",),
     "policies": ("stream", "policy"),
     "sealing_keys": ("sealing_key",),
@@ -35,6 +44,26 @@ PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "reports": ("partition", "kafka_offset"),
     "directory": ("name",),
 }
+_TABLES: Final[Mapping[type[Any], str]] = {
+    entities.SigningKey: "signing_key_index",
+    entities.Alias: "aliases",
+    entities.RegistryPolicy: "policies",
+    entities.Issuer: "issuers",
+    entities.Limit: "limits",
+    entities.Bucket: "buckets",
+    entities.Grant: "grants",
+    entities.Grants: "grant_index",
+    entities.Proposal: "proposals",
+    entities.SealingKey: "sealing_keys",
+    entities.Deployment: "deployment",
+}
+_REMOVABLE: Final[Mapping[str, tuple[str, str]]] = {
+    "policy": ("policies", "policy"),
+    "signing-key": ("signing_key_index", "signing_key"),
+    "issuer": ("issuers", "issuer"),
+    "limit": ("limits", "limit_name"),
+}
+_RENAMED: Final = {"grant": "grant_id", "group": "group_name", "limit": "limit_name", "proposal": "proposal_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +79,16 @@ class Staged:
         return tuple(self.document[column] for column in PRIMARY_KEYS[self.table])
 
 
-def entity_rows(name: str, old: Entity | None, new: Entity | None) -> Iterator[Staged]:
-    """Yield the rows that bring the tables from one state of an entity to another."""
+def entity_rows(partition: int, name: str, old: Entity | None, new: Entity | None) -> Iterator[Staged]:
+    """Yield the rows that bring the tables from one state of an entity to another, as a partition's fold says it."""
     if new is None:
-        yield from _removed(name)
+        yield _removed(name)
     elif isinstance(new, Key):
         yield from _key_rows(name, old if isinstance(old, Key) else None, new)
+    elif isinstance(new, Principal):
+        yield from _principal_rows(old if isinstance(old, Principal) else None, new)
     elif new != old:
-        yield _simple_row(name, new)
+        yield _simple_row(partition, name, new)
 
 
 def material_row(event: facts.Event) -> Iterator[Staged]:
@@ -104,14 +135,15 @@ def directory_row(partition: int, record: DirectoryRecord) -> Staged:
     return Staged("directory", document)
 
 
-def _removed(name: str) -> Iterator[Staged]:
+def _removed(name: str) -> Staged:
     kind, _, rest = name.partition("/")
     if kind == "alias":
-        yield Staged("aliases", {"alias": name}, removed=True)
-    elif kind == "policy":
-        yield Staged("policies", {"stream": REGISTRY, "policy": rest}, removed=True)
-    else:
+        return Staged("aliases", {"alias": name}, removed=True)
+    if kind not in _REMOVABLE:
         raise TypeError(f"entities of this kind are never removed: {kind}")
+    table, column = _REMOVABLE[kind]
+    place = {"stream": REGISTRY} if kind == "policy" else {}
+    return Staged(table, {**place, column: rest}, removed=True)
 
 
 def _key_rows(name: str, old: Key | None, new: Key) -> Iterator[Staged]:
@@ -153,20 +185,48 @@ def _material(key_id: str, version: int, **known: str) -> Staged:
     return Staged("key_materials", {"key_id": key_id, "version": version, **document})
 
 
-def _simple_row(name: str, entity: Entity) -> Staged:
+def _principal_rows(old: Principal | None, new: Principal) -> Iterator[Staged]:
+    if old is None or old.model_copy(update={"keys": new.keys}) != new:
+        yield Staged("principals", new.model_dump(mode="json", exclude={"kind", "keys"}))
+    yield from _signing_key_rows(new.principal, old.keys if old else (), new.keys)
+
+
+def _signing_key_rows(principal: str, old: tuple[PrincipalKey, ...], new: tuple[PrincipalKey, ...]) -> Iterator[Staged]:
+    """A key that takes another place in the order is written again, as one that changed."""
+    known = {key.signing_key: (ordinal, key) for ordinal, key in enumerate(old)}
+    kept = {key.signing_key for key in new}
+    for signing_key in known:
+        if signing_key not in kept:
+            yield Staged("signing_keys", {"principal": principal, "signing_key": signing_key}, removed=True)
+    for ordinal, key in enumerate(new):
+        if known.get(key.signing_key) != (ordinal, key):
+            document = {"principal": principal, "ordinal": ordinal, **key.model_dump(mode="json")}
+            yield Staged("signing_keys", document)
+
+
+def _simple_row(partition: int, name: str, entity: Entity) -> Staged:
+    table = _TABLES.get(type(entity))
+    if table is None:
+        raise TypeError(f"no table for {name}")
     document = entity.model_dump(mode="json", exclude={"kind"})
+    columns = {_RENAMED.get(field, field): value for field, value in document.items()}
+    return Staged(table, _named(partition, name, entity) | columns)
+
+
+def _named(partition: int, name: str, entity: Entity) -> dict[str, Any]:
+    """Return the columns that say what is not in the entity but in its name, or in neither."""
+    rest = name.partition("/")[2]
     match entity:
-        case entities.Principal():
-            return Staged("principals", document)
         case entities.SigningKey():
-            return Staged("signing_keys", {"signing_key": name.partition("/")[2], **document})
-        case entities.Alias():
-            return Staged("aliases", document)
+            return {"signing_key": rest}
         case entities.RegistryPolicy():
-            return Staged("policies", {"stream": REGISTRY, "ordinal": 0, **document})
-        case entities.SealingKey():
-            return Staged("sealing_keys", document)
+            return {"stream": REGISTRY, "ordinal": 0}
+        case entities.Bucket():
+            return {"partition": partition, "bucket": name, **bucket_columns(name)}
+        case entities.Grants():
+            key_id, _, grantee = rest.partition("/")
+            return {"key_id": key_id, "grantee": grantee}
         case entities.Deployment():
-            return Staged("deployment", {"id": 1, **document})
+            return {"id": 1}
         case _:
-            raise TypeError(f"no table for {name}")
+            return {}

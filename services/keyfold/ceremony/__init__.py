@@ -1,4 +1,4 @@
-"""The root ceremony: how a deployment begins, and how its service keys are licensed again.
+"""The root ceremonies: how a deployment begins, how its service keys are licensed again, how its policies are reset.
 
 Everything else exists because of an event; what is made here stands at the head of the log, signed by the root
 identity, which is opened in ceremonies only. It serves nothing and decides nothing.
@@ -6,6 +6,7 @@ identity, which is opened in ceremonies only. It serves nothing and decides noth
 
 from keyfold.ceremony.errors import CeremonyIncomplete, CeremonyRefused
 from keyfold.ceremony.identities import ADMINISTRATORS, SCHEDULER, SERVICE_ROLES
+from keyfold.ceremony.reset import PoliciesReset, reset_policies
 from keyfold.ceremony.root import Initialised, Renewed, initialise, renew
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "CeremonyIncomplete",
     "CeremonyRefused",
     "Initialised",
+    "PoliciesReset",
     "Renewed",
     "initialise",
     "renew",
+    "reset_policies",
 ]

@@ -1,12 +1,13 @@
-"""The head of the log: what root has said so far on events partition 0, and the one way to add to it.
+"""The head of the log: what root has said so far on events partition 0, the registry there, and how root adds to it.
 
 Reading follows the same rules as every reader (`keyfold.events.chains`). Writing is one transaction under one
 transactional id, so two ceremonies cannot both succeed: the later one fences the earlier.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from keyfold.bus import Bus, Inbound, Writer
@@ -14,7 +15,9 @@ from keyfold.ceremony.errors import CeremonyRefused
 from keyfold.ceremony.statements import entries
 from keyfold.events import facts, topics
 from keyfold.events.chains import ChainReader, ChainRepeat, Place, read_event
+from keyfold.events.entities import Entity
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
+from keyfold.events.evolve import Changes, evolve
 from keyfold.events.signatures import fingerprint
 from keyfold.events.statements import ChainHead, UntrustedRecord
 from keyfold.events.trust import Trust
@@ -30,11 +33,13 @@ _LOOK_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Genesis (None: the partition is empty), the number of root's events, and root's chain."""
+    """Genesis (None: the partition is empty), root's events (how many, the last), its chain; and the registry."""
 
     genesis: facts.Genesis | None = None
     events: int = 0
+    last: facts.Event | None = None
     chain: ChainHead = ChainHead()  # noqa: RUF009 - frozen
+    registry: Mapping[str, Entity] = field(default_factory=dict)
 
     @property
     def deployment(self) -> str | None:
@@ -54,6 +59,12 @@ async def read_head(bus: Bus) -> Head:
     finally:
         await reader.stop()
     return folding.head()
+
+
+def changed(registry: Mapping[str, Entity], changes: Changes) -> dict[str, Entity]:
+    """Return the registry as it is after changes."""
+    merged: dict[str, Entity | None] = {**registry, **changes}
+    return {name: entity for name, entity in merged.items() if entity is not None}
 
 
 async def append(writer: Writer, author: Author, chain: ChainHead, events: Sequence[facts.Event]) -> None:
@@ -101,12 +112,14 @@ class _Folding:
     def __init__(self) -> None:
         self._genesis: facts.Genesis | None = None
         self._events = 0
+        self._last: facts.Event | None = None
+        self._registry: dict[str, Entity] = {}
         self._trust: Trust | None = None
         self._chains: ChainReader | None = None
 
     def head(self) -> Head:
         place = self._chains.places.get(ROLE, Place()) if self._chains else Place()
-        return Head(self._genesis, self._events, place.head)
+        return Head(self._genesis, self._events, self._last, place.head, self._registry)
 
     def fold(self, record: Inbound) -> None:
         trust, chains = self._begun(record)
@@ -116,7 +129,18 @@ class _Folding:
         except (UntrustedRecord, ChainRepeat):
             return
         self._trust = trust.with_event(event)
-        self._events += accepted.role == ROLE
+        if accepted.role == ROLE:
+            self._events, self._last = self._events + 1, event
+        self._apply(event)
+
+    def _apply(self, event: facts.Event) -> None:
+        """Ignore what cannot follow from the registry, as every follower does."""
+        with suppress(KeyError):
+            for name, entity in evolve(self._registry, event).items():
+                if entity is None:
+                    self._registry.pop(name, None)
+                else:
+                    self._registry[name] = entity
 
     def _begun(self, record: Inbound) -> tuple[Trust, ChainReader]:
         if self._trust is None or self._chains is None:

@@ -45,6 +45,10 @@ def load_known(directory: Path, name: str, deployment: str) -> Identity:
 
 
 def _checked(identity: Identity, path: Path) -> Identity:
+    if identity.signer.algorithm != "Ed25519":
+        raise CeremonyIncomplete(
+            f"{path} holds a key of {identity.signer.algorithm}; only Ed25519 keys take part in a ceremony: use another"
+        )
     try:
         check_public_key(identity.signer.public_key)
     except ValueError as error:

@@ -1,15 +1,34 @@
-"""The Cedar policies that a deployment begins with, as they are published: administrators and the scheduler.
+"""The Cedar policies that are shipped, as they are published: one file for each role, and some to be put when wanted.
 
-Nobody may use a key until an administrator puts a policy that says so.
+Those of the roles are what a deployment begins with and what a reset puts back. The others are for whoever needs them.
+Nothing is decided here.
 """
 
 from importlib.resources import files
 from typing import Final
 
-NAMES: Final = ("administrators", "services")
+NAMES: Final = (
+    "administrators",
+    "key-administrators",
+    "key-users",
+    "auditors",
+    "approvers",
+    "operators",
+    "services",
+    "everybody",
+)
+READY: Final = ("quorum", "quorum-identities")
 
 
 def initial_policies() -> dict[str, str]:
-    """Return Cedar text by policy name."""
-    folder = files(__package__).joinpath("policies")
-    return {name: folder.joinpath(f"{name}.cedar").read_text("utf-8") for name in NAMES}
+    """Return Cedar text by policy name: who may do what from genesis on."""
+    return {name: _text(name) for name in NAMES}
+
+
+def ready_policies() -> dict[str, str]:
+    """Return Cedar text by policy name: what an administrator may put besides."""
+    return {name: _text(name) for name in READY}
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath("policies", f"{name}.cedar").read_text("utf-8")

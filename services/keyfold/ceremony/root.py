@@ -12,18 +12,15 @@ It must have the PKCS#11 library for itself in its process. It starts no service
 """
 
 import asyncio
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from keyfold.bus import Bus, BusUnavailable, InDoubt, Writer
+from keyfold.bus import Bus
 from keyfold.ceremony import statements, tokens
+from keyfold.ceremony.conduct import add, alone, deployment_of, require_deployment, root_identity
 from keyfold.ceremony.errors import CeremonyRefused
-from keyfold.ceremony.head import TRANSACTIONAL_ID, WAIT_SECONDS, Head, append, at_rest, author_of, read_head, settle
+from keyfold.ceremony.head import Head, author_of, read_head
 from keyfold.ceremony.identities import (
     ADMINISTRATORS,
     SCHEDULER,
@@ -35,16 +32,11 @@ from keyfold.ceremony.identities import (
 from keyfold.ceremony.policies import initial_policies
 from keyfold.config import Config
 from keyfold.events import facts, topics
-from keyfold.events.signatures import check_public_key, fingerprint
 from keyfold.events.times import to_text
 from keyfold.events.trust import MAX_CERTIFICATE_MS
-from keyfold.log import Author
-from keyfold.token import Module, TokenSigner
+from keyfold.token import TokenSigner
 
 Report = Callable[[str], None]
-Compose = Callable[[Head], list[facts.Event]]
-_ATTEMPTS: Final = 3
-_PAUSE_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +58,7 @@ class Renewed:
 
 async def initialise(config: Config, bus: Bus, clock_ms: Callable[[], int], report: Report) -> Initialised:
     """Begin the deployment, or find that it has begun. Raises `CeremonyRefused`, `CeremonyIncomplete`, token errors."""
-    with _alone(config):
+    with alone(config):
         await _prepare_topics(config, bus, report)
         head = await read_head(bus)
         if head.genesis is None:
@@ -83,24 +75,23 @@ async def renew(
     config: Config, bus: Bus, clock_ms: Callable[[], int], services: Sequence[str] = SERVICE_ROLES
 ) -> Renewed:
     """Certify the services' keys again, from now on. Raises `CeremonyRefused` before `initialise`."""
-    with _alone(config), tokens.token_module(config) as module:
+    with alone(config), tokens.token_module(config) as module:
         now_ms = clock_ms()
-        with _root(module, config) as (root, deployment):
+        with root_identity(module, config) as (root, deployment):
             keys = {role: _public_key(config, role, deployment) for role in services}
 
             def compose(head: Head) -> list[facts.Event]:
-                if head.deployment != deployment:
-                    raise CeremonyRefused("the log is not of this root token; run `keyfold init` or check the cluster")
+                require_deployment(head, deployment)
                 return statements.certificates(head.events + 1, now_ms, keys)
 
-            await _append(bus, author_of(root.public_key, root.sign), compose)
+            await add(bus, author_of(root.public_key, root.sign), compose)
     return Renewed(tuple(services), to_text(now_ms + MAX_CERTIFICATE_MS))
 
 
 async def _begin(
     config: Config, bus: Bus, root: TokenSigner, clock_ms: Callable[[], int], report: Report
 ) -> Initialised:
-    deployment = _checked(root)
+    deployment = deployment_of(root)
     directory = config.identities_directory
     files = tuple(identity_path(directory, name) for name in ADMINISTRATORS)
 
@@ -111,7 +102,7 @@ async def _begin(
         report("root ceremony: signing genesis and the service keys' certificates")
         return _first_events(config, root.public_key, deployment, clock_ms())
 
-    created = await _append(bus, author_of(root.public_key, root.sign), compose)
+    created = await add(bus, author_of(root.public_key, root.sign), compose)
     return Initialised(deployment, files, created)
 
 
@@ -130,37 +121,6 @@ def _first_events(config: Config, root_public_key: bytes, deployment: str, now_m
         policies=initial_policies(),
     )
     return [genesis, *statements.certificates(2, now_ms, {role: key(role) for role in SERVICE_ROLES})]
-
-
-async def _append(bus: Bus, author: Author, compose: Compose) -> bool:
-    """Let `compose` say what to add to the head as it is, and add it; False where it adds nothing.
-
-    A commit in doubt is settled by the next writer's start: then the head shows whether it happened.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        writer = bus.writer(TRANSACTIONAL_ID)
-        try:
-            return await _append_once(bus, writer, author, compose)
-        except (InDoubt, BusUnavailable):
-            if attempt == _ATTEMPTS:
-                raise
-        finally:
-            await writer.stop()
-        await asyncio.sleep(_PAUSE_S * attempt)
-    return False
-
-
-async def _append_once(bus: Bus, writer: Writer, author: Author, compose: Compose) -> bool:
-    await writer.start()
-    await settle(bus, writer)
-    head = await read_head(bus)
-    events = compose(head)
-    if not events:
-        return False
-    await append(writer, author, head.chain, events)
-    if not await at_rest(bus, WAIT_SECONDS):
-        raise InDoubt("the ceremony is committed, but readers do not see it; trying again")
-    return True
 
 
 async def _prepare_topics(config: Config, bus: Bus, report: Report) -> None:
@@ -209,30 +169,5 @@ def _require_same(config: Config, head: Head, deployment: str) -> None:
         )
 
 
-@contextmanager
-def _root(module: Module, config: Config) -> Iterator[tuple[TokenSigner, str]]:
-    with tokens.root_signer(module, config.pins_directory) as root:
-        yield root, _checked(root)
-
-
-def _checked(root: TokenSigner) -> str:
-    check_public_key(root.public_key)
-    return fingerprint(root.public_key)
-
-
 def _public_key(config: Config, role: str, deployment: str) -> bytes:
     return load_known(config.identities_directory, role, deployment).signer.public_key
-
-
-@contextmanager
-def _alone(config: Config) -> Iterator[None]:
-    """One ceremony at a time in a data directory; between machines the writer's fence decides."""
-    handle = os.open(config.data_directory / "ceremony.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CeremonyRefused("another ceremony is at work in this data directory; wait for it") from None
-        yield
-    finally:
-        os.close(handle)

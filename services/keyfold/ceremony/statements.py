@@ -1,4 +1,4 @@
-"""What the root identity says, as events: genesis and certificates. Pure; keys, time and numbers are arguments."""
+"""What the root identity says, as events: genesis, certificates, resets. Pure; keys, time, numbers are arguments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -43,13 +43,41 @@ def genesis(
         development=development,
         administrators=[_principal(name, key, ADMINISTRATORS_GROUP) for name, key in administrators.items()],
         services=[_principal(SCHEDULER, scheduler, SERVICES_GROUP)],
-        policies=[facts.InitialPolicy(policy=name, text=text) for name, text in policies.items()],
+        policies=_policies(policies),
     )
 
 
 def certificates(first_number: int, now_ms: int, keys: Mapping[str, bytes]) -> list[facts.Event]:
     """License each role's key from now on, for as long as a certificate may last. Raises ValueError as `genesis`."""
     return [_certificate(first_number + at, now_ms, role, key) for at, (role, key) in enumerate(keys.items())]
+
+
+def policy_reset(
+    number: int,
+    now_ms: int,
+    *,
+    reason: str,
+    removed: Sequence[str],
+    policies: Mapping[str, str],
+    administrators: Mapping[str, bytes],
+    revoked: Sequence[str],
+) -> facts.Event:
+    """Build a reset of policies and administrators. Raises ValueError as `genesis`, and for what it cannot hold.
+
+    A reason of blanks is none.
+    """
+    for key in administrators.values():
+        check_public_key(key)
+    return facts.PolicyReset.new(
+        _identifier(number),
+        REGISTRY,
+        to_text(now_ms),
+        reason=reason.strip(),
+        removed=list(removed),
+        policies=_policies(policies),
+        administrators=[_principal(name, key, ADMINISTRATORS_GROUP) for name, key in administrators.items()],
+        revoked=list(revoked),
+    )
 
 
 def entries(events: Sequence[facts.Event]) -> list[Entry]:
@@ -69,6 +97,10 @@ def _certificate(number: int, now_ms: int, role: str, key: bytes) -> facts.Event
         not_before=to_text(now_ms),
         not_after=to_text(now_ms + MAX_CERTIFICATE_MS),
     )
+
+
+def _policies(texts: Mapping[str, str]) -> list[facts.InitialPolicy]:
+    return [facts.InitialPolicy(policy=name, text=text) for name, text in texts.items()]
 
 
 def _principal(name: str, key: bytes, group: str) -> facts.InitialPrincipal:

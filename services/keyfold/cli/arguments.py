@@ -1,19 +1,49 @@
 """Arguments that several commands share, and how their texts are read."""
 
+import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from keyfold.cli.exits import UsageError
+from keyfold.client import When
+from keyfold.client.control import Options
+from keyfold.events.errors import InvalidCommand
+from keyfold.events.signatures import PUBLIC_KEY_BYTES, SignatureAlgorithm
+from keyfold.events.times import to_milliseconds
 
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="A key id or an alias, like alias/orders.")]
+PrincipalName = Annotated[str, typer.Argument(metavar="NAME", help="The principal.")]
 Pairs = Annotated[
     list[str] | None,
     typer.Option("--context", "-c", metavar="NAME=VALUE", help="Encryption context; public, needed to decrypt."),
 ]
+TagPairs = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Tags that policies may mention.")
+]
+Ends = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="WHEN", help="When it ends: 30d, 12h, 15m, 90s from now, or a time (UTC)."),
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the projections show it.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; signed, kept in the log, asked for by policies.")
+]
+Trial = Annotated[bool, typer.Option("--dry-run", help="Do nothing: only find out whether it would be allowed.")]
+
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_ALGORITHMS: Final[dict[int, SignatureAlgorithm]] = {size: name for name, size in PUBLIC_KEY_BYTES.items()}
+
+
+def how(reason: str | None, dry_run: bool) -> Options:
+    """Return how a command is to be sent."""
+    return Options(reason=reason, dry_run=dry_run)
 
 
 def pairs(words: Sequence[str] | None, option: str = "--context") -> dict[str, str]:
@@ -27,6 +57,49 @@ def pairs(words: Sequence[str] | None, option: str = "--context") -> dict[str, s
             raise UsageError(f"{option} {name} is given twice")
         found[name] = value
     return found
+
+
+def values(words: Sequence[str] | None, option: str = "--argument") -> dict[str, Any]:
+    """Read NAME=VALUE words whose values are JSON where they can be read so, and text otherwise. Raises `UsageError`."""
+    found: dict[str, Any] = dict(pairs(words, option))
+    for name, text in found.items():
+        with suppress(ValueError):
+            found[name] = json.loads(text)
+    return found
+
+
+def moment(text: str, option: str = "--expires") -> When:
+    """Read a span from now (30d, 12h, 15m, 90s) or a time (2026-01-31T12:00:00.000Z). Raises `UsageError`."""
+    span = _SPAN.fullmatch(text)
+    if span is not None:
+        return timedelta(**{_UNITS[span[2]]: int(span[1])})
+    try:
+        to_milliseconds(text)
+    except InvalidCommand as error:
+        raise UsageError(f"{option} takes a span like 30d, 12h, 15m or 90s, or a time: {error}") from None
+    return text
+
+
+def optional_moment(text: str | None) -> When | None:
+    """Read what `moment` does, if anything was said."""
+    return None if text is None else moment(text)
+
+
+def seconds(text: str, option: str) -> int:
+    """Read a span (30d, 12h, 15m, 90s) in seconds. Raises `UsageError`."""
+    span = _SPAN.fullmatch(text)
+    if span is None:
+        raise UsageError(f"{option} takes a span like 30d, 12h, 15m or 90s")
+    return int(timedelta(**{_UNITS[span[2]]: int(span[1])}).total_seconds())
+
+
+def public_key(text: str) -> tuple[bytes, SignatureAlgorithm]:
+    """Read a public key in hexadecimal; its length says which kind it is. Raises `UsageError`."""
+    with suppress(ValueError, KeyError):
+        key = bytes.fromhex(text)
+        return key, _ALGORITHMS[len(key)]
+    digits = " or ".join(f"{2 * size} ({name})" for size, name in sorted(_ALGORITHMS.items()))
+    raise UsageError(f"--public-key takes hexadecimal digits: {digits}")
 
 
 def read_text(source: str) -> str:

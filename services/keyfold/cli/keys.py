@@ -1,25 +1,26 @@
-"""`keyfold key …`: the life of keys."""
+"""`keyfold key create`, `describe`, `list`: keys as they are. What changes them is in `key_life`."""
 
-from datetime import timedelta
-from typing import Annotated, Final, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import typer
 
 from keyfold.cli import output
-from keyfold.cli.arguments import KeyName, NoWait, pairs
-from keyfold.cli.exits import UsageError
+from keyfold.cli.arguments import KeyName, NoWait, Reason, TagPairs, Trial, pairs
 from keyfold.cli.projected import key_of
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
-from keyfold.client import Completed, Keyfold, KeyMetadata
+from keyfold.client import DryRun, Keyfold, KeyMetadata
+from keyfold.events.arguments import MAX_PROTECTED_ITEMS
 from keyfold.events.entities import Key
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary, Usage, VersionRow
 
 app = typer.Typer(name="key", help="Create keys and lead them through their life.", no_args_is_help=True)
 
-_SHORTEST_WAIT: Final = timedelta(days=7)
-
+RotateAt = Annotated[
+    int, typer.Option(min=0, max=95, help="Rotate at this percentage of the budget; 0: not by itself.")
+]
 Status = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
 
 
@@ -32,8 +33,14 @@ def create(
         typer.Option(help="HSM: used inside the token. SOFTWARE: in the worker's memory, faster."),
     ] = "HSM",
     description: Annotated[str, typer.Option(help="What it is for; public.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Tags that policies may mention.")] = None,
+    tag: TagPairs = None,
     alias: Annotated[str | None, typer.Option(help="Also give it this name, like alias/orders.")] = None,
+    usage_budget: Annotated[
+        int, typer.Option(min=1, max=MAX_PROTECTED_ITEMS, help="Items that one version may protect.")
+    ] = MAX_PROTECTED_ITEMS,
+    rotate_at: RotateAt = 95,
+    reason: Reason = None,
+    dry_run: Trial = False,
     no_wait: NoWait = False,
 ) -> None:
     """Create a key (AES-256-GCM).
@@ -42,10 +49,21 @@ def create(
     """
     session, tags = of(context), pairs(tag, "--tag")
 
-    async def work(kms: Keyfold) -> KeyMetadata:
-        key = await kms.create_key(protection=protection, description=description, tags=tags)
+    async def work(kms: Keyfold) -> KeyMetadata | DryRun:
+        wanted = partial(
+            kms.create_key,
+            protection=protection,
+            description=description,
+            tags=tags,
+            usage_budget=usage_budget,
+            rotate_at_percent=rotate_at or None,
+            reason=reason,
+        )
+        if dry_run:
+            return await wanted(dry_run=True)
+        key = await wanted()
         if alias is not None:
-            await kms.create_alias(alias, key.key_id)
+            await kms.create_alias(alias, key.key_id, reason=reason)
         return key
 
     named = f"; {alias} names it" if alias is not None else ""
@@ -119,80 +137,6 @@ async def _listed(queries: Queries, status: str | None, limit: int) -> list[KeyS
     return found
 
 
-@app.command()
-def rotate(context: typer.Context, key: KeyName, *, no_wait: NoWait = False) -> None:
-    """Make a new version, which protects from now on; older versions still decrypt.
-
-    Example: keyfold key rotate alias/orders
-    """
-    write(of(context), lambda kms: kms.rotate_key(key), lambda done: f"{key} has version {done.version}",
-          no_wait=no_wait)  # fmt: skip
-
-
-@app.command()
-def enable(context: typer.Context, key: KeyName, *, no_wait: NoWait = False) -> None:
-    """Let a disabled key be used again.
-
-    Example: keyfold key enable alias/orders
-    """
-    write(of(context), lambda kms: kms.enable_key(key), lambda _: f"{key} is enabled", no_wait=no_wait)
-
-
-@app.command()
-def disable(
-    context: typer.Context,
-    key: KeyName,
-    *,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the key.")] = "",
-    no_wait: NoWait = False,
-) -> None:
-    """Stop all use of a key: no command that comes after this one is served.
-
-    Example: keyfold key disable alias/orders --reason "suspected misuse"
-    """
-    write(of(context), lambda kms: kms.disable_key(key, reason=reason), lambda _: f"{key} is disabled", no_wait=no_wait)
-
-
-@app.command("schedule-deletion")
-def schedule_deletion(
-    context: typer.Context,
-    key: KeyName,
-    *,
-    days: Annotated[int | None, typer.Option(min=1, max=30, help="The waiting period, 7 to 30.")] = None,
-    seconds: Annotated[int | None, typer.Option(min=1, help="A shorter one, where development allows it.")] = None,
-    no_wait: NoWait = False,
-) -> None:
-    """Destroy a key after a waiting period; until then the deletion can be cancelled.
-
-    Example: keyfold key schedule-deletion alias/orders --days 7
-    """
-    if (days is None) == (seconds is None):
-        raise UsageError("give the waiting period with --days (or --seconds in development)")
-    window = timedelta(days=days) if days is not None else timedelta(seconds=seconds or 0)
-    session = of(context)
-    if window < _SHORTEST_WAIT and not session.config.development:
-        raise UsageError("the waiting period is 7 to 30 days (shorter only in a deployment begun with --development)")
-    write(
-        session,
-        lambda kms: kms.schedule_key_deletion(key, window),
-        lambda _: f"{key} will be destroyed after {window}",
-        no_wait=no_wait,
-    )
-
-
-@app.command("cancel-deletion")
-def cancel_deletion(context: typer.Context, key: KeyName, *, no_wait: NoWait = False) -> None:
-    """Take a scheduled deletion back; the key is disabled then.
-
-    Example: keyfold key cancel-deletion alias/orders
-    """
-
-    def told(_done: Completed) -> str:
-        return f"{key} will not be destroyed; it is disabled"
-
-    write(of(context), lambda kms: kms.cancel_key_deletion(key), told, no_wait=no_wait)
-
-
 def _table(keys: list[KeySummary]) -> str:
     headers = ("KEY", "STATUS", "PROTECTION", "VERSION", "CREATED", "BY", "ALIASES", "DESCRIPTION")
     rows = [
@@ -200,6 +144,11 @@ def _table(keys: list[KeySummary]) -> str:
         for k in keys
     ]
     return output.table(headers, rows, empty="no keys")
+
+
+def _budget(key: Key) -> str:
+    rotated = f"rotated at {key.rotate_at_percent} %" if key.rotate_at_percent else "not rotated by itself"
+    return f"{key.usage_budget} items a version, {rotated}"
 
 
 def description(key: Key, versions: tuple[VersionRow, ...], aliases: tuple[str, ...], usage: tuple[Usage, ...]) -> str:
@@ -215,6 +164,7 @@ def description(key: Key, versions: tuple[VersionRow, ...], aliases: tuple[str, 
             ("tags", key.tags),
             ("aliases", aliases),
             ("policies", [policy.policy for policy in key.policies]),
+            ("budget", _budget(key)),
         ]
     )
     table = output.table(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from keyfold.ceremony import SERVICE_ROLES, renew
+from keyfold.ceremony import ADMINISTRATORS, SERVICE_ROLES, renew, reset_policies
 from keyfold.cli import output
 from keyfold.cli.exits import NotReady, UsageError
 from keyfold.cli.session import Session, now_ms, of
@@ -134,3 +134,37 @@ def ceremony_renew(
         raise UsageError(f"there is no service {', '.join(sorted(unknown))}; known are {', '.join(SERVICE_ROLES)}")
     done = session.run(renew(config, session.bus(config), now_ms, tuple(service or SERVICE_ROLES)))
     session.show(done, f"{', '.join(done.services)} certified until {done.not_after}")
+
+
+@ceremony.command("reset-policies")
+def ceremony_reset_policies(
+    context: typer.Context,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the log.")],
+    administrator: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Whose identity file administers; may be repeated.")
+    ] = None,
+    revoke: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A principal to revoke; may be repeated.")
+    ] = None,
+) -> None:
+    """Put the first policies and administrators back when nobody else can. Opens the root token.
+
+    The registry's other policies are gone afterwards. Without --administrator, those of the beginning are restored.
+
+    Example: keyfold ceremony reset-policies --reason "a policy forbids everything"
+    """
+    session = of(context)
+    config = session.config
+    done = session.run(
+        reset_policies(
+            config,
+            session.bus(config),
+            now_ms,
+            reason=reason,
+            revoked=tuple(revoke or ()),
+            administrators=tuple(administrator or ADMINISTRATORS),
+        )
+    )
+    told = [("policies", done.policies), ("removed", done.removed), ("administrators", done.administrators)]
+    session.show(done, output.pairs([*told, ("revoked", done.revoked)]))

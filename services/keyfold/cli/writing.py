@@ -1,27 +1,30 @@
-"""How commands that change something run: connect as the principal, do it, wait for the projections, print."""
+"""How commands that change something run: connect as the principal, do it, wait for the projections, print.
+
+A dry run goes the same way and changes nothing; what it would have told is not told.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from keyfold.cli.projected import wait_for
 from keyfold.cli.session import Session
-from keyfold.client import Completed, Keyfold, KeyMetadata
+from keyfold.client import Completed, DryRun, Keyfold, KeyMetadata
 
-Done = TypeVar("Done", Completed, KeyMetadata)
+Done = TypeVar("Done", bound=Completed | KeyMetadata)
 
 
 def write(
     session: Session,
-    verb: Callable[[Keyfold], Awaitable[Done]],
+    verb: Callable[[Keyfold], Awaitable[Done | DryRun]],
     told: Callable[[Done], str],
     *,
     no_wait: bool = False,
     more: dict[str, Any] | None = None,
-) -> Done:
-    """Carry out one control verb and print what became of it."""
+) -> Done | None:
+    """Carry out one control verb and print what became of it; None after a dry run."""
     config = session.config
 
-    async def work() -> Done:
+    async def work() -> Done | DryRun:
         async with session.client(config) as kms:
             done = await verb(kms)
         if not no_wait:
@@ -29,8 +32,17 @@ def write(
         return done
 
     done = session.run(work())
+    if isinstance(done, DryRun):
+        tell_dry_run(session, done)
+        return None
     session.show({**_facts(done), **(more or {})}, told(done))
     return done
+
+
+def tell_dry_run(session: Session, done: DryRun) -> None:
+    """Print that a command would have been authorized. A denial never comes here: it is an error."""
+    facts = {"dry_run": True, "command_id": done.command_id, "decision": done.decision}
+    session.show(facts, f"it would be allowed; nothing was done (command {done.command_id})")
 
 
 def _facts(done: Completed | KeyMetadata) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`Keyfold`: the client. Connects, verifies the deployment from its pinned fingerprint, and offers the verbs."""
 
+import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from hashlib import sha256
@@ -16,11 +17,13 @@ from keyfold.client.data_verbs import DataVerbs
 from keyfold.client.directory import Directory
 from keyfold.client.errors import ClientClosed, DirectoryIncomplete, InvalidArgument
 from keyfold.client.exchange import Exchange, wall_clock_ms
+from keyfold.client.federation import Federation, TokenSource
 from keyfold.client.lanes import Lanes
 from keyfold.client.orders import OrderWriter, ReplyPlace
 from keyfold.client.settings import ClientSettings
 from keyfold.client.view import SealingKeyPeriod
 from keyfold.events import topics
+from keyfold.events.signatures import Signer
 from keyfold.identity import Identity, load_identity
 
 
@@ -39,9 +42,11 @@ class Keyfold(DataVerbs, ControlVerbs):
         identity: Identity,
         deployment: str,
         settings: ClientSettings,
+        *,
         clock_ms: Callable[[], int] = wall_clock_ms,
+        federation: Federation | None = None,
     ) -> None:
-        self._bus, self._identity, self._deployment = bus, identity, deployment
+        self._bus, self._identity, self._deployment, self._federation = bus, identity, deployment, federation
         self._settings, self._clock_ms = settings, clock_ms
         self._principal = identity.name
         self._contexts = ContextTexts()
@@ -53,9 +58,11 @@ class Keyfold(DataVerbs, ControlVerbs):
     def connect(
         cls,
         *,
-        identity: Identity | Path | str,
+        identity: Identity | Path | str | None = None,
         bootstrap_servers: str | None = None,
         deployment: str | None = None,
+        token: TokenSource | None = None,
+        issuer: str | None = None,
         bus: Bus | None = None,
         bus_settings: BusSettings | None = None,
         **settings: Any,
@@ -65,9 +72,14 @@ class Keyfold(DataVerbs, ControlVerbs):
         `identity` is an identity file or what was read from one. `deployment` is the fingerprint of the root identity,
         by default the one in the identity file: whoever answers must prove to belong to it. The cluster is named by
         `bootstrap_servers`, or with credentials by `bus_settings`. Further settings are those of `ClientSettings`.
+
+        With `token` and `issuer` the client acts as the principal that the issuer's token names: it proves that when
+        it is entered, and again before the token ends where `token` is a function, which is called with the thumbprint
+        that the token must bind (`cnf.jkt`). The key is one made for this client, or `identity`'s, whatever its name
+        says; a token that is at hand as text binds a key that exists, so it needs `identity`.
         Raises `IdentityUnusable` and `InvalidArgument`.
         """
-        who = identity if isinstance(identity, Identity) else load_identity(Path(identity))
+        who = _who(identity, token, issuer)
         pinned = deployment or who.deployment
         if len(pinned) != 64:
             raise InvalidArgument(f"identity {who.name} names no deployment; pass deployment=<root fingerprint>")
@@ -76,7 +88,11 @@ class Keyfold(DataVerbs, ControlVerbs):
         except ValidationError as error:
             wrong = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
             raise InvalidArgument(f"wrong client settings: {wrong}") from None
-        return cls(bus or _kafka(bootstrap_servers, bus_settings), who, pinned, checked)
+        federation = None
+        if token is not None and issuer is not None:
+            timeout_s = checked.connect_timeout_s
+            federation = Federation(issuer, token, who.signer, clock_ms=wall_clock_ms, timeout_s=timeout_s)
+        return cls(bus or _kafka(bootstrap_servers, bus_settings), who, pinned, checked, federation=federation)
 
     @property
     def deployment(self) -> str:
@@ -85,7 +101,7 @@ class Keyfold(DataVerbs, ControlVerbs):
 
     @property
     def principal(self) -> str:
-        """Who this client signs as."""
+        """Who this client signs as; where a token says so, it is known once the client was entered."""
         return self._principal
 
     def sealing_keys(self) -> list[SealingKeyPeriod]:
@@ -122,7 +138,8 @@ class Keyfold(DataVerbs, ControlVerbs):
         1. sender: learns the cluster's topics;
         2. directory: genesis of the pinned deployment, certificates, sealing keys;
         3. inbox: stands behind the last reply, before
-        4. outbox: the first command is sent.
+        4. outbox: the first command is sent;
+        5. federation: the token is shown, where there is one.
         """
         sender = self._bus.sender()
         stack.push_async_callback(sender.stop)
@@ -133,7 +150,10 @@ class Keyfold(DataVerbs, ControlVerbs):
         await self._directory.start(settings.connect_timeout_s)
         partitions = self._partitions(sender)
         place = self._reply_place(sender)
-        writer = OrderWriter(self._identity, self._deployment, partitions, place)
+        if self._federation is not None:
+            self._identity = await self._federation.identify(self._deployment)
+            self._principal = self._identity.name
+        writer = OrderWriter(self._identity, self._deployment, partitions, place, settings.host)
         self._exchange = Exchange(
             self._bus, sender, self._directory, writer=writer, place=place, settings=settings, clock_ms=self._clock_ms
         )
@@ -141,6 +161,9 @@ class Keyfold(DataVerbs, ControlVerbs):
         await self._exchange.start()
         self._lanes = Lanes(self._exchange, settings, self._lanes_by_name)
         stack.callback(self._close_lanes)
+        if self._federation is not None:
+            stack.push_async_callback(self._federation.stop)
+            await self._federation.begin(self)
 
     def _close_lanes(self) -> None:
         self._lanes.close()
@@ -161,6 +184,19 @@ class Keyfold(DataVerbs, ControlVerbs):
             raise InvalidArgument(f"there is no topic {topic}; create it with `keyfold topics apply`")
         digest = sha256(self._settings.instance_id.encode()).digest()
         return ReplyPlace(topic, int.from_bytes(digest[:8], "big") % count)
+
+
+def _who(identity: Identity | Path | str | None, token: TokenSource | None, issuer: str | None) -> Identity:
+    """Return whose key signs: with a token, under a name that is not known yet."""
+    if (token is None) != (issuer is None):
+        raise InvalidArgument("a token needs its issuer's name, as it is configured in the deployment, and vice versa")
+    if identity is not None:
+        return identity if isinstance(identity, Identity) else load_identity(Path(identity))
+    if token is None:
+        raise InvalidArgument("say who acts: identity=<file>, or token and issuer")
+    if isinstance(token, str):
+        raise InvalidArgument("a token binds a key that exists; pass it as identity, or a function that gets a token")
+    return Identity("", "", Signer(secrets.token_bytes(32)))
 
 
 def _kafka(bootstrap_servers: str | None, settings: BusSettings | None) -> Bus:

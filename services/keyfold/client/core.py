@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from keyfold.client.answers import Answer
+from keyfold.client.arguments import check_reason
 from keyfold.client.coalescing import Limits, slices
 from keyfold.client.contexts import EMPTY, ContextTexts
 from keyfold.client.directory import Directory
@@ -15,10 +16,11 @@ from keyfold.client.intents import Intent
 from keyfold.client.lanes import Lane, LaneName, Lanes
 from keyfold.client.parcels import Batch, Control, Slice
 from keyfold.client.settings import MAX_BODY_BYTES, ClientSettings
+from keyfold.events.arguments import MAX_ITEMS
 from keyfold.events.bodies import Item
-from keyfold.events.commands import MAX_ITEMS
 from keyfold.events.errors import BatchTooLarge, KeyfoldError
 from keyfold.events.streams import key_stream, principal_stream
+from keyfold.identity import Identity
 
 Context = Mapping[str, str]
 BatchResult = list[bytes | KeyfoldError]
@@ -31,6 +33,7 @@ class Core:
     """The parts of a connected client; the verbs are in `DataVerbs` and `ControlVerbs`."""
 
     _principal: str
+    _identity: Identity
     _settings: ClientSettings
     _exchange: Exchange
     _directory: Directory
@@ -39,23 +42,23 @@ class Core:
     _contexts: ContextTexts
     _timeout_s: float
 
-    async def _lane(self, verb: str, key: str, arguments: str = NO_ARGUMENTS) -> Lane:
+    async def _lane(self, verb: str, key: str, arguments: str = NO_ARGUMENTS, reason: str | None = None) -> Lane:
         """Return the lane of a verb on a key as the caller names it; an alias is looked up first."""
-        name = (verb, key, arguments)
+        name = (verb, key, arguments, reason)
         lane = self._lanes_by_name.get(name)
         if lane is not None:
             return lane
-        intent = await self._intent(verb, key, arguments)
+        intent = await self._intent(verb, key, arguments, reason)
         return self._open_lanes().open(name, intent)
 
-    async def _intent(self, verb: str, key: str, arguments: str) -> Intent:
+    async def _intent(self, verb: str, key: str, arguments: str, reason: str | None = None) -> Intent:
         self._open_lanes()
+        check_reason(reason)
         if verb == "GenerateRandom":
-            return Intent(verb, principal_stream(self._principal), arguments, data_plane=True)
-        if is_alias(key):
-            stream = key_stream(await self.resolve(key))
-            return Intent(verb, stream, arguments, data_plane=True, alias=key)
-        return Intent(verb, key_stream(key), arguments, data_plane=True)
+            return Intent(verb, principal_stream(self._principal), arguments, data_plane=True, reason=reason)
+        alias = key if is_alias(key) else None
+        stream = key_stream(await self.resolve(key))
+        return Intent(verb, stream, arguments, data_plane=True, alias=alias, reason=reason)
 
     async def resolve(self, key: str) -> str:
         """Return the id of a key named by id or alias. Raises `NotFound` for an unknown alias."""
@@ -85,12 +88,15 @@ class Core:
         """Send a batch as few records, a bounded number at a time, and collect the results in order."""
         if not items:
             return []
+        parts = slices([len(item) for item in items], contexts, _WHOLE_RECORDS)
+        if intent.proposal is not None and len(parts) > 1:
+            raise BatchTooLarge("a proposal is carried out by one command, and these items need several")
         loop = asyncio.get_running_loop()
         batch = Batch(loop.create_future(), len(items))
         deadline = loop.time() + (timeout_s or self._timeout_s)
         gate = asyncio.Semaphore(self._settings.max_in_flight)
         try:
-            for part in slices([len(item) for item in items], contexts, _WHOLE_RECORDS):
+            for part in parts:
                 await gate.acquire()
                 if batch.future.done():
                     break
@@ -115,6 +121,12 @@ class Core:
             return self._lanes
         except AttributeError:
             raise ClientClosed("the client is not connected; use it inside `async with`") from None
+
+
+def check_names(given: Mapping[str, object], known: frozenset[str]) -> None:
+    """Refuse keyword arguments that no type checker saw. Raises TypeError, as a call with a wrong name does."""
+    for name in given.keys() - known:
+        raise TypeError(f"unexpected keyword argument {name!r}")
 
 
 def item_bytes(data: bytes) -> bytes:

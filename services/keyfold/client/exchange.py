@@ -26,7 +26,16 @@ from keyfold.client.outbox import Outbox
 from keyfold.client.parcels import Parcel
 from keyfold.client.settings import ClientSettings
 from keyfold.client.tail import Tail
-from keyfold.events.errors import AliasMoved, InvalidCommand, KeyfoldError, NotFound, RecordError, SealingKeyRetired
+from keyfold.events.errors import (
+    AliasMoved,
+    AlreadyExecuted,
+    InvalidCommand,
+    KeyfoldError,
+    NotFound,
+    RateLimited,
+    RecordError,
+    SealingKeyRetired,
+)
 from keyfold.events.replies import CORRELATION_HEADER
 
 logger = logging.getLogger(__name__)
@@ -62,7 +71,7 @@ class Exchange:
         self._outbox = Outbox(sender)
         self._inbox = Tail(bus, place.topic, place.partition, committed=False, deliver=self._receive)
         self._flights: dict[str, Flight] = {}
-        self._paused: dict[Parcel, Intent] = {}
+        self._paused: dict[Parcel, KeyfoldError] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.alarm = Alarm(self._ring)
@@ -120,6 +129,10 @@ class Exchange:
     def new_id(self) -> str:
         """Return a fresh UUIDv7."""
         return uuid7(self._clock_ms(), os.urandom(RANDOM_BYTES))
+
+    def now_ms(self) -> int:
+        """Return the time by this client's clock, in milliseconds since 1970."""
+        return self._clock_ms()
 
     def _stamp(self) -> Stamp:
         now = self._clock_ms()
@@ -196,10 +209,11 @@ class Exchange:
         """Ask under a new id after a pause; first learn what the refusal says is out of date."""
         self.retried += 1
         parcel, intent = flight.parcel, flight.intent
-        self._paused[parcel] = intent
+        limited = code == RateLimited.code
+        self._paused[parcel] = refused(code, intent, flight.order.id) if limited else overdue(intent, None)
         self.alarm.before(parcel.earliest)
         try:
-            await asyncio.sleep(self._pause_s(flight.attempt))
+            await asyncio.sleep(self._pause_s(flight.attempt, limited=limited))
             if code == SealingKeyRetired.code:
                 await self._directory.refresh()
             if code == AliasMoved.code and intent.alias is not None:
@@ -228,6 +242,9 @@ class Exchange:
         if flight.order.id in self._flights:
             await self._read_again(flight)
         if self._leave(flight) and flight.parcel.alive():
+            if flight.intent.proposal is not None:
+                flight.parcel.fail(refused(AlreadyExecuted.code, flight.intent, flight.order.id))
+                return
             self.retried += 1
             again = replace(flight.intent, retry_of=flight.order.id)
             self.dispatch(again, flight.parcel, attempt=flight.attempt + 1)
@@ -245,8 +262,14 @@ class Exchange:
         finally:
             await reader.stop()
 
-    def _pause_s(self, attempt: int) -> float:
-        longest = min(self._settings.retry_initial_s * float(1 << attempt), self._settings.retry_max_s)
+    def _pause_s(self, attempt: int, *, limited: bool) -> float:
+        settings = self._settings
+        first, most = (
+            (settings.rate_limit_initial_s, settings.rate_limit_max_s)
+            if limited
+            else (settings.retry_initial_s, settings.retry_max_s)
+        )
+        longest = min(first * float(1 << attempt), most)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311  (spreads load; nothing secret)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -259,8 +282,8 @@ class Exchange:
     def _ring(self, now: float) -> float:
         """Resend and expire what is due; return when something is due next."""
         nearest = self.expire_waiting(now)
-        for parcel, intent in self._paused.items():
-            parcel.expire(now, overdue(intent, None))
+        for parcel, error in self._paused.items():
+            parcel.expire(now, error)
             nearest = min(nearest, parcel.earliest)
         for flight in list(self._flights.values()):
             nearest = min(nearest, self._ring_one(flight, now))

@@ -2,9 +2,11 @@
 
 How an answer is taken (design, section 3):
  - results are handed out; so is a refusal that trying again does not cure;
+ - a dry run that would have been authorized is a result;
  - a retriable refusal is asked again, under a new id, a bounded number of times;
  - `AlreadyExecuted` completes a control verb from its summary; a data verb's result was lost on the way: it is looked
    for, then asked again with `retry_of`, a bounded number of times;
+ - what carries out an approved proposal is one command for good: neither asked again nor divided;
  - a refusal of a record that holds more than one caller's call is not their refusal: the record is divided.
 """
 
@@ -17,11 +19,16 @@ from keyfold.client.answers import Answer
 from keyfold.client.intents import Intent
 from keyfold.client.orders import Order
 from keyfold.client.parcels import Parcel
-from keyfold.events import errors
+from keyfold.events import errors, facts
+from keyfold.events.replies import ReplyData
 
 _RETRIED: Final = frozenset(
-    kind.code for kind in (errors.RegistryBehind, errors.SealingKeyRetired, errors.AliasMoved, errors.TokenUnavailable)
-)
+    kind.code
+    for kind in (
+        errors.RegistryBehind, errors.SealingKeyRetired, errors.AliasMoved, errors.TokenUnavailable, errors.RateLimited,
+    )
+)  # fmt: skip
+_DENIED: Final = frozenset(kind.code for kind in (errors.AccessDenied, errors.ApprovalRequired, errors.GrantExhausted))
 _TOO_MUCH: Final = frozenset(
     kind.code for kind in (errors.BatchTooLarge, errors.BatchTooExpensive, errors.ReplyTooLarge)
 )
@@ -58,13 +65,17 @@ class Flight:
 def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
     """Decide what an authentic answer means."""
     code = answer.data.code
-    if code is None:
+    if code is None or (flight.intent.dry_run and would_be_authorized(answer.data)):
         return Step.DELIVER
     if code == errors.AlreadyExecuted.code:
         return _executed_before(flight, answer, retry_attempts)
+    return Step.FAIL if flight.intent.proposal is not None else _refused(flight, code, retry_attempts)
+
+
+def _refused(flight: Flight, code: str, retry_attempts: int) -> Step:
     if code in _RETRIED and flight.attempt < retry_attempts:
         return Step.RETRY
-    if code == errors.AccessDenied.code and len(flight.parcel.contexts) > 1:
+    if code in _DENIED and len(flight.parcel.contexts) > 1:
         return Step.DIVIDE_CONTEXTS
     if code in _TOO_MUCH and len(flight.parcel.items) > 1:
         return Step.DIVIDE_ITEMS
@@ -76,6 +87,14 @@ def failure_code(answer: Answer) -> str:
     return _outcome_code(answer.data.outcome) or answer.data.code or errors.InternalError.code
 
 
+def would_be_authorized(data: ReplyData) -> bool:
+    """Tell whether this is the answer to a dry run that was not denied; a repeated answer says it as an outcome."""
+    if data.code == errors.AlreadyExecuted.code:
+        kind, _, code = data.outcome.partition(":")
+        return kind == facts.DryRunSucceeded.type_name or code == errors.DryRunOperation.code
+    return data.code == errors.DryRunOperation.code
+
+
 def _executed_before(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
     if _outcome_code(answer.data.outcome) is not None:
         return Step.FAIL
@@ -83,6 +102,8 @@ def _executed_before(flight: Flight, answer: Answer, retry_attempts: int) -> Ste
         return Step.DELIVER
     if flight.recovering:
         return Step.IGNORE
+    if flight.intent.proposal is not None:
+        return Step.RECOVER
     return Step.RECOVER if flight.attempt < retry_attempts else Step.FAIL
 
 

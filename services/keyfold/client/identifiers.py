@@ -40,6 +40,13 @@ def check_key_id(key_id: str) -> str:
     return key_id
 
 
+def check_proposal(proposal: str) -> str:
+    """Return a proposal's id as it is. Raises `InvalidArgument`."""
+    if not isinstance(proposal, str) or not _KEY_ID.fullmatch(proposal):
+        raise InvalidArgument("a proposal is named by its id, a lower-case UUID")
+    return proposal
+
+
 def check_alias(alias: str) -> str:
     """Return an alias as it is. Raises `InvalidArgument`."""
     if not isinstance(alias, str) or not _ALIAS.fullmatch(alias):

@@ -7,7 +7,11 @@ from keyfold.events.streams import key_id_of, key_stream
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A verb on a stream. `arguments` is JSON text; `alias` is the name by which the caller called the key."""
+    """A verb on a stream. `arguments` is JSON text; `alias` is the name by which the caller called the key.
+
+    `reason` is the caller's word for why. A `dry_run` is decided only. `proposal` is the approved proposal that this
+    one command carries out: such a command has one id for good, and is never divided.
+    """
 
     verb: str
     stream: str
@@ -15,6 +19,9 @@ class Intent:
     data_plane: bool = False
     alias: str | None = None
     retry_of: str | None = None
+    reason: str | None = None
+    dry_run: bool = False
+    proposal: str | None = None
 
     @property
     def name(self) -> str:

@@ -1,4 +1,7 @@
-"""Lanes: where single calls of the same verb, key and arguments gather into records. The rules are in `coalescing`."""
+"""Lanes: where single calls of the same verb, key, arguments and reason gather into records.
+
+The rules are in `coalescing`.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +18,8 @@ from keyfold.events.errors import KeyfoldError
 
 _MANY: Final = 4096
 
-LaneName = tuple[str, str, str]
+LaneName = tuple[str, str, str, str | None]
+"""Verb, key as the caller names it, arguments, reason."""
 
 
 class Lane:
@@ -93,7 +97,7 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a client, by (verb, key as the caller names it, arguments). Idle ones go when there are many."""
+    """All lanes of a client, by name. Idle ones go when there are many."""
 
     def __init__(self, exchange: Exchange, settings: ClientSettings, by_name: dict[LaneName, Lane]) -> None:
         self._exchange, self._by_name = exchange, by_name

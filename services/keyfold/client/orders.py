@@ -4,6 +4,7 @@ The value is written as text, not through a model: field values are checked befo
 what comes out with the service's strict reader.
 """
 
+import json
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -16,7 +17,7 @@ from keyfold.events.commands import type_of
 from keyfold.events.replies import CORRELATION_HEADER
 from keyfold.events.signatures import command_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
-from keyfold.events.streams import partition_of
+from keyfold.events.streams import partition_of, principal_stream
 from keyfold.events.times import to_text
 from keyfold.identity import Identity
 
@@ -53,13 +54,16 @@ class Stamp:
 
 
 class OrderWriter:
-    """Writes the orders of one identity in one deployment of `partitions` partitions."""
+    """Writes the orders of one identity in one deployment of `partitions` partitions, as it acts on `host`."""
 
-    def __init__(self, identity: Identity, deployment: str, partitions: int, reply: ReplyPlace) -> None:
+    def __init__(
+        self, identity: Identity, deployment: str, partitions: int, reply: ReplyPlace, host: str | None = None
+    ) -> None:
         self._identity = identity
         self._deployment = deployment
         self._partitions = partitions
         self._reply = reply
+        self._source = principal_stream(identity.name) + (f"/{host}" if host else "")
         self._signer_header = (SIGNER_HEADER, identity.signer.fingerprint.encode())
 
     @property
@@ -89,22 +93,29 @@ class OrderWriter:
     def _value(self, intent: Intent, items: list[Item], contexts: list[str], sealing_key: str, stamp: Stamp) -> str:
         name, reply = self._identity.name, self._reply
         return (
-            f'{{"specversion":"1.0","id":"{stamp.id}","source":"principal/{name}","type":"{type_of(intent.verb)}",'
+            f'{{"specversion":"1.0","id":"{stamp.id}","source":"{self._source}","type":"{type_of(intent.verb)}",'
             f'"subject":"{intent.stream}","time":"{to_text(stamp.now_ms)}","datacontenttype":"application/json",'
             f'"data":{{"principal":"{name}","signing_key":"{self._identity.signer.fingerprint}",'
             f'"sealing_key":"{sealing_key}","expires_at":"{to_text(stamp.expires_ms)}",'
             f'"reply":{{"topic":"{reply.topic}","partition":{reply.partition},"correlation_id":"{stamp.id}"}},'
             f'"min_registry_revision":{stamp.min_registry_revision or "null"},"retry_of":{_text(intent.retry_of)},'
-            f"{_data_plane(intent, items, contexts)}"
+            f"{_why_and_whether(intent)}{_data_plane(intent, items, contexts)}"
             f'"arguments":{intent.arguments}}}}}'
         )
+
+
+def _why_and_whether(intent: Intent) -> str:
+    """What only some commands say; the others leave it out and mean the same."""
+    reason = "" if intent.reason is None else f'"reason":{json.dumps(intent.reason, ensure_ascii=False)},'
+    return reason + '"dry_run":true,' if intent.dry_run else reason
 
 
 def _data_plane(intent: Intent, items: list[Item], contexts: list[str]) -> str:
     if not intent.data_plane:
         return ""
     size = sum([len(data) for _, data in items])
-    return f'"contexts":[{",".join(contexts)}],"items":{len(items)},"bytes":{size},"alias":{_text(intent.alias)},'
+    clear = f'"contexts":[{",".join(contexts)}],"items":{len(items)},"bytes":{size},"alias":{_text(intent.alias)},'
+    return clear if intent.proposal is None else f'{clear}"proposal":"{intent.proposal}",'
 
 
 def _text(value: str | None) -> str:

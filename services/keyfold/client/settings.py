@@ -9,7 +9,8 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from keyfold.events import topics
-from keyfold.events.commands import MAX_ITEMS, MAX_LIFETIME_MS
+from keyfold.events.arguments import MAX_ITEMS
+from keyfold.events.commands import MAX_LIFETIME_MS
 
 MAX_BODY_BYTES: Final = 900_000
 """What the items of one record may take: a command's MiB less its clear part, contexts and sealing."""
@@ -18,14 +19,18 @@ MAX_BODY_BYTES: Final = 900_000
 class ClientSettings(BaseModel):
     """What `Keyfold.connect` accepts beside addresses and identity.
 
-    `instance_id` chooses the reply partition. `call_timeout_s` is the deadline of a call that names none.
+    `host` is where the caller says it acts: a host or workload instance, signed with every command, for policies and
+    the trail. `instance_id` chooses the reply partition. `call_timeout_s` is the deadline of a call that names none.
     `command_lifetime_s` bounds how long after sending a command may still be accepted.
     `linger_ms` is how long a call waits for others while earlier ones are in flight; `max_in_flight` bounds the
     records in flight per key and verb, and then calls gather. `coalesce=False` sends each call as its own record.
+    What passes is asked again `retry_attempts` times: after `retry_initial_s`, doubled up to `retry_max_s`; a rate
+    limit after `rate_limit_initial_s`, up to `rate_limit_max_s`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}$")] | None = None
     instance_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
         default_factory=lambda: uuid4().hex
     )
@@ -46,4 +51,6 @@ class ClientSettings(BaseModel):
     retry_attempts: int = Field(default=8, ge=0, le=100)
     retry_initial_s: float = Field(default=0.02, gt=0)
     retry_max_s: float = Field(default=1.0, gt=0)
+    rate_limit_initial_s: float = Field(default=0.2, gt=0)
+    rate_limit_max_s: float = Field(default=5.0, gt=0)
     alias_wait_s: float = Field(default=1.0, ge=0)

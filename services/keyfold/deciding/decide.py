@@ -1,82 +1,126 @@
 """`decide`: from an admitted command and what is known, to the one event that answers it. Pure and total.
 
 No I/O, clock, randomness or ids made inside: the same command, state and time give the same bytes again. The order of
-checks: who (revoked?), form, freshness of the caller's view, sealing key, authorization, then state. Authorization
-comes before state, so that who may not use a key does not learn about it.
+checks: who (revoked?), form, freshness of the caller's view, sealing key, authorization, then state, what must remain
+possible, limits. Authorization comes before state, so that who may not use a key does not learn about it.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
+from keyfold.deciding import limits, proposals
 from keyfold.deciding.admission import Admitted, reply_topic_allowed
-from keyfold.deciding.cedar import Request
+from keyfold.deciding.authorizing import Denied, Permission, authorize
 from keyfold.deciding.control import CONTROL
 from keyfold.deciding.lifecycle import check_state
+from keyfold.deciding.repair import MIN_ADMINISTRATORS, repairers
+from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
+from keyfold.events.arguments import MAX_ITEMS
 from keyfold.events.commands import (
     MAX_CONTEXT_BYTES,
     MAX_CONTEXTS_BYTES,
-    MAX_ITEMS,
-    CreateKey,
+    AnyCommand,
+    ApproveProposal,
     DataPlaneData,
     GenerateRandom,
+    ProposeCommand,
     ReEncrypt,
 )
-from keyfold.events.entities import MAX_PROTECTED_ITEMS, Alias, Key
-from keyfold.events.evolve import PROTECTING
-from keyfold.events.streams import key_id_of
+from keyfold.events.entities import Alias, Key
+from keyfold.events.evolve import PROTECTING, evolve
+from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 from keyfold.events.topics import MAX_COMMAND_BYTES
 
+__all__ = ["Denied", "NotYet", "decide", "denial"]
 
-class Denied(errors.AccessDenied):
-    """Cedar's answer, with the policies that determined it."""
-
-    def __init__(self, policies: tuple[str, ...]) -> None:
-        self.policies = policies
-        super().__init__()
+_GOVERNING: Final = (
+    facts.PolicyPut,
+    facts.PolicyDeleted,
+    facts.PrincipalUpdated,
+    facts.PrincipalSuspended,
+    facts.PrincipalRevoked,
+    facts.SigningKeyRotated,
+    facts.SigningKeyRevoked,
+)
+_STANDING: Final[dict[str, type[errors.Refusal]]] = {
+    "Revoked": errors.PrincipalRevoked,
+    "Suspended": errors.PrincipalSuspended,
+}
 
 
 class NotYet(errors.RegistryBehind):
     """Not a decision: the caller has seen a later registry than this partition."""
 
 
-Rule = tuple[type[facts.Event], dict[str, Any]]
-_NO_CONTEXTS: Final[list[dict[str, str]]] = [{}]
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a command becomes, and all that its decision records beside itself."""
+
+    rule: Rule
+    permission: Permission
+    proposal: facts.ProposalUse | None = None
 
 
 def decide(admitted: Admitted, world: World) -> facts.PolicyEvent:
-    """Return `CommandAuthorized`, a lifecycle fact or `CommandDenied`. Raises `NotYet`, which is no decision."""
+    """Return the one event that answers: a fact, `CommandAuthorized`, `DryRunSucceeded` or `CommandDenied`.
+
+    Raises `NotYet`, which is no decision.
+    """
     policies: tuple[str, ...] = ()
     try:
         _check_form(admitted, world)
-        policies = _authorize(admitted, world)
-        kind, data = _rule(admitted, world)
+        proposal = proposals.carried_out(admitted.command, world)
+        approved_by = proposals.approvers(proposal, world) if proposal else ()
+        permission = authorize(admitted.command, admitted.principal, world, approved_by)
+        policies = permission.policies
+        use = proposals.use_of(proposal, approved_by) if proposal else None
+        verdict = _carry_out(admitted, permission, use, world)
+        _check_repairable(admitted, verdict, world)
+        charges = limits.charges(admitted.command, admitted.principal, world)
     except NotYet:
         raise
     except errors.Refusal as refusal:
         return denial(admitted, world, refusal.code, getattr(refusal, "policies", policies))
-    return _event(kind, admitted, world, policies, data)
+    if admitted.command.data.dry_run:
+        return _dry_run(admitted, verdict, world)
+    return _event(admitted, world, verdict, charges)
 
 
 def denial(admitted: Admitted, world: World, code: str, policies: tuple[str, ...] = ()) -> facts.PolicyEvent:
     """Return the denial of an admitted command."""
     data = {"verb": admitted.command.verb, "principal": admitted.principal.principal, "code": code}
-    return _event(facts.CommandDenied, admitted, world, policies, data)
+    return _event(admitted, world, _Verdict((facts.CommandDenied, data), Permission(policies)), {})
 
 
-def _event(
-    kind: type[facts.Event], admitted: Admitted, world: World, policies: tuple[str, ...], data: dict[str, Any]
-) -> facts.PolicyEvent:
+def _dry_run(admitted: Admitted, verdict: _Verdict, world: World) -> facts.PolicyEvent:
+    kind, _ = verdict.rule
+    data = {
+        "verb": admitted.command.verb,
+        "principal": admitted.principal.principal,
+        "would_be": kind.type_name,
+    }
+    return _event(admitted, world, _Verdict((facts.DryRunSucceeded, data), verdict.permission), {})
+
+
+def _event(admitted: Admitted, world: World, verdict: _Verdict, charges: dict[str, int]) -> facts.PolicyEvent:
+    kind, data = verdict.rule
     decision = facts.Decision(
         command=admitted.value.decode(),
         command_digest=admitted.command_digest,
         body_digest=admitted.body_digest,
         signature=admitted.signature.hex(),
         offset=admitted.offset,
-        policies=list(policies),
+        policies=list(verdict.permission.policies),
         registry_revision=world.deployment.revision,
         facts_n=world.facts_n,
+        registry_n=world.registry_n,
+        root_n=world.root_n,
+        grant=verdict.permission.grant,
+        charges=charges,
+        proposal=verdict.proposal,
     )
     identifier = f"{world.partition}.{admitted.offset}.decision"
     event = kind.new(identifier, admitted.command.subject, to_text(world.now_ms), decision=decision, **data)
@@ -87,19 +131,22 @@ def _event(
 
 def _check_form(admitted: Admitted, world: World) -> None:
     data = admitted.command.data
-    if admitted.principal.status != "Active":
-        raise errors.PrincipalRevoked
+    standing = _STANDING.get(admitted.principal.status)
+    if standing is not None:
+        raise standing
+    if admitted.principal.expired(world.now_ms):
+        raise errors.PrincipalExpired
     if not reply_topic_allowed(data.reply.topic):
         raise errors.ReplyAddressInvalid
     if isinstance(data, DataPlaneData):
-        _check_batch(admitted, data)
+        _check_batch(admitted.command, data)
     if (data.min_registry_revision or 0) > world.deployment.revision:
         raise NotYet
     if data.sealing_key != world.deployment.current_sealing_key:
         raise errors.SealingKeyRetired
 
 
-def _check_batch(admitted: Admitted, data: DataPlaneData) -> None:
+def _check_batch(command: AnyCommand, data: DataPlaneData[Any]) -> None:
     if data.items > MAX_ITEMS or data.bytes > MAX_COMMAND_BYTES or len(data.contexts) > data.items:
         raise errors.BatchTooLarge
     sizes = [sum(len(k.encode()) + len(v.encode()) for k, v in context.items()) for context in data.contexts]
@@ -107,50 +154,49 @@ def _check_batch(admitted: Admitted, data: DataPlaneData) -> None:
         raise errors.BatchTooLarge("an encryption context has at most 8 KiB, all of a command 64 KiB")
     if len(sizes) > 1 and len({tuple(sorted(context.items())) for context in data.contexts}) != len(sizes):
         raise errors.InvalidCommand("the contexts of a command are distinct")
-    if isinstance(admitted.command, ReEncrypt):
-        destination = admitted.command.data.arguments.destination
+    if isinstance(command, ReEncrypt):
+        destination = command.data.arguments.destination
         if destination and (len(destination) != len(data.contexts) or max(destination) >= len(data.contexts)):
             raise errors.InvalidCommand("`destination` names one context for each context")
 
 
-def _authorize(admitted: Admitted, world: World) -> tuple[str, ...]:
-    command, data = admitted.command, admitted.command.data
-    key_id = key_id_of(command.subject)
-    key = world.entities.get(command.subject) if key_id is not None else None
-    creation = None
-    if isinstance(command, CreateKey):
-        arguments = command.data.arguments
-        creation = (arguments.protection, arguments.key_spec, arguments.tags)
-    plane = data if isinstance(data, DataPlaneData) else None
-    request = Request(
-        principal=admitted.principal,
-        action=command.verb,
-        key=key if isinstance(key, Key) else None,
-        resource_id=key_id or "registry",
-        is_key=key_id is not None,
-        creation=creation,
-        contexts=plane.contexts if plane else _NO_CONTEXTS,
-        items=plane.items if plane else 0,
-        bytes=plane.bytes if plane else 0,
-        now_ms=world.now_ms,
-    )
-    verdict = world.authorizer.authorize(request, world.registry, world.deployment.policies_revision)
-    if not verdict.allowed:
-        raise Denied(verdict.policies)
-    return verdict.policies
-
-
-def _rule(admitted: Admitted, world: World) -> Rule:
+def _carry_out(admitted: Admitted, permission: Permission, use: facts.ProposalUse | None, world: World) -> _Verdict:
     command = admitted.command
+    if isinstance(command, ProposeCommand):
+        rule, wanted = proposals.propose(command, admitted.command_digest, world)
+        if isinstance(wanted.data, DataPlaneData):
+            _check_batch(wanted, wanted.data)
+        return _Verdict(rule, permission)
+    if isinstance(command, ApproveProposal):
+        return _approved(command, permission, world)
+    return _Verdict(_rule(command, world), permission, use)
+
+
+def _approved(command: ApproveProposal, permission: Permission, world: World) -> _Verdict:
+    granted: list[Permission] = []
+
+    def carry_out(wanted: AnyCommand, by: Permission) -> Rule:
+        granted.append(by)
+        return _rule(wanted, world)
+
+    rule, executed = proposals.approve(command, world, carry_out)
+    if executed is None:
+        return _Verdict(rule, permission)
+    approved_by = (*proposals.approvers(executed, world), command.data.principal)
+    policies = sorted({*permission.policies, *granted[0].policies})
+    return _Verdict(rule, Permission(tuple(policies)), proposals.use_of(executed, approved_by))
+
+
+def _rule(command: AnyCommand, world: World) -> Rule:
     if isinstance(command, GenerateRandom):
-        return _authorized(admitted, None)
+        return _authorized(command, None)
     if command.data_plane:
-        return _use(admitted, world)
+        return _use(command, world)
     return CONTROL[command.verb](command, world)
 
 
-def _use(admitted: Admitted, world: World) -> Rule:
-    command, data = admitted.command, admitted.command.data
+def _use(command: AnyCommand, world: World) -> Rule:
+    data = command.data
     key = world.entities.get(command.subject)
     if not isinstance(key, Key):
         raise errors.NotFound
@@ -162,21 +208,33 @@ def _use(admitted: Admitted, world: World) -> Rule:
             raise errors.AliasMoved
     check_state(command.verb, key)
     protecting = command.verb in PROTECTING
-    if protecting and key.version(key.current_version).protected_items + data.items > MAX_PROTECTED_ITEMS:
+    if protecting and key.version(key.current_version).protected_items + data.items > key.usage_budget:
         raise errors.UsageLimitReached
-    return _authorized(admitted, key)
+    return _authorized(command, key)
 
 
-def _authorized(admitted: Admitted, key: Key | None) -> Rule:
-    command, data = admitted.command, admitted.command.data
+def _authorized(command: AnyCommand, key: Key | None) -> Rule:
+    data = command.data
     if not isinstance(data, DataPlaneData):
         raise TypeError(command.verb)
     return facts.CommandAuthorized, {
         "verb": command.verb,
-        "principal": admitted.principal.principal,
+        "principal": data.principal,
         "key_id": key.key_id if key else None,
         "key_version": key.current_version if key and command.verb in PROTECTING else None,
         "protection": key.protection if key else None,
         "items": data.items,
         "bytes": data.bytes,
     }
+
+
+def _check_repairable(admitted: Admitted, verdict: _Verdict, world: World) -> None:
+    """Refuse what would leave the registry's policies to fewer than two administrators who could put them right."""
+    kind, _ = verdict.rule
+    if admitted.command.subject != REGISTRY or not issubclass(kind, _GOVERNING):
+        return
+    changes = evolve(world.registry, _event(admitted, world, verdict, {}))
+    supposed = {**world.registry, **changes}
+    remaining = {name: entity for name, entity in supposed.items() if entity is not None}
+    if repairers(world.authorizer, remaining, world.now_ms, MIN_ADMINISTRATORS) < MIN_ADMINISTRATORS:
+        raise errors.AdministratorsNeeded

@@ -12,6 +12,7 @@ from keyfold.events.entities import Key, KeyStatus
 _ENABLED: Final = frozenset[KeyStatus]({"Enabled"})
 _LIVE: Final = frozenset[KeyStatus]({"Enabled", "Disabled"})
 _PENDING: Final = frozenset[KeyStatus]({"PendingDeletion"})
+_DESTROYABLE: Final = frozenset[KeyStatus]({"Enabled", "Disabled", "PendingDeletion", "Failed"})
 _GOVERNED: Final = frozenset[KeyStatus]({"Enabled", "Disabled", "PendingDeletion"})
 
 ALLOWED: Final[dict[str, frozenset[KeyStatus]]] = {
@@ -26,6 +27,11 @@ ALLOWED: Final[dict[str, frozenset[KeyStatus]]] = {
     "ScheduleKeyDeletion": _LIVE,
     "CancelKeyDeletion": _PENDING,
     "DestroyKey": _PENDING,
+    "DestroyKeyNow": _DESTROYABLE,
+    "TagResource": _LIVE,
+    "UntagResource": _LIVE,
+    "UpdateUsageBudget": _LIVE,
+    "CreateGrant": _LIVE,
     "PutPolicy": _GOVERNED,
     "DeletePolicy": _GOVERNED,
 }

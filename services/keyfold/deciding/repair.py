@@ -3,12 +3,12 @@
 Pure: it asks an authorizer about a supposed registry, and decides nothing itself. An administrator can repair it if she
 may put and delete the registry's policies, alone or by a proposal that everybody who may approve approves.
 
-It errs on one side, by counting too few: approvers beyond the first 1,000 are not seen, a quorum that only some subset
-of the approvers would meet is not found, and no source is named. A reason is given, as the caller chooses it freely.
+It errs on one side, by counting too few: approvers beyond the first 1,000 are not seen, nor administrators beyond the
+first 10 that need approvals; a quorum that only some of the approvers together would meet is not found; and no source
+is named. A reason is given, as the caller chooses it freely.
 """
 
 from collections.abc import Iterator
-from functools import cached_property
 from itertools import islice
 from typing import Final
 
@@ -17,17 +17,19 @@ from keyfold.events.entities import DEPLOYMENT, Deployment, Principal
 from keyfold.events.view import View, get
 
 ADMINISTRATORS: Final = "administrators"
+MIN_ADMINISTRATORS: Final = 2
 MAX_APPROVERS: Final = 1_000
+MAX_PROPOSERS: Final = 10
 _VERBS: Final = ("PutPolicy", "DeletePolicy")
 _REASON: Final = "repair"
 
 
-def repairers(authorizer: Authorizer, registry: View, now_ms: int, enough: int = 2) -> int:
+def repairers(authorizer: Authorizer, registry: View, now_ms: int, enough: int = MIN_ADMINISTRATORS) -> int:
     """Count the administrators who could repair the registry's policies at this time, up to `enough`, by name.
 
-    `registry` need not be the one that the authorizer decides on; nothing that it remembers is changed. Of those who
-    may act at all, at most the first 1,000 by name are asked whether they may approve, and only if approvals are
-    needed. Raises KeyError before genesis.
+    `registry` need not be the one that the authorizer decides on; nothing that it remembers is changed. Only if an
+    administrator needs approvals, and may propose, are others asked whether they may approve: of those who may act at
+    all, the first 1,000 by name. Raises KeyError before genesis.
     """
     supposed = _Supposed(authorizer, registry, now_ms)
     able = (person for person in supposed.administrators() if supposed.can_repair(person))
@@ -42,6 +44,7 @@ class _Supposed:
         self._revision = get(registry, DEPLOYMENT, Deployment).policies_revision
         people = (entity for entity in registry.values() if isinstance(entity, Principal))
         self._people = sorted(people, key=lambda person: person.principal)
+        self._proposers = 0
 
     def administrators(self) -> Iterator[Principal]:
         return (person for person in self._able() if ADMINISTRATORS in person.groups)
@@ -49,23 +52,28 @@ class _Supposed:
     def can_repair(self, person: Principal) -> bool:
         verdicts = {verb: self._ask(person, verb) for verb in _VERBS}
         denied = [verb for verb, verdict in verdicts.items() if not verdict.allowed]
-        if not all(verdicts[verb].approvals for verb in denied):
+        if not denied:
+            return True
+        if not all(verdicts[verb].approvals for verb in denied) or not self._ask(person, "ProposeCommand").allowed:
             return False
-        return not denied or (self._ask(person, "ProposeCommand").allowed and self._approved(person, denied))
+        self._proposers += 1
+        if self._proposers > MAX_PROPOSERS:
+            return False
+        approvers = self._approvers_of(person)
+        return all(self._ask(person, verb, approvals=approvers).allowed for verb in denied)
 
-    def _approved(self, person: Principal, verbs: list[str]) -> bool:
-        others = tuple(name for name in self._approvers if name != person.principal)
-        return all(self._ask(person, verb, others).allowed for verb in verbs)
+    def _approvers_of(self, proposer: Principal) -> tuple[str, ...]:
+        """Return everybody who may approve what she proposes, without approvals of her own. She herself never may."""
+        name = proposer.principal
+        others = islice((person for person in self._able() if person.principal != name), MAX_APPROVERS)
+        return tuple(each.principal for each in others if self._ask(each, "ApproveProposal", target=name).allowed)
 
     def _able(self) -> Iterator[Principal]:
         return (person for person in self._people if person.may_act(self._now_ms))
 
-    @cached_property
-    def _approvers(self) -> tuple[str, ...]:
-        asked = islice(self._able(), MAX_APPROVERS)
-        return tuple(person.principal for person in asked if self._ask(person, "ApproveProposal").allowed)
-
-    def _ask(self, person: Principal, action: str, approvals: tuple[str, ...] = ()) -> Verdict:
+    def _ask(
+        self, person: Principal, action: str, target: str | None = None, approvals: tuple[str, ...] = ()
+    ) -> Verdict:
         request = Request(
             principal=person,
             action=action,
@@ -78,6 +86,7 @@ class _Supposed:
             bytes=0,
             now_ms=self._now_ms,
             reason=_REASON,
+            target=target,
             approvals=approvals,
         )
         return self._authorizer.authorize(request, self._registry, self._revision)

@@ -6,13 +6,14 @@ is stated as a failure of the operation. Nothing is written here: the keystore r
 
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from keyfold.custody import HandleCache, KeyReference, SealingPrivateKey
 from keyfold.events import commands, facts
+from keyfold.events.arguments import KeySpec, Protection
 from keyfold.events.errors import AlreadyExists, InvalidCommand, InvalidState, NotFound
 from keyfold.events.streams import REGISTRY, key_id_bytes
 from keyfold.hsm.data_verbs import KeyCustody
@@ -56,6 +57,10 @@ class ControlVerbs:
 
     def carry_out(self, ticket: Ticket, draft: Draft) -> Done:
         """Do what the ticket's fact asks for. Raises a `Refusal` or `TokenUnavailable`."""
+        done = self._carry_out(ticket, draft)
+        return replace(done, summary={**done.summary, **_governance(ticket.event)})
+
+    def _carry_out(self, ticket: Ticket, draft: Draft) -> Done:
         match ticket.event:
             case facts.KeyCreated(data=data):
                 return self._material(ticket, draft, 1, data.key_spec, data.protection)
@@ -69,7 +74,7 @@ class ControlVerbs:
         return self._on_sealing_keys(ticket, draft)
 
     def _on_sealing_keys(self, ticket: Ticket, draft: Draft) -> Done:
-        match ticket.command:
+        match ticket.executed:
             case commands.RotateSealingKey():
                 return self._rotate_sealing_key(ticket)
             case commands.EraseSealingKey(data=data):
@@ -90,9 +95,7 @@ class ControlVerbs:
             facts.SealingKeyStored.new(identifier, REGISTRY, time, **common, blob=_text(blob)),
         )
 
-    def _material(
-        self, ticket: Ticket, draft: Draft, version: int, spec: commands.KeySpec, protection: commands.Protection
-    ) -> Done:
+    def _material(self, ticket: Ticket, draft: Draft, version: int, spec: KeySpec, protection: Protection) -> Done:
         key_id = ticket.key_id
         if key_id is None:
             raise InvalidCommand(f"{ticket.verb} needs a key's stream")
@@ -148,3 +151,19 @@ def _ceased(key_id: str, erased: list[int], stored: tuple[facts.Event, ...] = ()
 
 def _text(blob: bytes) -> str:
     return b64encode(blob).decode("ascii")
+
+
+def _governance(event: facts.PolicyEvent) -> dict[str, Any]:
+    """What the caller is told of a proposal or grant beside the outcome."""
+    executed = event.data.decision.proposal
+    if executed is not None:
+        return {"proposal": executed.proposal, "status": "Executed"}
+    match event:
+        case facts.ProposalCreated(data=data):
+            return {"proposal": data.proposal, "digest": data.digest, "status": "Pending"}
+        case facts.ProposalApproved(data=data):
+            told = {"proposal": data.proposal, "status": data.status, "approvals": data.approvals}
+            return {**told, "code": data.code} if data.code else told
+        case facts.GrantCreated(data=data):
+            return {"grant": data.grant}
+    return {}

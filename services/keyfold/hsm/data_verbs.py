@@ -85,7 +85,7 @@ class DataVerbs:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._custody, self._cache, self._providers, self._random = custody, cache, providers, random
-        self._handlers: dict[type[commands.Command], Callable[[Job], Served]] = {
+        self._handlers: dict[type[commands.AnyCommand], Callable[[Job], Served]] = {
             commands.Encrypt: self._encrypt,
             commands.Decrypt: self._decrypt,
             commands.ReEncrypt: self._re_encrypt,
@@ -94,7 +94,7 @@ class DataVerbs:
             commands.GenerateRandom: self._generate_random,
         }
 
-    def serve(self, ticket: Ticket, command: commands.Command, items: Items, draft: Draft, *, token: bool) -> Served:
+    def serve(self, ticket: Ticket, command: commands.AnyCommand, items: Items, draft: Draft, *, token: bool) -> Served:
         """Execute all items. Raises a `Refusal` that strikes them all, `TokenNeeded` or `TokenUnavailable`."""
         # Handles stay open until the last item is done; the cache destroys none that is in use.
         with ExitStack() as stack:

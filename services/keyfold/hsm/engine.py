@@ -127,7 +127,7 @@ class Engine:
             counts = {"items": 0, "total_bytes": 0, "contexts": 0}
         return _Opened(raw, bodies.decode(raw, **counts))
 
-    def _served(self, ticket: Ticket, data: commands.DataPlaneData, opened: _Opened, served: Served) -> Work:
+    def _served(self, ticket: Ticket, data: commands.DataPlaneData[Any], opened: _Opened, served: Served) -> Work:
         plaintext = encode_results(served.results, served.failures)
         if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ReplyTooLarge

@@ -1,7 +1,9 @@
 """Tickets: what policy authorized, as one value. Pure: an authentic record in, a ticket out.
 
-A ticket is never decided about again here. What does not fit together in it (a body of another digest, a command that
-this version cannot read) is kept as its `refusal`, because every accepted command gets an outcome.
+A ticket is never decided about again here. The approval that completes a proposal carries out the proposed command, so
+the ticket is that command's: its verb and principal, though id, offset and reply are the approval's. What does not fit
+together in it (a body of another digest, a command that this version cannot read) is kept as its `refusal`, because
+every accepted command gets an outcome.
 """
 
 from dataclasses import dataclass
@@ -10,24 +12,26 @@ from typing import Final
 
 from keyfold.events import facts, strictjson, topics
 from keyfold.events.chains import Accepted, read_event
-from keyfold.events.commands import TYPE_PREFIX, Command, parse_command
+from keyfold.events.commands import TYPE_PREFIX, AnyCommand, ApproveProposal, parse_command
 from keyfold.events.errors import InvalidBody, InvalidCommand, Refusal
+from keyfold.events.proposals import proposed_in
 from keyfold.events.statements import UntrustedRecord
 from keyfold.events.streams import REGISTRY, key_id_of
 
 _ASKS_TOKEN: Final = frozenset(
-    {"CreateKey", "RotateKey", "DisableKey", "ScheduleKeyDeletion", "DestroyKey"}
+    {"CreateKey", "RotateKey", "DisableKey", "ScheduleKeyDeletion", "DestroyKey", "DestroyKeyNow"}
     | {"GenerateRandom", "RotateSealingKey", "EraseSealingKey"}
 )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ticket:
-    """One accepted command with its decision and its sealed body."""
+    """One accepted command with its decision and its sealed body. `executed` is the command that is carried out."""
 
     partition: int
     event: facts.PolicyEvent
-    command: Command | None
+    command: AnyCommand | None
+    executed: AnyCommand | None
     value: bytes
     sealed: bytes
     command_id: str
@@ -84,12 +88,23 @@ def read_ticket(accepted: Accepted, partition: int) -> Ticket:
         command = parse_command(value)
     except Refusal as refusal:
         return _unreadable(partition, event, value, refusal)
-    principal = command.data.principal
     mismatch = _mismatch(event, command, value, sealed)
-    return Ticket(partition, event, command, value, sealed, command.id, principal, command.verb, mismatch)
+    try:
+        executed = _executed(event, command)
+    except Refusal as refusal:
+        executed, mismatch = command, refusal
+    principal, verb = executed.data.principal, executed.verb
+    return Ticket(partition, event, command, executed, value, sealed, command.id, principal, verb, mismatch)
 
 
-def _mismatch(event: facts.PolicyEvent, command: Command, value: bytes, sealed: bytes) -> Refusal | None:
+def _executed(event: facts.PolicyEvent, command: AnyCommand) -> AnyCommand:
+    proposal = event.data.decision.proposal
+    if proposal is None or not isinstance(command, ApproveProposal):
+        return command
+    return proposed_in(proposal.command.encode())
+
+
+def _mismatch(event: facts.PolicyEvent, command: AnyCommand, value: bytes, sealed: bytes) -> Refusal | None:
     decision = event.data.decision
     if sha256(sealed).hexdigest() != decision.body_digest:
         return InvalidBody("the ticket carries another body than was decided on")
@@ -111,4 +126,6 @@ def _unreadable(partition: int, event: facts.PolicyEvent, value: bytes, refusal:
         )
     except (InvalidCommand, ValueError, TypeError, KeyError, AttributeError):
         raise UntrustedRecord("the ticket's command does not even say whose it is") from None
-    return Ticket(partition, event, None, value, b"", identity.command_id, identity.principal, identity.verb, refusal)
+    return Ticket(
+        partition, event, None, None, value, b"", identity.command_id, identity.principal, identity.verb, refusal
+    )

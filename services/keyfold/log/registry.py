@@ -45,13 +45,14 @@ class RegistryBroken(KeyfoldError):
 
 
 class RegistryFollower:
-    """The fold of partition 0. `view` is live: read it within one step of the event loop."""
+    """The fold of partition 0, of so many `leaves`. `view` is live: read it within one step of the event loop."""
 
     def __init__(self, bus: Bus, deployment: str) -> None:
         self._bus, self._deployment = bus, deployment
         self._reader: Reader = bus.reader(topics.EVENTS, 0, committed=True)
         self._lock = asyncio.Lock()
         self._folded = -1
+        self.leaves = 0
         self._chains: ChainReader | None = None
         self._trust: Trust | None = None
         self._entities: dict[str, Entity] = {}
@@ -154,6 +155,7 @@ class RegistryFollower:
         if self._trust is None or self._chains is None:
             return
         accepted = self._chains.accept(self._trust, record.key, record.value, record.headers, record.timestamp_ms)
+        self.leaves += 1
         event = read_event(accepted, topics.EVENTS)
         self._trust = self._trust.with_event(event)
         changes = evolve(self._entities, event)

@@ -1,14 +1,18 @@
 """One batch of commands: from records to what one transaction writes and what is said after it. No I/O.
 
+A decision is one event; warnings that it causes stand behind it in the same transaction.
+
 Every record costs its own outcome only: a record that is no command becomes a dead letter, an error inside deciding
 becomes `CommandDenied{InternalError}` of that command.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from keyfold.bus import Inbound, Outbound
 from keyfold.deciding.admission import Admitted, Place, Rejected, admit
+from keyfold.deciding.budgets import warnings
 from keyfold.deciding.cedar import Authorizer
 from keyfold.deciding.decide import NotYet, decide, denial
 from keyfold.deciding.world import World
@@ -38,9 +42,19 @@ class Batch:
 class Decider:
     """Decides the records of one partition, in order, on a draft."""
 
-    def __init__(self, place: Place, registry: View | None, authorizer: Authorizer, answerer: Answerer) -> None:
-        """`registry` is the followed registry, or None on partition 0, whose own entities are the registry."""
-        self._place, self._registry = place, registry
+    def __init__(
+        self,
+        place: Place,
+        registry: View | None,
+        authorizer: Authorizer,
+        answerer: Answerer,
+        registry_n: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`registry` is the followed registry, or None on partition 0, whose own entities are the registry.
+
+        `registry_n` tells how many records of partition 0 the followed registry is the fold of.
+        """
+        self._place, self._registry, self._registry_n = place, registry, registry_n
         self._authorizer, self._answerer = authorizer, answerer
 
     def forget(self) -> None:
@@ -65,17 +79,31 @@ class Decider:
             return
         if self._answered_before(record, admitted, draft, batch):
             return
-        hsm = draft.head.places.get("hsm")
-        world = World(
-            self._place.partition, draft.head.now_ms, draft, registry, self._authorizer, hsm.head.n if hsm else 0
-        )
+        world = self._world(draft, registry)
         try:
             event, changes = self._decided(admitted, world, refuse)
         except NotYet as refusal:
             self._reply(admitted, refusal.code, None, batch)
             return
+        warned = list(warnings(event, draft))
         draft.apply(changes)
         self._record(admitted, event, draft, batch)
+        key = admitted.command.subject.encode()
+        batch.events += [Entry(key, warning.to_value()) for warning in warned]
+
+    def _world(self, draft: Draft, registry: View) -> World:
+        places = draft.head.places
+        hsm, root = places.get("hsm"), places.get("root")
+        return World(
+            partition=self._place.partition,
+            now_ms=draft.head.now_ms,
+            entities=draft,
+            registry=registry,
+            authorizer=self._authorizer,
+            facts_n=hsm.head.n if hsm else 0,
+            registry_n=self._registry_n(),
+            root_n=root.head.n if root else 0,
+        )
 
     def _decided(self, admitted: Admitted, world: World, refuse: bool) -> tuple[facts.PolicyEvent, Changes]:
         if not refuse:
@@ -115,9 +143,10 @@ class Decider:
         value, key = event.to_value(), admitted.command.subject.encode()
         batch.events.append(Entry(key, value))
         summary = None
-        if isinstance(event, facts.CommandDenied):
-            summary = Summary(outcome=f"{event.type}:{event.data.code}", key_id=key_id_of(event.subject))
-            self._reply(admitted, event.data.code, event.id, batch)
+        refused = _refused(event)
+        if refused is not None:
+            summary = Summary(outcome=f"{event.type}:{refused}", key_id=key_id_of(event.subject))
+            self._reply(admitted, refused, event.id, batch)
         else:
             batch.tickets.append(Entry(key, value, admitted.sealed))
         draft.remember(
@@ -138,6 +167,13 @@ class Decider:
         refused = Refused(command.subject.encode(), command.id, admitted.command_digest, code, decision)
         reply = self._answerer.refusal(command.data.reply, refused)
         batch.replies += [reply] if reply is not None else []
+
+
+def _refused(event: facts.PolicyEvent) -> str | None:
+    """Return the code that is answered where nothing is executed: of a denial, or of a dry run."""
+    if isinstance(event, facts.CommandDenied):
+        return event.data.code
+    return errors.DryRunOperation.code if isinstance(event, facts.DryRunSucceeded) else None
 
 
 def _revision(event: facts.PolicyEvent, draft: Draft) -> int:

@@ -37,4 +37,6 @@ class Service:
         place = Place(self._parts.author.deployment, partition, self._parts.follower.deployment_entity.partitions)
         registry = None if partition == 0 else self._parts.follower.view
         authorizer = Authorizer() if partition == 0 else self._authorizer
-        return Processor(partition, self._parts, Decider(place, registry, authorizer, self._answerer))
+        follower = self._parts.follower
+        decider = Decider(place, registry, authorizer, self._answerer, lambda: follower.leaves if partition else 0)
+        return Processor(partition, self._parts, decider)

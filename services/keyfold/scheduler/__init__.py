@@ -1,5 +1,6 @@
 """The scheduler: what time triggers becomes a signed command, as the principal `scheduler`; never a hidden side effect.
 
-It destroys keys whose deletion date has come, rotates the sealing key daily and has retired ones erased. It decides
-nothing that policy does not decide again, and keeps no state: after a restart it looks at what is due.
+It destroys keys whose deletion date has come, rotates keys whose usage budget is nearly used, rotates the sealing key
+daily and has retired ones erased, and keeps the keys of token issuers fresh. It decides nothing that policy does not
+decide again, and keeps no state: after a restart it looks at what is due.
 """

@@ -14,10 +14,12 @@ from keyfold.config import Config, ConfigError, load_config, mark_ready
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import configure_logging, get_logger
 from keyfold.projections.store import PostgresQueries
+from keyfold.scheduler.key_sets import open_key_sets
 from keyfold.scheduler.scheduler import Scheduler
 from keyfold.scheduler.settings import SchedulerSettings
 
 _IDENTITY = "scheduler.json"
+_KEY_SETS = "issuers"
 _CONNECT_AGAIN_S = 1.0
 
 
@@ -42,22 +44,25 @@ async def _serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
+    settings = SchedulerSettings()
     queries = PostgresQueries(config.postgres_reader_dsn)
     try:
-        while not stop.is_set():
-            kms = Keyfold.connect(
-                bootstrap_servers=config.bootstrap_servers,
-                identity=config.identities_directory / _IDENTITY,
-                deployment=config.deployment,
-            )
-            if await _serve_connected(config, kms, queries, stop):
-                return
-            await _rest(stop)
+        async with open_key_sets(config.data_directory / _KEY_SETS, settings.key_set_timeout_s) as key_sets:
+            while not stop.is_set():
+                kms = Keyfold.connect(
+                    bootstrap_servers=config.bootstrap_servers,
+                    identity=config.identities_directory / _IDENTITY,
+                    deployment=config.deployment,
+                )
+                scheduler = Scheduler(kms, queries, key_sets, settings, lambda: time.time_ns() // 1_000_000)
+                if await _serve_connected(config, kms, scheduler, stop):
+                    return
+                await _rest(stop)
     finally:
         await queries.close()
 
 
-async def _serve_connected(config: Config, kms: Keyfold, queries: PostgresQueries, stop: asyncio.Event) -> bool:
+async def _serve_connected(config: Config, kms: Keyfold, scheduler: Scheduler, stop: asyncio.Event) -> bool:
     """Serve until stopped; False where no connection came about: the services may still be starting."""
     try:
         await kms.__aenter__()
@@ -68,7 +73,6 @@ async def _serve_connected(config: Config, kms: Keyfold, queries: PostgresQuerie
         return False
     try:
         mark_ready(config, "scheduler")
-        scheduler = Scheduler(kms, queries, SchedulerSettings(), lambda: time.time_ns() // 1_000_000)
         await scheduler.run(stop)
     finally:
         await kms.__aexit__(None, None, None)

@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from keyfold.client import SealingKeyPeriod
+from keyfold.events.entities import Issuer
+from keyfold.events.times import SECOND_MS, to_milliseconds
 
-DutyVerb = Literal["DestroyKey", "RotateSealingKey", "EraseSealingKey"]
+DutyVerb = Literal["DestroyKey", "RotateKey", "RotateSealingKey", "EraseSealingKey", "PutIssuerKeys"]
 
 _MAX_DOUBLINGS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """One command that is due; `target` is a key or a sealing key."""
+    """One command that is due; `target` is a key, a sealing key or an issuer, whose keys are read from `source`."""
 
     verb: DutyVerb
     target: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,27 @@ def sealing_duties(keys: Sequence[SealingKeyPeriod], now_ms: int, times: Times) 
         elif now_ms >= key.retired_ms + times.erase_after_ms:
             duties.append(Duty("EraseSealingKey", key.id))
     return duties
+
+
+def issuer_duties(issuers: Iterable[Issuer], now_ms: int) -> list[Duty]:
+    """Read the keys of issuers that publish them, when a quarter of their life is over.
+
+    That leaves three quarters for trying again. What is due too: keys that were never put, and those of an issuer whose
+    settings were put since.
+    """
+    duties: list[Duty] = []
+    for issuer in issuers:
+        if issuer.jwks_source is not None and now_ms >= _read_again_ms(issuer):
+            duties.append(Duty("PutIssuerKeys", issuer.issuer, issuer.jwks_source))
+    return duties
+
+
+def _read_again_ms(issuer: Issuer) -> int:
+    if issuer.keys_expire_at is None:
+        return 0
+    lifetime_ms = issuer.keys_lifetime_seconds * SECOND_MS
+    put_ms = to_milliseconds(issuer.keys_expire_at) - lifetime_ms
+    return 0 if put_ms < to_milliseconds(issuer.updated_at) else put_ms + lifetime_ms // 4
 
 
 @dataclass(slots=True)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from keyfold.client import Completed, SealingKeyPeriod
+from keyfold.events.arguments import RotationCause
+from keyfold.events.entities import Issuer
 from keyfold.events.errors import KeyfoldError
 from keyfold.events.times import to_text
 from keyfold.logging import get_logger
-from keyfold.scheduler.duties import Agenda, Duty, sealing_duties
+from keyfold.scheduler.duties import Agenda, Duty, issuer_duties, sealing_duties
 from keyfold.scheduler.settings import SchedulerSettings
 
 _AT_ONCE: Final = 100
@@ -21,17 +23,30 @@ _log = get_logger()
 
 
 class DueKey(Protocol):
-    """A key whose waiting period is over."""
+    """A key whose waiting period is over, or whose budget is nearly used."""
 
     @property
     def key_id(self) -> str: ...
 
 
-class DueDeletions(Protocol):
-    """Where due keys are looked up; `keyfold.projections.ports.Queries` is one."""
+class Projected(Protocol):
+    """Where it is looked up what is due; `keyfold.projections.ports.Queries` is one."""
 
     async def due_deletions(self, now: str, limit: int = 100) -> Sequence[DueKey]:
         """Return keys pending deletion whose date is not after `now`, the longest due first."""
+
+    async def due_rotations(self, limit: int = 100) -> Sequence[DueKey]:
+        """Return keys whose current version has used as much of its budget as its rotation waits for."""
+
+    async def issuers(self) -> Sequence[Issuer]:
+        """Return the issuers whose tokens are accepted."""
+
+
+class KeySets(Protocol):
+    """Where issuers' keys are read; `keyfold.scheduler.key_sets.KeySets` is one."""
+
+    async def read(self, source: str) -> str:
+        """Return a key set as text. Raises `KeySetUnreadable`, and does not wait for ever."""
 
 
 class Commands(Protocol):
@@ -39,20 +54,32 @@ class Commands(Protocol):
 
     async def destroy_key(self, key_id: str, *, timeout_s: float | None = None) -> Completed: ...
 
+    async def rotate_key(
+        self, key: str, *, cause: RotationCause = "requested", timeout_s: float | None = None
+    ) -> Completed: ...
+
     async def rotate_sealing_key(self, *, timeout_s: float | None = None) -> Completed: ...
 
     async def erase_sealing_key(self, sealing_key: str, *, timeout_s: float | None = None) -> Completed: ...
+
+    async def put_issuer_keys(self, issuer: str, jwks: str, *, timeout_s: float | None = None) -> Completed: ...
 
     def sealing_keys(self) -> list[SealingKeyPeriod]: ...
 
 
 class Scheduler:
-    """One scheduler; a second one beside it only sends commands that are refused."""
+    """One scheduler; a second one beside it only sends commands that are refused or change nothing."""
 
     def __init__(
-        self, kms: Commands, due: DueDeletions, settings: SchedulerSettings, clock_ms: Callable[[], int]
+        self,
+        kms: Commands,
+        projected: Projected,
+        key_sets: KeySets,
+        settings: SchedulerSettings,
+        clock_ms: Callable[[], int],
     ) -> None:
-        self._kms, self._due, self._settings, self._clock_ms = kms, due, settings, clock_ms
+        self._kms, self._projected, self._key_sets = kms, projected, key_sets
+        self._settings, self._clock_ms = settings, clock_ms
         self._times = settings.times()
         self._agenda = Agenda(self._times)
 
@@ -72,12 +99,20 @@ class Scheduler:
         duties = sealing_duties(self._kms.sealing_keys(), now, self._times)
         try:
             async with asyncio.timeout(self._settings.command_timeout_s):
-                keys = await self._due.due_deletions(to_text(now), _AT_ONCE)
-            duties += [Duty("DestroyKey", key.key_id) for key in keys]
+                duties += await self._projected_duties(now)
         except (KeyfoldError, TimeoutError) as error:
-            _log.warning("due-deletions-unknown", reason=str(error) or "no answer in time")
+            _log.warning("due-unknown", reason=str(error) or "no answer in time")
         ready = self._agenda.ready(duties, now)
         return sum(await asyncio.gather(*(self._carry_out(duty) for duty in ready)))
+
+    async def _projected_duties(self, now_ms: int) -> list[Duty]:
+        deletions = await self._projected.due_deletions(to_text(now_ms), _AT_ONCE)
+        rotations = await self._projected.due_rotations(_AT_ONCE)
+        return [
+            *(Duty("DestroyKey", key.key_id) for key in deletions),
+            *(Duty("RotateKey", key.key_id) for key in rotations),
+            *issuer_duties(await self._projected.issuers(), now_ms),
+        ]
 
     async def _carry_out(self, duty: Duty) -> bool:
         try:
@@ -95,6 +130,11 @@ class Scheduler:
         match duty.verb:
             case "DestroyKey":
                 return await self._kms.destroy_key(duty.target, timeout_s=timeout_s)
+            case "RotateKey":
+                return await self._kms.rotate_key(duty.target, cause="usage-budget", timeout_s=timeout_s)
+            case "PutIssuerKeys":
+                jwks = await self._key_sets.read(duty.source)
+                return await self._kms.put_issuer_keys(duty.target, jwks, timeout_s=timeout_s)
             case "RotateSealingKey":
                 return await self._kms.rotate_sealing_key(timeout_s=timeout_s)
             case "EraseSealingKey":

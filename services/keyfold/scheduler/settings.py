@@ -8,13 +8,15 @@ from keyfold.scheduler.duties import Times
 class SchedulerSettings(BaseModel):
     """`sealing_key_erase_after_s` exceeds a command's longest life (15 min), so that nothing valid becomes unreadable.
 
-    A key may be destroyed when its date has come, so `interval_s` is how late that may be.
+    A key may be destroyed when its date has come, so `interval_s` is how late that may be. `key_set_timeout_s` bounds
+    the reading of one issuer's keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     interval_s: float = Field(default=1.0, gt=0)
     command_timeout_s: float = Field(default=15.0, gt=0)
+    key_set_timeout_s: float = Field(default=10.0, gt=0)
     sealing_key_lifetime_s: float = Field(default=24 * 3600, gt=0)
     sealing_key_erase_after_s: float = Field(default=16 * 60, ge=16 * 60)
     settle_s: float = Field(default=30.0, ge=0)

@@ -71,18 +71,21 @@ def decide(asked: Request, *texts: str, people: tuple[Principal, ...] = ()) -> V
     return Authorizer().authorize(asked, registry(*texts, people=people), 1)
 
 
-def plainly(asked: Request, entities: Mapping[str, Entity]) -> bool:
-    """Decide without any of the authorizer's machinery."""
+def plainly(asked: Request, entities: Mapping[str, Entity]) -> tuple[bool, tuple[int, ...]]:
+    """Decide without any of the authorizer's machinery: whether it is allowed, and which contexts are uncovered."""
     texts = [entity.text for entity in entities.values() if isinstance(entity, RegistryPolicy)]
     if asked.key is not None:
         texts += [attached.text for attached in asked.key.policies]
     policies = cedarpy.PolicySet.from_str("\n".join(texts))
-    return all(_plainly(asked, policies, entities, context) for context in asked.contexts)
+    answers = [_plainly(asked, policies, entities, context) for context in asked.contexts or [{}]]
+    uncovered = tuple(n for n, answer in enumerate(answers) if answer is None)
+    return all(answers), () if False in answers else uncovered
 
 
 def _plainly(
     asked: Request, policies: cedarpy.PolicySet, entities: Mapping[str, Entity], context: Mapping[str, str]
-) -> bool:
+) -> bool | None:
+    """Decide on one context: None when no policy says anything."""
     result = cedarpy.is_authorized(
         {
             "principal": _uid("Principal", asked.principal.principal),
@@ -97,7 +100,9 @@ def _plainly(
             *map(_person, _people(asked, entities)),
         ]),
     )  # fmt: skip
-    return result.allowed and not result.diagnostics.errors
+    if result.diagnostics.errors or (result.diagnostics.reasons and not result.allowed):
+        return False
+    return result.allowed or None
 
 
 def _people(asked: Request, entities: Mapping[str, Entity]) -> list[Principal]:

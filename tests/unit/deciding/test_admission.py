@@ -23,7 +23,9 @@ from tests.support.people import (
 
 from keyfold.bus import Inbound
 from keyfold.deciding.admission import MAX_VALUE_BYTES, Admitted, Place, Rejected, admit, reply_topic_allowed
-from keyfold.events.signatures import command_message
+from keyfold.events.entities import Entity, Principal, PrincipalKey, SigningKey
+from keyfold.events.evolve_governance import principal_key
+from keyfold.events.signatures import Signer, command_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
 from keyfold.events.times import to_text
 
@@ -134,13 +136,95 @@ def test_revoked_principals_are_admitted() -> None:
     assert admit(inbound(encrypt()), PLACE, registry, START_MS).principal.status == "Revoked"
 
 
+def with_key(registry: dict[str, Entity], key: PrincipalKey) -> dict[str, Entity]:
+    """The registry after alice was given a key instead of a known one of the same fingerprint, or beside others."""
+    alice = registry["principal/alice"]
+    assert isinstance(alice, Principal)
+    others = tuple(each for each in alice.keys if each.signing_key != key.signing_key)
+    changed = alice.model_copy(update={"keys": (*others, key)})
+    index = SigningKey(principal="alice")
+    return {**registry, "principal/alice": changed, f"signing-key/{key.signing_key}": index}
+
+
+def own_key(**update: Any) -> PrincipalKey:
+    made = principal_key(signer("alice").public_key.hex(), "Ed25519", to_text(START_MS), None)
+    return made.model_copy(update=update)
+
+
 def test_key_that_a_principal_no_longer_has() -> None:
-    """The index alone does not authenticate: the principal itself must still name the key."""
+    """The index alone does not authenticate: the principal itself must still hold the key."""
     registry = dict(REGISTRY)
-    registry["principal/alice"] = registry["principal/alice"].model_copy(update={"signing_key": "ab" * 32})
+    registry["principal/alice"] = registry["principal/alice"].model_copy(update={"keys": ()})
     with pytest.raises(Rejected) as caught:
         admit(inbound(encrypt()), PLACE, registry, START_MS)
-    assert caught.value.refusal.code == "UnknownPrincipal"
+    assert (caught.value.refusal.code, caught.value.reply) == ("UnknownPrincipal", None)
+
+
+ENDED: dict[str, PrincipalKey] = {
+    "revoked": own_key(status="Revoked"),
+    "expired": own_key(expires_at=to_text(START_MS)),
+    "revoked and expired": own_key(status="Revoked", expires_at=to_text(START_MS)),
+}
+
+
+@pytest.mark.parametrize("case", ENDED)
+def test_key_that_ended(case: str) -> None:
+    """Who holds a revoked or expired key is told so, by reply; who does not hold it learns nothing of it."""
+    registry = with_key(REGISTRY, ENDED[case])
+
+    def code(record: Inbound) -> tuple[str, bool, str]:
+        with pytest.raises(Rejected) as caught:
+            admit(record, PLACE, registry, START_MS)
+        return caught.value.refusal.code, caught.value.reply is not None, caught.value.command_id
+
+    made = document("Encrypt", KEY, 1)
+    assert code(inbound(encrypt())) == ("SigningKeyRevoked", True, made["id"])
+    assert code(headers(inbound(encrypt()), signature=b"\0" * 64)) == ("SignatureInvalid", False, "")
+    assert code(changed(lambda d: d.update(type="keyfold.command.Explode.v1"))) == (
+        "SigningKeyRevoked",
+        True,
+        made["id"],
+    )
+    assert code(inbound(signed(b"nonsense", KEY))) == ("SigningKeyRevoked", False, "")
+
+
+def test_key_until_it_ends() -> None:
+    """A key with an expiry is as good as any other until that millisecond."""
+    registry = with_key(REGISTRY, own_key(expires_at=to_text(START_MS + 1)))
+    assert admit(inbound(encrypt()), PLACE, registry, START_MS).principal.principal == "alice"
+    with pytest.raises(Rejected):
+        admit(inbound(encrypt()), PLACE, registry, START_MS + 1)
+
+
+def test_several_keys() -> None:
+    """Each key of a principal signs for it, and a command names the one that signed it."""
+    second = signer("alice-2")
+    registry = with_key(REGISTRY, principal_key(second.public_key.hex(), "Ed25519", to_text(START_MS), None))
+    named = document("Encrypt", KEY, 1, signing_key=second.fingerprint)
+    found = admit(inbound(signed_by(second, json.dumps(named).encode(), KEY)), PLACE, registry, START_MS)
+    assert found.principal.principal == "alice"
+    assert admit(inbound(encrypt()), PLACE, registry, START_MS).principal.principal == "alice"
+    other = document("Encrypt", KEY, 1)
+    for key, made in ((second, other), (signer("alice"), named)):
+        with pytest.raises(Rejected) as caught:
+            admit(inbound(signed_by(key, json.dumps(made).encode(), KEY)), PLACE, registry, START_MS)
+        assert (caught.value.refusal.code, caught.value.reply) == ("SignatureInvalid", None)
+
+
+def test_post_quantum_signatures() -> None:
+    """A command that an ML-DSA-65 key signed is admitted; a byte changed or another key's signature is not."""
+    key, other = (Signer(bytes([seed]) * 32, "ML-DSA-65") for seed in (7, 8))
+    registry = with_key(REGISTRY, principal_key(key.public_key.hex(), "ML-DSA-65", to_text(START_MS), None))
+    value = json.dumps(document("Encrypt", KEY, 1, signing_key=key.fingerprint)).encode()
+    good = inbound(signed_by(key, value, KEY))
+    found = admit(good, PLACE, registry, START_MS)
+    assert (found.principal.principal, len(found.signature)) == ("alice", 3309)
+    flipped = bytes([found.signature[0] ^ 1]) + found.signature[1:]
+    foreign = signed_by(other, value, KEY).headers[1][1]
+    for wrong in (flipped, foreign, b"", b"\0" * 64, signed_by(signer("alice"), value, KEY).headers[1][1]):
+        with pytest.raises(Rejected) as caught:
+            admit(headers(good, signature=wrong), PLACE, registry, START_MS)
+        assert caught.value.refusal.code == "SignatureInvalid"
 
 
 AUTHENTIC: dict[str, tuple[Callable[[], Inbound], str]] = {

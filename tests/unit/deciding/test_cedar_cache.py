@@ -21,8 +21,18 @@ TENANT = (
 )
 ITEMS = "permit(principal, action, resource) when { context.items < 10 };"
 BYTES = "permit(principal, action, resource) when { context.bytes < 100 };"
+REASON = 'permit(principal, action, resource) when { context.reason like "CHG-*" };'
+SOURCE = 'permit(principal, action, resource) when { context.source == "bastion" };'
+CAUSE = 'permit(principal, action, resource) when { context.cause == "usage-budget" };'
+PROTECTION = 'permit(principal, action, resource) when { context.protection == "HSM" };'
+TARGET = 'permit(principal, action, resource) when { context has target && context.target in Group::"users" };'
+TYPE = 'permit(principal, action, resource) when { principal.type == "human" };'
+APPROVALS = "permit(principal, action, resource) when { context.approvals.count >= 2 };"
 TIME = "permit(principal, action, resource) when { context.time.hour == 9 };"
 KEY = key()
+EVERYTHING = Mentions(
+    None, items=True, bytes=True, time=True, reason=True, source=True, cause=True, target=True, approvals=True
+)
 
 
 class Evaluations:
@@ -58,6 +68,7 @@ def on(**changes: Any) -> Request:
     ("text", "first", "second", "again"),
     [
         (ALL, {}, {"items": 5, "bytes": 7, "now_ms": 1, "contexts": [{"a": "b"}]}, False),
+        (ALL, {}, {"reason": "x", "source": "y", "cause": "z", "target": "bob", "approvals": ("bob",)}, False),
         (TENANT, {"contexts": [{"tenant": "acme"}]}, {"contexts": [{"tenant": "acme", "x": "y"}], "items": 9}, False),
         (TENANT, {"contexts": [{"tenant": "acme"}]}, {"contexts": [{"tenant": "globex"}]}, True),
         (TENANT, {"contexts": [{"tenant": "acme"}]}, {"contexts": [{}]}, True),
@@ -65,7 +76,24 @@ def on(**changes: Any) -> Request:
         (ITEMS, {"items": 3}, {"items": 11}, True),
         (BYTES, {"bytes": 3}, {"bytes": 3, "items": 7}, False),
         (BYTES, {"bytes": 3}, {"bytes": 4}, True),
+        (REASON, {}, {"source": "x", "cause": "y", "target": "bob", "approvals": ("bob",), "items": 9}, False),
+        (REASON, {"reason": "CHG-1"}, {"reason": "CHG-1"}, False),
+        (REASON, {"reason": "CHG-1"}, {"reason": "CHG-2"}, True),
+        (SOURCE, {"source": "x"}, {"source": "x", "reason": "z"}, False),
+        (SOURCE, {"source": "x"}, {"source": "y"}, True),
+        (CAUSE, {"cause": "requested"}, {"cause": "requested", "source": "x"}, False),
+        (CAUSE, {"cause": "requested"}, {"cause": "usage-budget"}, True),
+        (TARGET, {"target": "bob"}, {"target": "bob", "reason": "x"}, False),
+        (TARGET, {"target": "bob"}, {"target": "carol"}, True),
+        (TARGET, {"target": "bob"}, {}, True),
+        (PROTECTION, {}, {"reason": "x", "items": 7, "contexts": [{"a": "b"}]}, False),
+        (PROTECTION, {}, {"key": key(protection="SOFTWARE")}, True),
+        (TYPE, {}, {"principal": principal("alice").model_copy(update={"principal_type": "human"})}, True),
+        (REASON + SOURCE, {"reason": "a", "source": "b"}, {"reason": "b", "source": "a"}, True),
         (TIME, {}, {}, True),
+        (APPROVALS, {}, {}, True),
+        (APPROVALS, {"approvals": ("bob", "carol")}, {"approvals": ("bob", "carol")}, True),
+        (APPROVALS + ALL, {"contexts": [{"a": "b"}]}, {"contexts": [{"a": "b"}]}, True),
         (TIME + ALL, {"contexts": [{"a": "b"}]}, {"contexts": [{"a": "b"}]}, True),
         (ITEMS, {}, {"principal": principal("bob")}, True),
         (ITEMS, {}, {"principal": principal("alice", ("users",))}, True),
@@ -98,21 +126,51 @@ def test_time_is_never_remembered() -> None:
     assert [verdict.allowed for verdict in hours] == [True, False, True]
 
 
+def test_approvals_are_never_remembered() -> None:
+    """A policy about approvals counts those of each request, up and down."""
+    authorizer, policies = Authorizer(), registry(APPROVALS)
+    given: list[tuple[str, ...]] = [(), ("bob",), ("bob", "carol"), ("carol",)]
+    verdicts = [authorizer.authorize(on(approvals=approvals), policies, 1) for approvals in given]
+    assert [verdict.allowed for verdict in verdicts] == [False, False, True, False]
+
+
+def test_a_targets_change_takes_effect() -> None:
+    """When policies ask about the principal that a command is about, what is registered of it now decides."""
+    authorizer = Authorizer()
+    for person, allowed in [(principal("bob", ("users",)), True), (principal("bob"), False)]:
+        assert authorizer.authorize(on(target="bob"), registry(TARGET, people=(person,)), 1).allowed is allowed
+    assert not authorizer.authorize(on(target="bob"), registry(TARGET), 1).allowed
+
+
+def test_what_is_not_mentioned_cannot_spoil_the_memory() -> None:
+    """A value that Cedar refuses harms only requests whose policies mention it, never those that come later."""
+    authorizer, policies = Authorizer(), registry(ITEMS)
+    assert authorizer.authorize(on(reason="\ud800", target="\ud800", bytes=2**63), policies, 1).allowed
+    assert authorizer.authorize(on(), policies, 1).allowed
+    assert not Authorizer().authorize(on(reason="\ud800"), registry(REASON), 1).allowed
+
+
 def test_every_context_once(evaluations: Evaluations) -> None:
-    """Each distinct context is evaluated once, and evaluation ends at the first denial."""
+    """Each distinct context is evaluated once; what no policy permits does not end it, but what is forbidden does."""
     authorizer, policies = Authorizer(), registry(TENANT)
     contexts = [{"tenant": "acme", "n": str(n)} for n in range(50)]
     assert evaluations.since(lambda: authorizer.authorize(on(contexts=contexts), policies, 1)) == 1
-    denied = [{"tenant": "x"}, {"tenant": "y"}]
-    assert evaluations.since(lambda: authorizer.authorize(on(contexts=denied), policies, 1)) == 1
+    denied = [{"tenant": "x"}, {"tenant": "y"}, {"tenant": "x", "n": "1"}]
+    assert evaluations.since(lambda: authorizer.authorize(on(contexts=denied), policies, 1)) == 2
+    policies = registry(TENANT.replace("permit", "forbid"))
+    forbidden = [{"tenant": "z"}, {"tenant": "acme"}, {"tenant": "w"}]
+    assert evaluations.since(lambda: authorizer.authorize(on(contexts=forbidden), policies, 2)) == 2
 
 
 def test_large_contexts_are_not_remembered(evaluations: Evaluations) -> None:
-    """A context of many kilobytes is evaluated each time, so that it does not push others out."""
+    """A context or reason of many kilobytes is evaluated each time, so that it does not push others out."""
     authorizer, policies = Authorizer(), registry(TENANT)
     large = on(contexts=[{"tenant": "a" * 8000}])
     authorizer.authorize(large, policies, 1)
     assert evaluations.since(lambda: authorizer.authorize(large, policies, 1)) == 1
+    reasoned = on(reason="a" * 5000)
+    authorizer.authorize(reasoned, registry(REASON), 2)
+    assert evaluations.since(lambda: authorizer.authorize(reasoned, registry(REASON), 2)) == 1
 
 
 def test_a_new_revision_takes_effect() -> None:
@@ -230,9 +288,22 @@ def test_only_policies_in_scope_are_evaluated(monkeypatch: pytest.MonkeyPatch) -
         ("context.encryption_context == context.encryption_context", Mentions(tags=None)),
         ("resource.created_by == principal", Mentions(creator=True)),
         ("resource has created_by", Mentions(creator=True)),
-        ("context == context", Mentions(None, True, True, True)),
-        ("{a: context}.a.items == 1", Mentions(None, True, True, True)),
-        ("(if true then context else context).items == 1", Mentions(None, True, True, True)),
+        ('context.reason != ""', Mentions(reason=True)),
+        ('context["source"] == "x" || context.cause == "y"', Mentions(source=True, cause=True)),
+        ('context.protection == "HSM"', Mentions()),
+        ("context has target", Mentions(target=True)),
+        ('context has target && context.target.hasTag("a")', Mentions(target=True)),
+        ("context has target.type", Mentions(target=True)),
+        ("context.approvals.count > 1", Mentions(approvals=True)),
+        ('context.approvals.principals.contains(Principal::"bob")', Mentions(approvals=True)),
+        ("context has approvals.count", Mentions(approvals=True)),
+        ("principal in context.approvals.principals", Mentions(approvals=True)),
+        ("context.encryption_context.hasTag(context.reason)", Mentions(tags=None, reason=True)),
+        ('resource.created_by.type == "human"', Mentions(creator=True)),
+        ('principal.type == "human"', Mentions()),
+        ("context == context", EVERYTHING),
+        ("{a: context}.a.items == 1", EVERYTHING),
+        ("(if true then context else context).items == 1", EVERYTHING),
         ('{"Var": "context"}.Var == "context"', Mentions()),
         (
             'context.encryption_context.hasTag("a") && [1].contains(context.items) && !(context.time.hour == 1)',
@@ -259,6 +330,10 @@ def test_lru() -> None:
     lru.put("a", 1, weight=4)
     assert (len(lru), lru.weight) == (0, 0)
     lru.put("a", 1)
+    lru.put("b", 2)
+    assert (lru.peek("a"), lru.peek("x")) == (1, None)
+    lru.put("c", 3, weight=2)
+    assert (lru.get("a"), lru.get("b")) == (None, 2)
     lru.clear()
     assert (len(lru), lru.weight, lru.get("a")) == (0, 0, None)
 

@@ -9,7 +9,8 @@ from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, decide, key,
 from keyfold.deciding.cedar import Authorizer, Request
 from keyfold.events.entities import Key
 
-VERBS = ("Encrypt", "Decrypt", "PutPolicy", "GenerateRandom")
+VERBS = ("Encrypt", "Decrypt", "PutPolicy", "GenerateRandom", "UpdatePrincipal")
+KEYLESS = ("GenerateRandom", "UpdatePrincipal")
 GROUPS = ("users", "team")
 ATOMS = (
     "context.items > 2",
@@ -22,6 +23,19 @@ ATOMS = (
     '(principal.hasTag("tenant") && context.encryption_context.hasTag(principal.getTag("tenant")))',
     'context.encryption_context.getTag("tenant") == "acme"',
     "context == context",
+    'principal.type == "human"',
+    'context.reason == "CHG-1"',
+    "context.source == context.reason",
+    'context.cause == "usage-budget"',
+    'context.protection == "HSM"',
+    "context has target",
+    '(context has target && context.target in Group::"team")',
+    '(context has target && context.target.hasTag("tenant"))',
+    '(context has target && context.target.type == "human")',
+    "(context has target && context.target == principal)",
+    "context.approvals.count > 1",
+    'context.approvals.principals.contains(Principal::"bob")',
+    "principal in context.approvals.principals",
     'principal in Group::"users"',
     'resource.status == "Enabled"',
     "resource.created_by == principal",
@@ -71,10 +85,11 @@ def statements(effects: tuple[str, ...]) -> st.SearchStrategy[str]:
 texts = st.lists(statements(("permit", "permit", "forbid")), min_size=1, max_size=3).map("\n".join)
 policies = st.lists(texts, max_size=4)
 people = st.builds(
-    lambda name, groups, tags: principal(name, tuple(groups), **tags),
+    lambda name, groups, tags, kind: principal(name, tuple(groups), **tags).model_copy(update={"principal_type": kind}),
     st.sampled_from(("alice", "bob")),
     st.lists(st.sampled_from(GROUPS), unique=True),
     st.sampled_from(({}, {"tenant": "acme"}, {"tenant": "tenant"})),
+    st.sampled_from(("human", "workload")),
 )
 contexts = st.lists(
     st.sampled_from(({}, {"tenant": "acme"}, {"tenant": "globex"}, {"acme": "x"}, {"tenant": "acme", "x": "y"})),
@@ -87,7 +102,7 @@ contexts = st.lists(
 def requests(draw: st.DrawFn, keys: Mapping[str, Key]) -> Request:
     verb = draw(st.sampled_from(VERBS))
     name = draw(st.sampled_from(sorted(keys)))
-    on = None if verb == "GenerateRandom" or (verb == "PutPolicy" and draw(st.booleans())) else keys[name]
+    on = None if verb in KEYLESS or (verb == "PutPolicy" and draw(st.booleans())) else keys[name]
     return request(
         verb,
         on,
@@ -96,6 +111,11 @@ def requests(draw: st.DrawFn, keys: Mapping[str, Key]) -> Request:
         items=draw(st.integers(0, 3)),
         bytes=draw(st.sampled_from((0, 100))),
         now_ms=MONDAY_NINE + draw(st.sampled_from((0, 3_600_000, 86_400_000))),
+        reason=draw(st.sampled_from(("", "CHG-1"))),
+        source=draw(st.sampled_from(("", "bastion"))),
+        cause=draw(st.sampled_from(("", "usage-budget"))),
+        target=draw(st.sampled_from((None, "alice", "bob", "carol"))),
+        approvals=draw(st.sampled_from(((), ("bob",), ("alice", "bob")))),
     )
 
 
@@ -124,7 +144,8 @@ def test_index_and_cache_never_change_an_answer(data: st.DataObject, cache_size:
         existing = data.draw(keys(revision))
         for asked in data.draw(st.lists(requests(existing), min_size=1, max_size=10)):
             for _ in range(2):
-                assert authorizer.authorize(asked, entities, revision).allowed is plainly(asked, entities)
+                verdict = authorizer.authorize(asked, entities, revision)
+                assert (verdict.allowed, verdict.uncovered) == plainly(asked, entities)
 
 
 @settings(max_examples=60, deadline=None)
@@ -140,25 +161,32 @@ def test_a_cached_verdict_is_the_fresh_one(data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data(), policies, statements(("forbid",)))
 def test_a_forbid_never_allows_more(data: st.DataObject, before: list[str], forbid: str) -> None:
-    """With one more `forbid`, erring or not, whatever was denied stays denied."""
+    """One more `forbid`, erring or not, leaves the answer as it was, or makes it a denial that no grant can cover."""
     asked = data.draw(requests(data.draw(keys(0))))
-    if decide(asked, *before, forbid).allowed:
-        assert decide(asked, *before).allowed
+    now, then = decide(asked, *before, forbid), decide(asked, *before)
+    assert (now.allowed, now.uncovered) in {(then.allowed, then.uncovered), (False, ())}
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_default_deny(data: st.DataObject) -> None:
-    """Without a permit nothing is allowed."""
+    """Without a permit nothing is allowed; without any policy everything is uncovered."""
     forbids = data.draw(st.lists(statements(("forbid",)), max_size=3))
     existing = {name: found.model_copy(update={"policies": ()}) for name, found in data.draw(keys(0)).items()}
-    assert not decide(data.draw(requests(existing)), *forbids).allowed
+    asked = data.draw(requests(existing))
+    verdict, everything = decide(asked, *forbids), tuple(range(len(asked.contexts)))
+    assert not verdict.allowed
+    assert verdict.uncovered == (() if verdict.policies else everything)
+    assert decide(asked).uncovered == everything
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), policies)
 def test_every_context_must_be_allowed(data: st.DataObject, texts: list[str]) -> None:
-    """A command with several contexts is allowed exactly when each of them alone is."""
+    """A command with several contexts is allowed exactly when each is, and uncovered where each is by itself."""
     asked = data.draw(requests(data.draw(keys(0))))
-    alone = [decide(asked._replace(contexts=[context]), *texts).allowed for context in asked.contexts]
-    assert decide(asked, *texts).allowed is all(alone)
+    alone = [decide(asked._replace(contexts=[context]), *texts) for context in asked.contexts]
+    verdict, final = decide(asked, *texts), [each for each in alone if each.policies and not each.allowed]
+    assert verdict.allowed is all(each.allowed for each in alone)
+    assert verdict.uncovered == (() if final else tuple(n for n, each in enumerate(alone) if each.uncovered))
+    assert not final or verdict == final[0]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from tests.unit.deciding.cedar_requests import K1, key, principal, registry, request
 
+from keyfold.deciding import cedar
 from keyfold.deciding.cedar import SCHEMA_TEXT, Authorizer, validate_policy
 from keyfold.events.commands import COMMANDS, Command
+from keyfold.events.entities import Key, Principal
 from keyfold.events.errors import InvalidPolicy
-from keyfold.deciding import cedar
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")
@@ -91,6 +92,31 @@ def test_the_pages_tenants_are_apart() -> None:
     assert not may("acme", "globex", tenant="acme")
     assert not may("", tenant="acme")
     assert not may("acme")
+
+
+def test_the_pages_quorum() -> None:
+    """The page's quorum: two approvals for the registry's policies, none for a key's, and who may approve."""
+    quorum = next(text for text in blocks("cedar") if '@id("two-approve-policies")' in text)
+    policies = registry(quorum, 'permit(principal in Group::"admins", action, resource);')
+    authorizer, admin = Authorizer(), principal("x", ("admins",))
+
+    def may(verb: str, on: Key | None = None, who: Principal = admin, approvals: tuple[str, ...] = ()) -> bool:
+        asked = request(verb, on, principal=who, approvals=approvals)
+        return authorizer.authorize(asked, policies, 1).allowed
+
+    assert [may("PutPolicy", approvals=names) for names in ((), ("a",), ("a", "b"))] == [False, False, True]
+    assert may("PutPolicy", key(K1))
+    assert may("ApproveProposal", who=principal("y", ("security",)))
+    assert not may("PutPolicy", who=principal("y", ("security",)), approvals=("a", "b"))
+
+
+def test_the_pages_owners() -> None:
+    """The page's owners: one of the named must have approved, whoever else has."""
+    owners = next(text for text in blocks("cedar") if '@id("an-owner-approves")' in text)
+    policies = registry(owners, "permit(principal, action, resource);")
+    given = [(), ("eve", "dan"), ("ann",), ("eve", "ben")]
+    asked = [request("DestroyKeyNow", key(K1), approvals=names) for names in given]
+    assert [Authorizer().authorize(each, policies, 1).allowed for each in asked] == [False, False, True, True]
 
 
 def test_the_packages_style() -> None:

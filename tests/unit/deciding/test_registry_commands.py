@@ -1,16 +1,13 @@
-"""Deciding registry commands on partition 0: principals, aliases, policies, sealing keys, and the revision."""
-
-from typing import Any
+"""Deciding registry commands on partition 0: aliases, policies, sealing keys, and the revision."""
 
 import pytest
-from tests.support.desk import Desk, fresh_registry, outcome_of
-from tests.support.people import SEALING_KEY, command, sealing_key, signer, uuid
+from tests.support.desk import outcome_of
+from tests.support.people import SEALING_KEY, command, sealing_key, uuid
+from tests.unit.deciding.hall import Hall
 
 from keyfold.bus import Inbound, Outbound
 from keyfold.deciding.control import ERASE_AFTER_MS
 from keyfold.events import facts
-from keyfold.events.entities import Deployment
-from keyfold.events.evolve import evolve
 from keyfold.events.replies import parse_reply
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_milliseconds
@@ -18,35 +15,6 @@ from keyfold.policy.state import Draft
 
 NEXT_SEALING_KEY = uuid(0x5EA2)
 TEXT = "permit (principal, action, resource);"
-
-
-class Hall(Desk):
-    """A desk for partition 0 whose commands number themselves."""
-
-    def __init__(self) -> None:
-        super().__init__(0, fresh_registry())
-        self.number = 0
-
-    def code(self, verb: str, by: str = "alice", **arguments: Any) -> str | None:
-        """Decide a command; return why it is denied, None if it is not."""
-        self.number += 1
-        used = self.deployment().current_sealing_key
-        options = {"arguments": arguments, "issued_ms": self.now_ms, "sealing_key": used}
-        self.decide(command(verb, REGISTRY, self.number, principal=by, **options))
-        event = self.last()
-        return event.data.code if isinstance(event, facts.CommandDenied) else None
-
-    def deployment(self) -> Deployment:
-        found = self.state.entities["deployment"]
-        assert isinstance(found, Deployment)
-        return found
-
-    def fold(self, event: facts.Event) -> None:
-        self.state.apply(evolve(self.state.entities, event))
-
-    def register(self, name: str, *groups: str, key: str | None = None) -> str | None:
-        public_key = signer(key or name).public_key.hex()
-        return self.code("RegisterPrincipal", principal=name, public_key=public_key, groups=list(groups))
 
 
 def test_aliases() -> None:
@@ -59,54 +27,6 @@ def test_aliases() -> None:
     assert hall.code("UpdateAlias", **at | {"key_id": uuid(2)}) is None
     assert hall.code("DeleteAlias", alias="alias/orders") is None
     assert hall.code("CreateAlias", **at) is None
-
-
-def test_registering_principals() -> None:
-    """A name and a signing key each belong to one principal for ever, revoked or not."""
-    hall = Hall()
-    assert hall.register("carol", "readers") is None
-    assert hall.register("carol", key="another") == "AlreadyExists"
-    assert hall.register("dave", key="carol") == "AlreadyExists"
-    assert hall.code("RevokePrincipal", principal="carol") is None
-    assert hall.register("carol", key="another") == "AlreadyExists"
-    assert hall.register("dave", key="carol") == "AlreadyExists"
-
-
-def test_registered_principals_act_at_once() -> None:
-    """A principal that was registered in a batch is known to the next command of the same batch."""
-    hall = Hall()
-    public_key = signer("carol").public_key.hex()
-    arguments = {"principal": "carol", "public_key": public_key, "groups": ["administrators"]}
-    hall.decide(
-        command("RegisterPrincipal", REGISTRY, 1, arguments=arguments),
-        command("PutPolicy", REGISTRY, 2, principal="carol", arguments={"policy": "p", "text": TEXT}),
-        command("RevokePrincipal", REGISTRY, 3, arguments={"principal": "carol"}),
-        command("PutPolicy", REGISTRY, 4, principal="carol", arguments={"policy": "p", "text": TEXT}),
-    )
-    codes = [getattr(event.data, "code", None) for event in hall.events]
-    assert codes == [None, None, None, "PrincipalRevoked"]
-
-
-def test_revoking_principals() -> None:
-    """Only an active principal can be revoked, once."""
-    hall = Hall()
-    assert hall.code("RevokePrincipal", principal="nobody") == "NotFound"
-    hall.register("carol")
-    assert hall.code("RevokePrincipal", principal="carol") is None
-    assert hall.code("RevokePrincipal", principal="carol") == "InvalidState"
-
-
-def test_two_administrators_remain() -> None:
-    """The last two administrators cannot be revoked; others of the group can, and revoked ones do not count."""
-    hall = Hall()  # alice, bob and, in these tests, the scheduler
-    assert hall.code("RevokePrincipal", principal="scheduler") is None
-    assert hall.code("RevokePrincipal", principal="bob") == "InvalidState"
-    assert hall.code("RevokePrincipal", principal="alice") == "InvalidState"
-    hall.register("carol")
-    assert hall.code("RevokePrincipal", principal="bob") == "InvalidState"
-    hall.register("dave", "administrators")
-    assert hall.code("RevokePrincipal", principal="bob") is None
-    assert hall.code("RevokePrincipal", principal="dave") == "InvalidState"
 
 
 def test_policies() -> None:

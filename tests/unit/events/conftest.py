@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.unit.events.book import Book
 
 from keyfold.events import facts
 from keyfold.events.signatures import Signer
@@ -31,6 +32,11 @@ def _examples() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(FOLDER / "examples.py")))
 
 
+@cache
+def _events() -> dict[type[facts.Event], facts.Event]:
+    return {type(event): event for event in _examples().events()}
+
+
 @pytest.fixture(scope="session")
 def vectors() -> Callable[[str], Any]:
     """Read a golden vector file by its name without suffix."""
@@ -41,6 +47,26 @@ def vectors() -> Callable[[str], Any]:
 def examples() -> Any:
     """The examples that the vectors are made of."""
     return _examples()
+
+
+@pytest.fixture
+def document(examples: Any) -> Callable[..., dict[str, Any]]:
+    """A command's example with changes: a name with `__` for each level sets or (None) removes a field."""
+
+    def make(name: str, **changes: Any) -> dict[str, Any]:
+        made: dict[str, Any] = json.loads(json.dumps(examples.command_document(name)))
+        for path, value in changes.items():
+            *parents, last = path.split("__")
+            target = made
+            for parent in parents:
+                target = target[parent]
+            if value is None:
+                del target[last]
+            else:
+                target[last] = value
+        return made
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -129,11 +155,25 @@ class World:
         return [Entry(self.key_stream.encode(), f"{text} {i}".encode()) for i in range(count)]
 
     def event(self, kind: type[facts.Event]) -> facts.Event:
-        made: list[facts.Event] = self.examples.events()
-        return next(event for event in made if type(event).__name__ == kind.__name__)
+        return _events()[kind]
 
 
 @pytest.fixture(scope="session")
 def world() -> World:
     """A deployment to sign records with."""
     return World()
+
+
+@pytest.fixture
+def book(world: World) -> Book:
+    """A deployment after genesis."""
+    made = Book(world)
+    made.tell(facts.Genesis)
+    return made
+
+
+@pytest.fixture
+def with_key(book: Book) -> Book:
+    """A deployment with one key."""
+    book.tell(facts.KeyCreated)
+    return book

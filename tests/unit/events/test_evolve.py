@@ -1,70 +1,16 @@
-"""`evolve`: how each event changes entities."""
+"""`evolve`: how events about keys, aliases, policies and sealing keys change entities, and what all folds promise.
+
+Principals, issuers, limits, grants, proposals and resets have test files of their own.
+"""
 
 from typing import Any
 
 import pytest
+from tests.unit.events.book import LATER, Book
 
 from keyfold.events import facts
-from keyfold.events.entities import (
-    DEPLOYMENT,
-    Alias,
-    Deployment,
-    Entity,
-    Key,
-    Principal,
-    RegistryPolicy,
-    SealingKey,
-    SigningKey,
-)
-from keyfold.events.evolve import PROTECTING, evolve, get
-
-LATER = "2026-01-31T13:00:00.000Z"
-
-
-class Book:
-    """A view that events are folded into."""
-
-    def __init__(self, world: Any) -> None:
-        self.world = world
-        self.view: dict[str, Entity] = {}
-        self.offset = 100
-
-    def tell(self, kind: type[facts.Event], subject: str | None = None, /, **data: Any) -> dict[str, Entity | None]:
-        """Fold the example of a type, with other data, at a new offset and a later time."""
-        example = self.world.event(kind)
-        self.offset += 1
-        fields = {name: getattr(example.data, name) for name in type(example.data).model_fields}
-        if "decision" in fields:
-            fields["decision"] = fields["decision"].model_copy(update={"offset": self.offset})
-        event = kind.new("id", subject or example.subject, LATER, **{**fields, **data})
-        changes = evolve(self.view, event)
-        for name, entity in changes.items():
-            if entity is None:
-                del self.view[name]
-            else:
-                self.view[name] = entity
-        return changes
-
-    def key(self) -> Key:
-        return get(self.view, self.world.key_stream, Key)
-
-    def deployment(self) -> Deployment:
-        return get(self.view, DEPLOYMENT, Deployment)
-
-
-@pytest.fixture
-def book(world: Any) -> Book:
-    """A deployment after genesis."""
-    made = Book(world)
-    made.tell(facts.Genesis)
-    return made
-
-
-@pytest.fixture
-def with_key(book: Book) -> Book:
-    """A deployment with one key."""
-    book.tell(facts.KeyCreated)
-    return book
+from keyfold.events.entities import Alias, Deployment, Key, RegistryPolicy, SealingKey, SigningKey
+from keyfold.events.evolve import PROTECTING, get
 
 
 def test_genesis(book: Book, examples: Any) -> None:
@@ -73,9 +19,9 @@ def test_genesis(book: Book, examples: Any) -> None:
         root_public_key=examples.ROOT.public_key.hex(), partitions=4, development=True
     )
     for name in ("alice", "carol", "scheduler"):
-        principal = get(book.view, f"principal/{name}", Principal)
-        assert principal.signing_key == examples.signer(name).fingerprint
-        assert get(book.view, f"signing-key/{principal.signing_key}", SigningKey).principal == name
+        (key,) = book.principal(name).keys
+        assert (key.signing_key, key.status) == (examples.signer(name).fingerprint, "Active")
+        assert get(book.view, f"signing-key/{key.signing_key}", SigningKey).principal == name
     assert get(book.view, "policy/administrators", RegistryPolicy).text.startswith("permit")
     assert len(book.view) == 8
 
@@ -197,23 +143,6 @@ def test_aliases(book: Book, world: Any) -> None:
     assert (book.deployment().revision, book.deployment().policies_revision) == (3, 0)
 
 
-def test_principals(book: Book, examples: Any) -> None:
-    """A registered principal has a signing key; revoked, both stay, so that neither is used again."""
-    book.tell(facts.PrincipalRegistered)
-    bob = get(book.view, "principal/bob", Principal)
-    assert (bob.status, bob.groups, bob.signing_key) == ("Active", ("readers",), examples.BOB.fingerprint)
-    book.tell(facts.PrincipalRevoked)
-    assert get(book.view, "principal/bob", Principal) == bob.model_copy(update={"status": "Revoked"})
-    assert f"signing-key/{examples.BOB.fingerprint}" in book.view
-    assert book.deployment().revision == 2
-
-
-def test_revoking_nobody(book: Book) -> None:
-    """The revocation of an unknown principal cannot follow."""
-    with pytest.raises(KeyError):
-        book.tell(facts.PrincipalRevoked)
-
-
 def test_registry_policies(book: Book) -> None:
     """Policies on the registry are entities of their own and count in both revisions."""
     book.tell(facts.PolicyPut, "registry", text="forbid (principal, action, resource);")
@@ -248,11 +177,46 @@ def test_sealing_keys(book: Book, examples: Any) -> None:
     assert book.deployment().revision == 0
 
 
+def test_tags(with_key: Book) -> None:
+    """Tagging states all tags of the key from now on, and changes nothing else."""
+    before = with_key.key()
+    with_key.tell(facts.KeyTagged, tags={"team": "orders", "env": "live"})
+    with_key.tell(facts.KeyTagged, tags={"env": "test"})
+    assert with_key.key() == before.model_copy(update={"tags": {"env": "test"}})
+
+
+def test_usage_budgets(with_key: Book) -> None:
+    """A key is created with a budget; a change of it leaves what was used, and rotation can be left to people."""
+    with_key.tell(facts.CommandAuthorized, verb="Encrypt", key_version=1, items=7)
+    assert (with_key.key().usage_budget, with_key.key().rotate_at_percent) == (2**31, None)
+    for items, percent in ((1_000_000, 80), (10, None)):
+        with_key.tell(facts.UsageBudgetUpdated, items=items, rotate_at_percent=percent)
+        assert (with_key.key().usage_budget, with_key.key().rotate_at_percent) == (items, percent)
+    assert with_key.key().version(1).protected_items == 7
+
+
+def test_created_with_a_budget(book: Book) -> None:
+    """The budget that a key is created with is its budget."""
+    book.tell(facts.KeyCreated, usage_budget=5, rotate_at_percent=50)
+    assert (book.key().usage_budget, book.key().rotate_at_percent) == (5, 50)
+
+
+def test_rotation_for_the_budget(with_key: Book) -> None:
+    """A rotation because of the budget is like any other: the new version has used nothing."""
+    with_key.tell(facts.CommandAuthorized, verb="Encrypt", key_version=1, items=7)
+    with_key.tell(facts.KeyRotated, version=2, cause="usage-budget")
+    assert [v.protected_items for v in with_key.key().versions] == [7, 0]
+
+
 @pytest.mark.parametrize(
     "kind",
     [
         facts.KeyRotated, facts.KeyEnabled, facts.KeyDisabled, facts.KeyDeletionScheduled, facts.KeyDeletionCancelled,
-        facts.KeyDestroyed, facts.CommandAuthorized, facts.PolicyPut, facts.SealingKeyErased,
+        facts.KeyDestroyed, facts.KeyTagged, facts.UsageBudgetUpdated, facts.CommandAuthorized, facts.PolicyPut,
+        facts.PrincipalUpdated, facts.PrincipalSuspended, facts.PrincipalResumed, facts.PrincipalRevoked,
+        facts.SigningKeyAdded, facts.SigningKeyRotated, facts.SigningKeyRevoked, facts.IssuerKeysPut,
+        facts.GrantRetired, facts.GrantRevoked, facts.ProposalApproved, facts.ProposalDenied, facts.ProposalCancelled,
+        facts.SealingKeyErased,
     ],
 )  # fmt: skip
 def test_cannot_follow(book: Book, kind: type[facts.Event]) -> None:
@@ -264,13 +228,14 @@ def test_cannot_follow(book: Book, kind: type[facts.Event]) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        facts.CommandDenied, facts.KeyUsed, facts.KeyMaterialGenerated, facts.KeyUseCeased, facts.CommandCompleted,
-        facts.ServiceKeyCertified, facts.ServiceKeyRevoked, facts.KeyMaterialStored, facts.KeyMaterialErased,
-        facts.SealingKeyStored, facts.SealingKeyDeleted,
+        facts.CommandDenied, facts.DryRunSucceeded, facts.UsageBudgetWarning, facts.KeyUsed,
+        facts.KeyMaterialGenerated, facts.KeyUseCeased, facts.CommandCompleted, facts.ServiceKeyCertified,
+        facts.ServiceKeyRevoked, facts.KeyMaterialStored, facts.KeyMaterialErased, facts.SealingKeyStored,
+        facts.SealingKeyDeleted,
     ],
 )  # fmt: skip
 def test_changes_nothing(with_key: Book, kind: type[facts.Event]) -> None:
-    """Denials, uses, completions and what is not about entities change none."""
+    """Denials, dry runs, warnings, uses, completions and what is not about entities change none."""
     assert with_key.tell(kind) == {}
 
 
@@ -278,3 +243,58 @@ def test_get_wants_the_kind(book: Book) -> None:
     """An entity of another kind under a name is as good as none."""
     with pytest.raises(KeyError):
         get(book.view, "principal/alice", Key)
+
+
+NO_CHANGE = {facts.CommandAuthorized, facts.CommandDenied, facts.DryRunSucceeded}
+ON_KEYS_ONLY = ("Key", "Usage", "Grant")
+REGISTRY_FACTS = [
+    kind
+    for kind in facts.EVENT_TYPES
+    if issubclass(kind, facts.PolicyEvent) and kind not in NO_CHANGE and not kind.__name__.startswith(ON_KEYS_ONLY)
+]
+
+
+def ready(book: Book) -> Book:
+    """Tell what the examples of registry facts are about."""
+    book.tell(facts.PrincipalRegistered)
+    book.tell(facts.SigningKeyAdded)
+    book.tell(facts.IssuerPut)
+    book.tell(facts.ProposalCreated, "registry")
+    return book
+
+
+@pytest.mark.parametrize("why", [{}, {"charges": {"bucket/rate/a/alice": 1}}], ids=["plain", "charged"])
+@pytest.mark.parametrize("kind", REGISTRY_FACTS, ids=lambda kind: kind.__name__)
+def test_every_registry_fact_counts_once(book: Book, kind: type[facts.Event], why: dict[str, Any]) -> None:
+    """Every fact on the registry that makes a ticket makes exactly one registry revision: workers count on it."""
+    before = ready(book).deployment()
+    book.tell(kind, "registry", why=why)
+    policies = kind in {facts.PolicyPut, facts.PolicyDeleted}
+    assert book.deployment().revision == before.revision + 1
+    assert book.deployment().policies_revision == before.policies_revision + int(policies)
+
+
+@pytest.mark.parametrize("kind", sorted(NO_CHANGE, key=lambda kind: kind.__name__))
+def test_charges_alone_do_not_count(book: Book, kind: type[facts.Event]) -> None:
+    """What changes nothing of the registry but how full limits are makes no registry revision."""
+    data = {"verb": "RotateSealingKey"}
+    data |= {"key_id": None, "key_version": None, "protection": None} if kind is facts.CommandAuthorized else {}
+    changes = book.tell(kind, "registry", why={"charges": {"bucket/rate/a/alice": 1}}, **data)
+    assert list(changes) == ["bucket/rate/a/alice"]
+    assert book.deployment().revision == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [facts.KeyEnabled, facts.KeyTagged, facts.PolicyPut, facts.GrantCreated, facts.ProposalCreated]
+)
+def test_facts_on_keys_do_not_count(with_key: Book, kind: type[facts.Event]) -> None:
+    """What happens on a key's stream makes no registry revision."""
+    with_key.tell(kind, with_key.world.key_stream)
+    assert with_key.deployment().revision == 0
+
+
+def test_registry_facts_need_genesis(world: Any) -> None:
+    """Nothing on the registry follows from nothing."""
+    for kind in (facts.PrincipalRegistered, facts.LimitPut, facts.PolicyReset):
+        with pytest.raises(KeyError):
+            Book(world).tell(kind)

@@ -3,21 +3,31 @@
 import json
 from collections.abc import Callable
 from hashlib import sha256
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from keyfold.events import commands, facts, topics
+from keyfold.events import commands, event, facts, governance, keystore, outcomes, topics
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.signatures import Verifier, command_message_of_digest
 
 NAMES = [model.type_name for model in facts.EVENT_TYPES]
+VARIANTS = [
+    "CommandAuthorized as proposed, under a grant and a limit",
+    "KeyDestroyed by a proposal",
+    "ProposalApproved for a use",
+    "ProposalApproved in vain",
+    "GrantCreated under a parent",
+    "PrincipalRegistered with ML-DSA-65",
+]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=NAMES + VARIANTS)
 def case(request: pytest.FixtureRequest, vectors: Callable[[str], Any]) -> dict[str, Any]:
-    """The golden vector of each event type."""
-    found: dict[str, Any] = vectors("events")["cases"][request.param]
+    """The golden vector of each event type, and of each variant."""
+    golden = vectors("events")
+    found: dict[str, Any] = (golden["cases"] | golden["variants"])[request.param]
     return found
 
 
@@ -28,11 +38,27 @@ def test_vocabulary_is_closed(vectors: Callable[[str], Any]) -> None:
         own = {root} if "type_name" in root.__dict__ else set()
         return own.union(*(concrete(child) for child in root.__subclasses__()))
 
-    listed = {kind for kind in concrete(facts.Event) if kind.__module__ == facts.__name__}
+    ours = {module.__name__ for module in (facts, governance, outcomes, keystore)}
+    listed = {kind for kind in concrete(facts.Event) if kind.__module__ in ours}
     assert listed == set(facts.EVENT_TYPES)
     assert len(set(NAMES)) == len(NAMES)
     assert dict(zip(NAMES, facts.EVENT_TYPES, strict=True)) == facts.BY_TYPE
     assert list(vectors("events")["cases"]) == NAMES
+    assert list(vectors("events")["variants"]) == VARIANTS
+
+
+@pytest.mark.parametrize("module", [event, governance, keystore, outcomes], ids=lambda module: module.__name__)
+def test_facts_is_the_whole_vocabulary(module: ModuleType) -> None:
+    """What other modules define of the vocabulary is exported by `facts`, the same class under the same name."""
+    own = {
+        name: kind
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, facts.Event) and kind.__module__ == module.__name__
+    }
+    assert own
+    assert {name: getattr(facts, name) for name in own} == own
+    assert set(own) <= set(facts.__all__)
+    assert facts.__all__ == sorted(facts.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
 
 
 def test_names_are_versioned() -> None:
@@ -100,18 +126,46 @@ def test_unknown_type(value: bytes) -> None:
 
 def test_decisions_can_be_checked(examples: Any) -> None:
     """Every decision holds its command's exact bytes, which its principal's signature covers."""
-    verifier = Verifier(examples.ALICE.public_key)
-    for event in examples.events():
-        if not isinstance(event, facts.PolicyEvent):
-            continue
-        decision = event.data.decision
-        value = decision.command.encode()
-        command = commands.parse_command(value)
-        assert sha256(value).hexdigest() == decision.command_digest
-        message = command_message_of_digest(
-            examples.DEPLOYMENT, command.subject.encode(), value, bytes.fromhex(decision.body_digest)
-        )
-        verifier.verify(bytes.fromhex(decision.signature), message)
+    for fact in (*examples.events(), *examples.event_variants().values()):
+        if isinstance(fact, facts.PolicyEvent):
+            decision = fact.data.decision
+            assert sha256(decision.command.encode()).hexdigest() == decision.command_digest
+            verify(examples, decision)
+
+
+def test_executed_proposals_can_be_checked(examples: Any) -> None:
+    """A decision that carries a proposal out holds the proposing command too, as its author signed it."""
+    carried = [fact.data.decision for fact in examples.event_variants().values() if fact.data.decision.proposal]
+    assert len(carried) == 2
+    for decision in carried:
+        proposing = verify(examples, decision.proposal)
+        assert isinstance(proposing, commands.ProposeCommand)
+        assert decision.proposal.proposal == proposing.id
+        assert proposing.data.principal not in decision.proposal.approvers
+
+
+def verify(examples: Any, signed: facts.Decision | facts.ProposalUse) -> commands.AnyCommand:
+    """Check a command that an event holds, and return it."""
+    value = signed.command.encode()
+    command = commands.parse_command(value)
+    body_digest = bytes.fromhex(signed.body_digest)
+    message = command_message_of_digest(examples.DEPLOYMENT, command.subject.encode(), value, body_digest)
+    signer = examples.signer(command.data.principal)
+    assert command.data.signing_key == signer.fingerprint
+    Verifier(signer.public_key).verify(bytes.fromhex(signed.signature), message)
+    return command
+
+
+def test_decisions_have_defaults(examples: Any) -> None:
+    """What a decision need not say is empty, so that events from before are read; what is written says all."""
+    plain = examples.decision("Encrypt")
+    assert (plain.grant, plain.charges, plain.proposal) == (None, {}, None)
+    needed = {name: value for name, value in plain.model_dump().items() if name not in {"registry_n", "root_n"}}
+    for name in ("grant", "charges", "proposal"):
+        del needed[name]
+    read = facts.Decision.model_validate(needed)
+    assert (read.registry_n, read.root_n) == (0, 0)
+    assert set(json.loads(read.model_dump_json())) == set(facts.Decision.model_fields)
 
 
 def test_new_fills_the_attributes(examples: Any) -> None:

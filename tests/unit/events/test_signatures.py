@@ -1,4 +1,4 @@
-"""Signatures: exact bytes, DSSE's pre-authentication encoding, Ed25519."""
+"""Signatures: exact bytes, DSSE's pre-authentication encoding, Ed25519. ML-DSA-65 is in `test_signatures_ml_dsa`."""
 
 from collections.abc import Callable
 from hashlib import sha256

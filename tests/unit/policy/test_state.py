@@ -10,7 +10,6 @@ from tests.support.people import DEPLOYMENT, LIFETIME_MS, command, key_on, signe
 
 from keyfold.events import facts, lthash, topics
 from keyfold.events.chains import Place
-from keyfold.events.entities import name_of
 from keyfold.events.evolve import evolve
 from keyfold.events.statements import ChainHead
 from keyfold.log import Author, StateCorrupt, StateTopic
@@ -91,7 +90,7 @@ def test_records_and_back() -> None:
     desk.step("CreateKey", stream=key_on(2, 500), arguments={"tags": {"b": "2", "a": "ü\n"}, "description": "注文"})
     desk.step("DisableKey", arguments={"reason": 'a "quoted" reason'})
     assert_restores(desk)
-    assert set(desk.live) == {*map(name_of, desk.state.entities.values()), "segment/1", "segment/2", "segment/3"}
+    assert set(desk.live) == {*desk.state.entities, "segment/1", "segment/2", "segment/3"}
 
 
 def test_only_what_changed_is_written() -> None:

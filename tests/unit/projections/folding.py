@@ -8,7 +8,7 @@ from tests.unit.projections.histories import PARTITIONS, SERVICES
 
 from keyfold.events import facts
 from keyfold.events.chains import Accepted, Place
-from keyfold.events.entities import Entity
+from keyfold.events.entities import Bucket, Entity
 from keyfold.events.evolve import evolve
 from keyfold.events.statements import ChainHead, Entry
 from keyfold.events.streams import partition_of
@@ -69,7 +69,7 @@ async def feed_all(store: PartitionStore, events: Sequence[facts.Event], sizes: 
 
 
 def evolved(events: Sequence[facts.Event]) -> dict[str, Entity]:
-    """What `evolve` alone says: the truth that every projection must equal."""
+    """What `evolve` alone says: the truth that every projection must equal. Levels of limits stand in `levels`."""
     view: dict[str, Entity] = {}
     for event in events:
         for name, entity in evolve(view, event).items():
@@ -77,4 +77,15 @@ def evolved(events: Sequence[facts.Event]) -> dict[str, Entity]:
                 view.pop(name, None)
             else:
                 view[name] = entity
-    return view
+    return {name: entity for name, entity in view.items() if not isinstance(entity, Bucket)}
+
+
+def levels(events: Sequence[facts.Event]) -> dict[tuple[int, str], Bucket]:
+    """How full limits are by partition and name: the last decision of the partition that was charged says it."""
+    found: dict[tuple[int, str], Bucket] = {}
+    for event in events:
+        if isinstance(event, facts.PolicyEvent):
+            partition = partition_of(event.subject, PARTITIONS)
+            for name, level in event.data.decision.charges.items():
+                found[partition, name] = Bucket(level=level, updated_at=event.time)
+    return found

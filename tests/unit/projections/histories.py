@@ -4,15 +4,15 @@
 function from a random source and a number of steps to events, genesis first. `Log` signs events into records.
 """
 
-import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any
 
-from keyfold.events import commands, facts, topics
-from keyfold.events.entities import Key
-from keyfold.events.evolve import evolve
+from tests.unit.projections.choosing import ZERO
+from tests.unit.projections.governing import Governing
+
+from keyfold.events import facts, topics
+from keyfold.events.entities import Alias, Key, Principal, RegistryPolicy
 from keyfold.events.signatures import Signer, fingerprint
 from keyfold.events.statements import Chain, ChainHead, Entry, sign_entries
 from keyfold.events.streams import REGISTRY, partition_of
@@ -20,7 +20,6 @@ from keyfold.events.times import to_text
 
 PARTITIONS = 4
 START_MS = 1_767_000_000_000
-ZERO = "0" * 64
 DATA_VERBS = ("Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext")
 
 Signed = tuple[int, bytes, bytes, tuple[tuple[str, bytes], ...]]
@@ -74,39 +73,30 @@ def certificate(role: str, key: Signer | None = None, start_ms: int = START_MS) 
     )
 
 
-class Maker:
+class Maker(Governing):
     """Chooses what happens next among what may; keeps just enough state for that."""
 
     def __init__(self, source: random.Random, longest_pause_ms: int, start_ms: int = START_MS) -> None:
-        self.random = source
-        self.longest_pause_ms = longest_pause_ms
-        self.now_ms = start_ms
-        self.events = genesis_events(start_ms)
-        self.view: dict[str, Any] = {}
-        self.aliases: dict[str, str] = {}
-        self.principals = ["alice", "bob"]
-        self.policies: dict[str, set[str]] = {REGISTRY: {"administrators"}}
-        self.offsets: dict[str, int] = {}
+        super().__init__(source, longest_pause_ms, start_ms, genesis_events(start_ms))
         self.sealing: list[str] = []
-        self.count = 0
-        for event in self.events:
-            self._fold(event)
 
     def steps(self, number: int) -> list[facts.Event]:
         for _ in range(number):
-            self.random.choice(self._possible())()
+            possible = self._possible()
+            if self.random.random() < 0.3:
+                keys = [key for key in self.all_of(Key) if key.status in {"Enabled", "Disabled"}]
+                possible = self.governing_steps(self.random.choice(keys) if keys else None)
+            self.random.choice(possible)()
         return self.events
 
     def _possible(self) -> list[Callable[[], None]]:
-        r = self.random
-        keys = [entity for entity in self.view.values() if isinstance(entity, Key)]
-        found = [self.create_key, self.register, self.publish_sealing_key, self.deny, self.random_bytes]
-        found += [self.put_policy, lambda: self.put_policy(REGISTRY)] if keys else []
+        r, keys = self.random, self.all_of(Key)
+        found = [self.create_key, self.publish_sealing_key, self.deny, self.random_bytes, self.put_policy]
         if keys:
             key = r.choice(keys)
             found += [lambda: self.deny(key.key_id), lambda: self.alias(key.key_id)]
             if key.status == "Enabled":
-                found += [lambda: self.use(key)] * 6 + [lambda: self.rotate(key), lambda: self.disable(key)]
+                found += [lambda: self.use(key)] * 16 + [lambda: self.rotate(key), lambda: self.disable(key)]
             if key.status == "Disabled":
                 found += [lambda: self.simple(key, facts.KeyEnabled, "EnableKey")]
             if key.status in {"Enabled", "Disabled"}:
@@ -114,20 +104,23 @@ class Maker:
             if key.status == "PendingDeletion":
                 found += [lambda: self.simple(key, facts.KeyDeletionCancelled, "CancelKeyDeletion")]
                 found += [lambda: self.destroy(key)]
-        if len(self.principals) > 1:
-            found += [self.revoke]
-        if self.aliases:
-            found += [self.delete_alias]
-        if any(len(names) > 1 or stream != REGISTRY for stream, names in self.policies.items() if names):
-            found += [self.delete_policy]
+            if key.policies:
+                found += [lambda: self.delete_policy(f"key/{key.key_id}", [each.policy for each in key.policies])]
+        revocable = [each.principal for each in self.all_of(Principal) if each.status != "Revoked"]
+        if len(revocable) > 1:
+            found += [lambda: self.revoke(r.choice(revocable[1:]))]
+        if aliases := self.all_of(Alias):
+            found += [lambda: self.delete_alias(r.choice(aliases).alias)]
+        if len(policies := self.all_of(RegistryPolicy)) > 1:
+            found += [lambda: self.delete_policy(REGISTRY, [each.policy for each in policies])]
         if len(self.sealing) > 1:
             found += [self.erase_sealing_key]
         return found
 
     def create_key(self) -> None:
-        key_id = self._uuid()
+        key_id = self.uuid()
         protection = self.random.choice(["HSM", "SOFTWARE"])
-        self._decided(
+        self.decided(
             facts.KeyCreated,
             f"key/{key_id}",
             "CreateKey",
@@ -137,13 +130,15 @@ class Maker:
             description=self.random.choice(["", "Orders, 注文", "tab\there, \\ and \n line"]),
             tags={"cost": "4711"} if self.random.random() < 0.5 else {},
             created_by="alice",
+            usage_budget=self.random.choice([8, 60, 2**31]),
+            rotate_at_percent=self.random.choice([None, 50, 95]),
         )
         self._material(key_id, 1, "CreateKey", protection)
 
     def rotate(self, key: Key) -> None:
         version = len(key.versions) + 1
         spec = {"key_spec": key.key_spec, "protection": key.protection, "version": version, "cause": "requested"}
-        self._decided(facts.KeyRotated, f"key/{key.key_id}", "RotateKey", key_id=key.key_id, **spec)
+        self.decided(facts.KeyRotated, f"key/{key.key_id}", "RotateKey", key_id=key.key_id, **spec)
         self._material(key.key_id, version, "RotateKey", key.protection)
 
     def use(self, key: Key) -> None:
@@ -152,9 +147,11 @@ class Maker:
         size = r.randint(0, 5000)
         more = {"verb": verb, "principal": "alice", "protection": key.protection, "items": items, "bytes": size}
         version = None if verb == "Decrypt" else key.current_version
-        self._decided(facts.CommandAuthorized, stream, verb, key_id=key.key_id, key_version=version, **more)
+        why = {**self.charges(key.key_id), **self.live_grant(key)}
+        more |= {"key_id": key.key_id, "key_version": version}
+        self.decided(facts.CommandAuthorized, stream, verb, decision=why, **more)
         if r.random() < 0.1:
-            self._outcome(facts.OperationFailed, stream, verb, key_id=key.key_id, code="TokenUnavailable")
+            self.outcome(facts.OperationFailed, stream, verb, key_id=key.key_id, code="TokenUnavailable")
             return
         failed = r.randint(0, items) if verb == "Decrypt" else 0
         versions: dict[str, int] = {}
@@ -163,149 +160,79 @@ class Maker:
             versions[str(used)] = versions.get(str(used), 0) + 1
         failures = {"InvalidCiphertext": list(range(failed))} if failed else {}
         counts = {"items": items, "bytes": size, "versions": versions, "failures": failures, "mac": ZERO}
-        self._outcome(facts.KeyUsed, stream, verb, key_id=key.key_id, **counts)
+        self.outcome(facts.KeyUsed, stream, verb, key_id=key.key_id, **counts)
 
     def disable(self, key: Key) -> None:
-        self._decided(facts.KeyDisabled, f"key/{key.key_id}", "DisableKey", key_id=key.key_id, reason="audit")
-        self._outcome(facts.KeyUseCeased, f"key/{key.key_id}", "DisableKey", key_id=key.key_id, erased_versions=[])
+        self.decided(facts.KeyDisabled, f"key/{key.key_id}", "DisableKey", key_id=key.key_id, reason="audit")
+        self.outcome(facts.KeyUseCeased, f"key/{key.key_id}", "DisableKey", key_id=key.key_id, erased_versions=[])
 
     def simple(self, key: Key, kind: type[facts.Event], verb: str) -> None:
-        self._decided(kind, f"key/{key.key_id}", verb, key_id=key.key_id)
-        self._outcome(facts.CommandCompleted, f"key/{key.key_id}", verb)
+        self.decided(kind, f"key/{key.key_id}", verb, key_id=key.key_id)
+        self.outcome(facts.CommandCompleted, f"key/{key.key_id}", verb)
 
     def schedule(self, key: Key) -> None:
         date = to_text(self.now_ms + self.random.randint(1, 30) * 86_400_000)
         stream = f"key/{key.key_id}"
-        self._decided(facts.KeyDeletionScheduled, stream, "ScheduleKeyDeletion", key_id=key.key_id, deletion_date=date)
-        self._outcome(facts.CommandCompleted, stream, "ScheduleKeyDeletion")
+        self.decided(facts.KeyDeletionScheduled, stream, "ScheduleKeyDeletion", key_id=key.key_id, deletion_date=date)
+        self.outcome(facts.CommandCompleted, stream, "ScheduleKeyDeletion")
 
     def destroy(self, key: Key) -> None:
         versions = [version.version for version in key.versions]
         stream = f"key/{key.key_id}"
-        self._decided(facts.KeyDestroyed, stream, "DestroyKey", key_id=key.key_id, versions=versions)
-        self._outcome(facts.KeyUseCeased, stream, "DestroyKey", key_id=key.key_id, erased_versions=versions)
+        self.decided(facts.KeyDestroyed, stream, "DestroyKey", key_id=key.key_id, versions=versions)
+        self.outcome(facts.KeyUseCeased, stream, "DestroyKey", key_id=key.key_id, erased_versions=versions)
 
     def alias(self, key_id: str) -> None:
         alias = f"alias/{self.random.choice('abcdef')}"
-        kind, verb = (
-            (facts.AliasUpdated, "UpdateAlias") if alias in self.aliases else (facts.AliasCreated, "CreateAlias")
-        )
-        self.aliases[alias] = key_id
-        self._decided(kind, REGISTRY, verb, alias=alias, key_id=key_id)
-        self._outcome(facts.CommandCompleted, REGISTRY, verb)
+        kind, verb = (facts.AliasUpdated, "UpdateAlias") if alias in self.view else (facts.AliasCreated, "CreateAlias")
+        self.decided(kind, REGISTRY, verb, alias=alias, key_id=key_id)
+        self.outcome(facts.CommandCompleted, REGISTRY, verb)
 
-    def delete_alias(self) -> None:
-        alias = self.random.choice(sorted(self.aliases))
-        del self.aliases[alias]
-        self._decided(facts.AliasDeleted, REGISTRY, "DeleteAlias", alias=alias)
+    def delete_alias(self, alias: str) -> None:
+        self.decided(facts.AliasDeleted, REGISTRY, "DeleteAlias", alias=alias)
 
-    def register(self) -> None:
-        self.count += 1
-        name = f"p{self.count}"
-        self.principals.append(name)
-        public_key = sha256(name.encode()).hexdigest()
-        groups = self.random.sample(["readers", "writers", "auditors"], self.random.randint(0, 3))
-        self._decided(
-            facts.PrincipalRegistered,
-            REGISTRY,
-            "RegisterPrincipal",
-            principal=name,
-            public_key=public_key,
-            algorithm="Ed25519",
-            groups=groups,
-            tags={},
-        )
-
-    def revoke(self) -> None:
-        name = self.principals.pop(self.random.randrange(1, len(self.principals)))
-        self._decided(facts.PrincipalRevoked, REGISTRY, "RevokePrincipal", principal=name)
+    def revoke(self, name: str) -> None:
+        self.decided(facts.PrincipalRevoked, REGISTRY, "RevokePrincipal", principal=name)
 
     def put_policy(self, stream: str = REGISTRY) -> None:
         name = self.random.choice(["readers", "writers", "owners"])
-        self.policies.setdefault(stream, set()).add(name)
         text = f"permit (principal, action, resource); // {self.random.randint(0, 9)}"
-        self._decided(facts.PolicyPut, stream, "PutPolicy", policy=name, text=text)
+        self.decided(facts.PolicyPut, stream, "PutPolicy", policy=name, text=text)
 
-    def delete_policy(self) -> None:
-        stream = self.random.choice(sorted(s for s, names in self.policies.items() if names))
-        name = self.random.choice(sorted(self.policies[stream]))
-        self.policies[stream].remove(name)
-        self._decided(facts.PolicyDeleted, stream, "DeletePolicy", policy=name)
+    def delete_policy(self, stream: str, names: list[str]) -> None:
+        self.decided(facts.PolicyDeleted, stream, "DeletePolicy", policy=self.random.choice(sorted(names)))
 
     def publish_sealing_key(self) -> None:
-        identifier = self._uuid()
+        identifier = self.uuid()
         self.sealing.append(identifier)
         pair = {"sealing_key": identifier, "public_key": "ab" * 1216, "blob_digest": ZERO}
-        self._append(facts.SealingKeyPublished, REGISTRY, **pair)
+        self.append(facts.SealingKeyPublished, REGISTRY, **pair)
 
     def erase_sealing_key(self) -> None:
-        self._append(facts.SealingKeyErased, REGISTRY, sealing_key=self.sealing.pop(0))
+        self.append(facts.SealingKeyErased, REGISTRY, sealing_key=self.sealing.pop(0))
 
     def deny(self, key_id: str | None = None) -> None:
         stream = f"key/{key_id}" if key_id else "principal/alice"
         verb = "Decrypt" if key_id else "GenerateRandom"
-        self._decided(facts.CommandDenied, stream, verb, verb=verb, principal="alice", code="AccessDenied")
+        command = self.signed_command(stream, verb, dry_run=self.random.random() < 0.2)
+        refused = {"verb": verb, "principal": "alice", "code": "AccessDenied"}
+        self.decided(facts.CommandDenied, stream, verb, command=command, **refused)
 
     def random_bytes(self) -> None:
         items = self.random.randint(1, 5)
         use = {"key_id": None, "key_version": None, "protection": None, "items": items, "bytes": 0}
         stream, verb = "principal/alice", "GenerateRandom"
-        self._decided(facts.CommandAuthorized, stream, verb, verb=verb, principal="alice", **use)
-        self._outcome(facts.CommandCompleted, stream, verb, items=items, bytes=32 * items, mac=ZERO)
+        why = self.charges("")
+        self.decided(facts.CommandAuthorized, stream, verb, decision=why, verb=verb, principal="alice", **use)
+        self.outcome(facts.CommandCompleted, stream, verb, items=items, bytes=32 * items, mac=ZERO)
 
     def _material(self, key_id: str, version: int, verb: str, protection: str) -> None:
         stream = f"key/{key_id}"
         if self.random.random() < 0.1:
-            self._outcome(facts.OperationFailed, stream, verb, key_id=key_id, code="TokenUnavailable")
+            self.outcome(facts.OperationFailed, stream, verb, key_id=key_id, code="TokenUnavailable")
             return
         spec = {"version": version, "key_spec": "SYMMETRIC_DEFAULT", "protection": protection, "blob_digest": ZERO}
-        self._outcome(facts.KeyMaterialGenerated, stream, verb, key_id=key_id, **spec)
-
-    def _decided(self, kind: type[facts.Event], stream: str, verb: str, /, **data: Any) -> None:
-        offset = self.offsets.get(stream, -1) + self.random.randint(1, 3)
-        self.offsets[stream] = offset
-        self.command = self._command(stream, verb)
-        decision = facts.Decision(
-            command=self.command,
-            command_digest=sha256(self.command.encode()).hexdigest(),
-            body_digest=ZERO,
-            signature="00" * 64,
-            offset=offset,
-            policies=["administrators"],
-            registry_revision=self.count,
-            facts_n=len(self.events),
-        )
-        self._append(kind, stream, decision=decision, **data)
-
-    def _outcome(self, kind: type[facts.Event], stream: str, verb: str, /, **data: Any) -> None:
-        document = json.loads(self.command)
-        known = {"offset": self.offsets[stream], "command_id": document["id"], "principal": "alice", "verb": verb}
-        digest = sha256(self.command.encode()).hexdigest()
-        self._append(kind, stream, command_digest=digest, **known, **data)
-
-    def _command(self, stream: str, verb: str) -> str:
-        data: dict[str, Any] = {"principal": "alice", "signing_key": ZERO, "arguments": {}}
-        if commands.BY_VERB[verb].data_plane:
-            data |= {"contexts": [{"tenant": "blue", "b": "\\ \t Ünï"}, {}], "items": 3, "bytes": 11}
-        document = {"specversion": "1.0", "id": self._uuid(), "type": commands.type_of(verb), "subject": stream}
-        return json.dumps(document | {"data": data}, ensure_ascii=False)
-
-    def _append(self, kind: type[facts.Event], stream: str, /, **data: Any) -> None:
-        self.now_ms += self.random.choice([0, 1, 500, self.longest_pause_ms])
-        event = kind.new(f"{stream}/{len(self.events)}", stream, to_text(self.now_ms), **data)
-        self.events.append(event)
-        self._fold(event)
-
-    def _fold(self, event: facts.Event) -> None:
-        for name, entity in evolve(self.view, event).items():
-            if entity is None:
-                self.view.pop(name, None)
-            else:
-                self.view[name] = entity
-
-    def _uuid(self) -> str:
-        text = f"{self.random.getrandbits(128):032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        self.outcome(facts.KeyMaterialGenerated, stream, verb, key_id=key_id, **spec)
 
 
 def simulated(

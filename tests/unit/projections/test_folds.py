@@ -188,14 +188,14 @@ def test_using_a_key_touches_one_row() -> None:
     use = next(e for e in events if isinstance(e, facts.CommandAuthorized) and e.data.verb in verbs)
     before = folding.evolved(events[: events.index(use)])
     after = folding.evolved(events[: events.index(use) + 1])
-    rows = list(tables.entity_rows(use.subject, before[use.subject], after[use.subject]))
+    rows = list(tables.entity_rows(1, use.subject, before[use.subject], after[use.subject]))
     assert [(row.table, row.removed) for row in rows] == [("key_versions", False)]
 
 
 def test_an_unchanged_entity_has_no_rows() -> None:
     """Nothing is staged for what is equal."""
     for name, entity in folding.evolved(simulated(seeded(3), 100)).items():
-        assert list(tables.entity_rows(name, entity, entity)) == []
+        assert list(tables.entity_rows(1, name, entity, entity)) == []
 
 
 def test_what_is_not_loaded_is_asked_for_and_nothing_moves() -> None:

@@ -1,7 +1,11 @@
 """What is due, and what rests."""
 
+from typing import Any
+
+from tests.unit.scheduler.issuers import issuer
+
 from keyfold.client import SealingKeyPeriod
-from keyfold.scheduler.duties import Agenda, Duty, Times, sealing_duties
+from keyfold.scheduler.duties import Agenda, Duty, Times, issuer_duties, sealing_duties
 
 TIMES = Times(rotate_after_ms=1000, erase_after_ms=100, settle_ms=50, backoff_ms=10, max_backoff_ms=35)
 DUTY = Duty("DestroyKey", "k")
@@ -19,6 +23,45 @@ def test_a_retired_sealing_key_is_erased_when_nothing_valid_is_sealed_to_it() ->
     keys = [SealingKeyPeriod("a", 0, 5000), SealingKeyPeriod("b", 5000, None)]
     assert sealing_duties(keys, 5099, TIMES) == []
     assert sealing_duties(keys, 5100, TIMES) == [Duty("EraseSealingKey", "a")]
+
+
+def due(now_ms: int, **changes: Any) -> bool:
+    """Tell whether the keys of an issuer, put at 5,000 for 400 s unless told otherwise, are to be read."""
+    duties = issuer_duties([issuer(**changes)], now_ms)
+    assert duties in ([], [Duty("PutIssuerKeys", "corp", "corp.json")])
+    return bool(duties)
+
+
+def test_an_issuers_keys_are_read_again_when_a_quarter_of_their_life_is_over() -> None:
+    """Not a millisecond earlier, and from then on until they are put."""
+    assert not due(104_999)
+    assert due(105_000)
+    assert due(405_000)
+
+
+def test_an_issuers_keys_are_read_at_once_when_there_are_none() -> None:
+    """It was put just now."""
+    assert due(1, put_ms=None)
+
+
+def test_an_issuers_keys_are_read_at_once_when_its_settings_changed() -> None:
+    """They may name another source; what is put then counts for them."""
+    assert due(5_001, updated_ms=5_001)
+    assert not due(5_002, updated_ms=5_001, put_ms=5_001)
+
+
+def test_an_issuers_keys_that_an_administrator_puts_are_not_read() -> None:
+    """There is nowhere to read them."""
+    assert not due(10**9, jwks_source=None)
+    assert not due(10**9, jwks_source=None, put_ms=None)
+
+
+def test_another_source_is_another_duty() -> None:
+    """What failed at the old one does not hold up the new one."""
+    agenda = Agenda(TIMES)
+    agenda.failed(Duty("PutIssuerKeys", "corp", "old.json"), 0, retriable=False)
+    new = Duty("PutIssuerKeys", "corp", "new.json")
+    assert agenda.ready([new], 1) == [new]
 
 
 def test_a_duty_that_was_done_rests_until_the_projections_show_it() -> None:

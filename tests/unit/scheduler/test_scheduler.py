@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import structlog.testing
+from tests.unit.scheduler.issuers import LIFETIME_S, issuer
 
 from keyfold.client import Completed, DeadlineExceeded, SealingKeyPeriod
-from keyfold.events.errors import InvalidState, KeyfoldError, Unavailable
+from keyfold.events.arguments import RotationCause
+from keyfold.events.entities import Issuer
+from keyfold.events.errors import InvalidIssuer, InvalidState, KeyfoldError, Unavailable
 from keyfold.events.times import to_text
 from keyfold.scheduler.__main__ import main
+from keyfold.scheduler.key_sets import KeySetUnreadable
 from keyfold.scheduler.scheduler import Scheduler
 from keyfold.scheduler.settings import SchedulerSettings
 
@@ -19,10 +24,13 @@ HOUR = 3_600_000
 
 @dataclass
 class World:
-    """Keys and sealing keys; what is sent takes effect unless told otherwise."""
+    """Keys, sealing keys and issuers; what is sent takes effect unless told otherwise."""
 
     now: int = 100 * HOUR
     due: dict[str, int] = field(default_factory=dict)
+    worn: list[str] = field(default_factory=list)
+    trusted: list[Issuer] = field(default_factory=list)
+    published: dict[str, str] = field(default_factory=dict)
     sealing: list[SealingKeyPeriod] = field(default_factory=list)
     sent: list[tuple[str, str]] = field(default_factory=list)
     error: KeyfoldError | None = None
@@ -34,11 +42,33 @@ class World:
             raise Unavailable("Postgres is away")
         return [Due(key) for key, at in sorted(self.due.items()) if to_text(at) <= now][:limit]
 
+    async def due_rotations(self, limit: int = 100) -> Sequence["Due"]:
+        return [Due(key) for key in self.worn][:limit]
+
+    async def issuers(self) -> Sequence[Issuer]:
+        return self.trusted
+
+    async def read(self, source: str) -> str:
+        if source not in self.published:
+            raise KeySetUnreadable("it answers with status 404")
+        return self.published[source]
+
     async def destroy_key(self, key_id: str, *, timeout_s: float | None = None) -> Completed:
         done = await self._note("DestroyKey", key_id)
         if not self.lagging:
             self.due.pop(key_id, None)
         return done
+
+    async def rotate_key(
+        self, key: str, *, cause: RotationCause = "requested", timeout_s: float | None = None
+    ) -> Completed:
+        done = await self._note(f"RotateKey {cause}", key)
+        if not self.lagging:
+            self.worn.remove(key)
+        return done
+
+    async def put_issuer_keys(self, issuer: str, jwks: str, *, timeout_s: float | None = None) -> Completed:
+        return await self._note("PutIssuerKeys", f"{issuer} {jwks}")
 
     async def rotate_sealing_key(self, *, timeout_s: float | None = None) -> Completed:
         return await self._note("RotateSealingKey", "")
@@ -57,7 +87,7 @@ class World:
         return Completed("c")
 
     def scheduler(self) -> Scheduler:
-        return Scheduler(self, self, SchedulerSettings(interval_s=0.01), lambda: self.now)
+        return Scheduler(self, self, self, SchedulerSettings(interval_s=0.01), lambda: self.now)
 
 
 @dataclass
@@ -89,6 +119,53 @@ async def test_sealing_keys_are_rotated_after_a_day_and_erased_after_sixteen_min
     world.now += 1
     await scheduler.round()
     assert world.sent == [("RotateSealingKey", ""), ("EraseSealingKey", "s")]
+
+
+async def test_keys_are_rotated_when_their_budget_is_nearly_used() -> None:
+    """With the cause that policy holds the scheduler to; once, and again when the new version is used as much."""
+    world = World(worn=["a"])
+    scheduler = world.scheduler()
+    assert await scheduler.round() == 1
+    assert await scheduler.round() == 0
+    world.worn, world.now = ["a"], world.now + 30_000
+    assert await scheduler.round() == 1
+    assert world.sent == [("RotateKey usage-budget", "a")] * 2
+
+
+async def test_the_keys_of_issuers_are_read_and_put() -> None:
+    """Each from its own source, when they are due."""
+    world = World(published={"corp.json": "{1}", "lab.json": "{2}"})
+    fresh = issuer("new", put_ms=world.now)
+    world.trusted = [issuer("corp", put_ms=None), issuer("lab", put_ms=world.now - LIFETIME_S * 250), fresh]
+    assert await world.scheduler().round() == 2
+    assert sorted(world.sent) == [("PutIssuerKeys", "corp {1}"), ("PutIssuerKeys", "lab {2}")]
+
+
+async def test_an_issuer_that_cannot_be_read_is_tried_again_later_and_later() -> None:
+    """The others are not held up. When it answers again, its keys are put."""
+    world = World(trusted=[issuer("gone"), issuer("corp")], published={"corp.json": "{1}"})
+    scheduler, tried = world.scheduler(), 0
+    assert await scheduler.round() == 1
+    for pause in (1000, 2000, 4000):
+        world.now += pause - 1
+        assert await scheduler.round() == 0
+        world.now, tried = world.now + 1, tried + 1
+        await scheduler.round()
+    world.published["gone.json"] = "{3}"
+    world.now += 8000
+    assert await scheduler.round() == 1
+    assert world.sent == [("PutIssuerKeys", "corp {1}"), ("PutIssuerKeys", "gone {3}")]
+
+
+@pytest.mark.parametrize("error", [None, InvalidIssuer()], ids=["unreadable", "refused"])
+async def test_what_is_logged_of_an_issuer_is_its_name(error: KeyfoldError | None) -> None:
+    """Neither its address, which may hold a secret, nor what was read there."""
+    address = "https://user:pass@corp.example/keys"
+    world = World(trusted=[issuer(jwks_source=address)], published={address: "{read}"} if error else {}, error=error)
+    with structlog.testing.capture_logs() as lines:
+        await world.scheduler().round()
+    assert [(line["event"], line["target"]) for line in lines] == [("duty-failed", "corp")]
+    assert not any(word in str(lines) for word in ("example", "pass", "read}"))
 
 
 async def test_nothing_is_sent_again_while_the_projections_lag() -> None:

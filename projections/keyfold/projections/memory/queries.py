@@ -5,11 +5,34 @@ import json
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from keyfold.events.entities import Alias, Deployment, Entity, Key, Principal, SealingKey
+from keyfold.events.entities import (
+    Alias,
+    Deployment,
+    Entity,
+    Grant,
+    Issuer,
+    Key,
+    Limit,
+    Principal,
+    Proposal,
+    SealingKey,
+)
+from keyfold.events.times import to_milliseconds
 from keyfold.projections.filters import beyond, cursor_of, matches, place_of
 from keyfold.projections.memory.schemas import EPOCH, MemorySchemas, Schema
 from keyfold.projections.ports import AuditFilter, AuditPage, KeyPage, SchemaStatus
-from keyfold.projections.rows import AuditRow, DueDeletion, KeySummary, PolicyRow, Progress, Report, Usage, VersionRow
+from keyfold.projections.rows import (
+    AuditRow,
+    BucketRow,
+    DueDeletion,
+    DueRotation,
+    KeySummary,
+    PolicyRow,
+    Progress,
+    Report,
+    Usage,
+    VersionRow,
+)
 
 Kind = TypeVar("Kind", bound=Entity)
 
@@ -63,6 +86,55 @@ class MemoryQueries:
         """Return all principals."""
         return tuple(principal for _, principal in sorted((await self._by_name(Principal)).items()))
 
+    async def principal(self, name: str) -> Principal | None:
+        """Return one principal."""
+        return (await self._by_name(Principal)).get(f"principal/{name}")
+
+    async def issuers(self) -> tuple[Issuer, ...]:
+        """Return issuers by name."""
+        return tuple(issuer for _, issuer in sorted((await self._by_name(Issuer)).items()))
+
+    async def limits(self) -> tuple[Limit, ...]:
+        """Return limits by name."""
+        return tuple(limit for _, limit in sorted((await self._by_name(Limit)).items()))
+
+    async def buckets(self, principal: str | None = None) -> tuple[BucketRow, ...]:
+        """Return how full limits are, by name and partition."""
+        rows = [BucketRow(**row) for row in (await self._live()).rows["buckets"].values()]
+        found = [row for row in rows if principal in {None, row.principal}]
+        return tuple(sorted(found, key=lambda row: (row.bucket, row.partition)))
+
+    async def grants(
+        self, *, key_id: str | None = None, grantee: str | None = None, live_at: str | None = None
+    ) -> tuple[Grant, ...]:
+        """Return grants, oldest first."""
+        now_ms = None if live_at is None else to_milliseconds(live_at)
+        found = [
+            grant
+            for grant in (await self._by_name(Grant)).values()
+            if key_id in {None, grant.key_id}
+            and grantee in {None, grant.grantee}
+            and (now_ms is None or grant.live(now_ms))
+        ]
+        return tuple(sorted(found, key=lambda grant: (grant.created_at, grant.grant)))
+
+    async def grant(self, grant_id: str) -> Grant | None:
+        """Return one grant."""
+        return (await self._by_name(Grant)).get(f"grant/{grant_id}")
+
+    async def proposals(self, *, stream: str | None = None, status: str | None = None) -> tuple[Proposal, ...]:
+        """Return proposals, oldest first."""
+        found = [
+            proposal
+            for proposal in (await self._by_name(Proposal)).values()
+            if stream in {None, proposal.stream} and status in {None, proposal.status}
+        ]
+        return tuple(sorted(found, key=lambda proposal: (proposal.created_at, proposal.proposal)))
+
+    async def proposal(self, proposal_id: str) -> Proposal | None:
+        """Return one proposal."""
+        return (await self._by_name(Proposal)).get(f"proposal/{proposal_id}")
+
     async def policies(self, *, stream: str | None = None) -> tuple[PolicyRow, ...]:
         """Return policies."""
         rows = (await self._live()).rows["policies"].values()
@@ -109,6 +181,15 @@ class MemoryQueries:
         )
         return tuple(DueDeletion(key_id, date) for date, key_id in found[:limit])
 
+    async def due_rotations(self, limit: int = 100) -> tuple[DueRotation, ...]:
+        """Return keys that have used their share of the budget, the most urgent first."""
+        found = sorted(
+            (key.usage_budget - key.version(key.current_version).protected_items, key.key_id, key.current_version)
+            for key in (await self._by_name(Key)).values()
+            if _rotation_due(key)
+        )
+        return tuple(DueRotation(key_id, version) for _, key_id, version in found[:limit])
+
     async def progress(self) -> tuple[Progress, ...]:
         """Return how far each partition is folded."""
         schema = await self._live()
@@ -137,6 +218,13 @@ class MemoryQueries:
     async def _by_name(self, kind: type[Kind]) -> dict[str, Kind]:
         entities = (await self._live()).entities
         return {name: entity for name, entity in entities.items() if isinstance(entity, kind)}
+
+
+def _rotation_due(key: Key) -> bool:
+    version = key.version(key.current_version)
+    if key.status != "Enabled" or version.status != "Active" or key.rotate_at_percent is None:
+        return False
+    return version.protected_items * 100 >= key.usage_budget * key.rotate_at_percent
 
 
 def _summary(key: Key, aliases: tuple[str, ...]) -> KeySummary:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from keyfold.events.entities import Entity
+from keyfold.events.entities import Bucket, Entity
 from keyfold.projections import tables
 from keyfold.projections.errors import OwnedElsewhere, SchemaClosed, StoreRefused, StoreUnavailable
 from keyfold.projections.fold import Batch
@@ -45,6 +45,8 @@ class Schema:
         for row in batch.rows:
             _merge(self.rows[row.table], row)
         for name, entity in batch.entities.items():
+            if isinstance(entity, Bucket):  # one partition's own under a name that others use too: a row, no entity
+                continue
             if entity is None:
                 self.entities.pop(name, None)
             else:

@@ -11,7 +11,7 @@ COPY staging (kind, removed, document) FROM STDIN;
 COPY audit (
     partition, position, kafka_offset, event_id, event_type, time, stream, outcome, code, principal, verb, key_id,
     key_version, contexts, items, payload_bytes, policies, registry_revision, command_id, command_digest, command_offset,
-    value, role, signer, statement_n, statement_leaf
+    value, role, signer, statement_n, statement_leaf, reason, source, dry_run, grant_id, proposal_id
 ) FROM STDIN;
 
 -- name: guard
@@ -39,7 +39,8 @@ ON CONFLICT (key_id) DO UPDATE SET
     key_spec = excluded.key_spec, protection = excluded.protection, description = excluded.description,
     tags = excluded.tags, status = excluded.status, created_at = excluded.created_at,
     created_by = excluded.created_by, current_version = excluded.current_version, reason = excluded.reason,
-    deletion_date = excluded.deletion_date, policy_revision = excluded.policy_revision;
+    deletion_date = excluded.deletion_date, policy_revision = excluded.policy_revision,
+    usage_budget = excluded.usage_budget, rotate_at_percent = excluded.rotate_at_percent;
 
 -- name: key_versions
 INSERT INTO key_versions AS t
@@ -60,13 +61,97 @@ ON CONFLICT (key_id, version) DO UPDATE SET
 INSERT INTO principals AS t
 SELECT r.* FROM staging s, jsonb_populate_record(NULL::principals, s.document) r WHERE s.kind = 'principals'
 ON CONFLICT (principal) DO UPDATE SET
-    public_key = excluded.public_key, signing_key = excluded.signing_key, groups = excluded.groups,
-    tags = excluded.tags, status = excluded.status, registered_at = excluded.registered_at;
+    principal_type = excluded.principal_type, groups = excluded.groups, tags = excluded.tags,
+    status = excluded.status, reason = excluded.reason, registered_at = excluded.registered_at,
+    expires_at = excluded.expires_at, issuer = excluded.issuer, token_subject = excluded.token_subject;
 
 -- name: signing_keys
 INSERT INTO signing_keys AS t
-SELECT r.* FROM staging s, jsonb_populate_record(NULL::signing_keys, s.document) r WHERE s.kind = 'signing_keys'
-ON CONFLICT (signing_key) DO UPDATE SET principal = excluded.principal;
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::signing_keys, s.document) r
+WHERE s.kind = 'signing_keys' AND NOT s.removed
+ON CONFLICT (principal, signing_key) DO UPDATE SET
+    ordinal = excluded.ordinal, public_key = excluded.public_key, algorithm = excluded.algorithm,
+    status = excluded.status, added_at = excluded.added_at, expires_at = excluded.expires_at;
+
+-- name: remove_signing_keys
+DELETE FROM signing_keys t USING staging s
+WHERE s.kind = 'signing_keys' AND s.removed
+  AND t.principal = s.document ->> 'principal' AND t.signing_key = s.document ->> 'signing_key';
+
+-- name: signing_key_index
+INSERT INTO signing_key_index AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::signing_key_index, s.document) r
+WHERE s.kind = 'signing_key_index' AND NOT s.removed
+ON CONFLICT (signing_key) DO UPDATE SET
+    principal = excluded.principal;
+
+-- name: remove_signing_key_index
+DELETE FROM signing_key_index t USING staging s
+WHERE s.kind = 'signing_key_index' AND s.removed
+  AND t.signing_key = s.document ->> 'signing_key';
+
+-- name: issuers
+INSERT INTO issuers AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::issuers, s.document) r
+WHERE s.kind = 'issuers' AND NOT s.removed
+ON CONFLICT (issuer) DO UPDATE SET
+    url = excluded.url, audience = excluded.audience, algorithms = excluded.algorithms,
+    jwks_source = excluded.jwks_source, keys_lifetime_seconds = excluded.keys_lifetime_seconds,
+    max_token_seconds = excluded.max_token_seconds, groups_claim = excluded.groups_claim, groups = excluded.groups,
+    tags = excluded.tags, base_groups = excluded.base_groups, updated_at = excluded.updated_at, jwks = excluded.jwks,
+    keys_expire_at = excluded.keys_expire_at;
+
+-- name: remove_issuers
+DELETE FROM issuers t USING staging s WHERE s.kind = 'issuers' AND s.removed AND t.issuer = s.document ->> 'issuer';
+
+-- name: limits
+INSERT INTO limits AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::limits, s.document) r WHERE s.kind = 'limits' AND NOT s.removed
+ON CONFLICT (limit_name) DO UPDATE SET
+    limit_kind = excluded.limit_kind, unit = excluded.unit, amount = excluded.amount,
+    period_seconds = excluded.period_seconds, burst = excluded.burst, per = excluded.per,
+    principal = excluded.principal, group_name = excluded.group_name, key_id = excluded.key_id,
+    verbs = excluded.verbs, updated_at = excluded.updated_at;
+
+-- name: remove_limits
+DELETE FROM limits t USING staging s
+WHERE s.kind = 'limits' AND s.removed
+  AND t.limit_name = s.document ->> 'limit_name';
+
+-- name: buckets
+INSERT INTO buckets AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::buckets, s.document) r WHERE s.kind = 'buckets'
+ON CONFLICT (partition, bucket) DO UPDATE SET
+    limit_kind = excluded.limit_kind, limit_name = excluded.limit_name, principal = excluded.principal,
+    key_id = excluded.key_id, level = excluded.level, updated_at = excluded.updated_at;
+
+-- name: grants
+INSERT INTO grants AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::grants, s.document) r WHERE s.kind = 'grants'
+ON CONFLICT (grant_id) DO UPDATE SET
+    key_id = excluded.key_id, grantee = excluded.grantee, verbs = excluded.verbs, expires_at = excluded.expires_at,
+    encryption_context_equals = excluded.encryption_context_equals,
+    encryption_context_subset = excluded.encryption_context_subset, algorithms = excluded.algorithms,
+    max_operations = excluded.max_operations, max_items = excluded.max_items, delegable = excluded.delegable,
+    retiring_principal = excluded.retiring_principal, parent = excluded.parent, created_by = excluded.created_by,
+    created_at = excluded.created_at, status = excluded.status, used_operations = excluded.used_operations,
+    used_items = excluded.used_items;
+
+-- name: grant_index
+INSERT INTO grant_index AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::grant_index, s.document) r WHERE s.kind = 'grant_index'
+ON CONFLICT (key_id, grantee) DO UPDATE SET
+    grants = excluded.grants;
+
+-- name: proposals
+INSERT INTO proposals AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::proposals, s.document) r WHERE s.kind = 'proposals'
+ON CONFLICT (proposal_id) DO UPDATE SET
+    stream = excluded.stream, digest = excluded.digest, command = excluded.command,
+    body_digest = excluded.body_digest, signature = excluded.signature, verb = excluded.verb,
+    proposer = excluded.proposer, created_at = excluded.created_at, expires_at = excluded.expires_at,
+    approvals = excluded.approvals, status = excluded.status, closed_at = excluded.closed_at,
+    closed_by = excluded.closed_by, code = excluded.code;
 
 -- name: aliases
 INSERT INTO aliases AS t
@@ -102,7 +187,7 @@ SELECT r.* FROM staging s, jsonb_populate_record(NULL::deployment, s.document) r
 ON CONFLICT (id) DO UPDATE SET
     root_public_key = excluded.root_public_key, partitions = excluded.partitions, development = excluded.development,
     revision = excluded.revision, policies_revision = excluded.policies_revision,
-    current_sealing_key = excluded.current_sealing_key;
+    current_sealing_key = excluded.current_sealing_key, limits = excluded.limits;
 
 -- name: certificates
 INSERT INTO certificates
@@ -147,6 +232,18 @@ UNION ALL
 SELECT alias, document FROM alias_entities WHERE alias = ANY(%(alias)s::text[])
 UNION ALL
 SELECT 'policy/' || policy, document FROM policy_entities WHERE policy = ANY(%(policy)s::text[])
+UNION ALL
+SELECT 'issuer/' || issuer, document FROM issuer_entities WHERE issuer = ANY(%(issuer)s::text[])
+UNION ALL
+SELECT 'limit/' || limit_name, document FROM limit_entities WHERE limit_name = ANY(%(limit)s::text[])
+UNION ALL
+SELECT 'grant/' || grant_id, document FROM grant_entities WHERE grant_id = ANY(%(grant)s::uuid[])
+UNION ALL
+SELECT 'grants/' || key_id || '/' || grantee, document FROM grant_index_entities
+WHERE (key_id, grantee) IN (
+    SELECT split_part(name, '/', 1)::uuid, split_part(name, '/', 2) FROM unnest(%(grants)s::text[]) name)
+UNION ALL
+SELECT 'proposal/' || proposal_id, document FROM proposal_entities WHERE proposal_id = ANY(%(proposal)s::uuid[])
 UNION ALL
 SELECT 'sealing-key/' || sealing_key, document FROM sealing_key_entities
 WHERE sealing_key = ANY(%(sealing_key)s::uuid[])

@@ -37,6 +37,38 @@ SELECT document FROM keyfold.alias_entities WHERE alias = %(alias)s;
 -- name: principals
 SELECT document FROM keyfold.principal_entities ORDER BY principal;
 
+-- name: principal
+SELECT document FROM keyfold.principal_entities WHERE principal = %(principal)s;
+
+-- name: issuers
+SELECT document FROM keyfold.issuer_entities ORDER BY issuer COLLATE "C";
+
+-- name: limits
+SELECT document FROM keyfold.limit_entities ORDER BY limit_name COLLATE "C";
+
+-- name: buckets
+SELECT partition, bucket, limit_kind, limit_name, principal, key_id::text, level, keyfold.instant(updated_at)
+FROM keyfold.buckets WHERE %(principal)s::text IS NULL OR principal = %(principal)s
+ORDER BY bucket COLLATE "C", partition;
+
+-- name: grants
+SELECT e.document FROM keyfold.grant_entities e JOIN keyfold.grants g USING (grant_id)
+WHERE (%(key_id)s::uuid IS NULL OR g.key_id = %(key_id)s::uuid)
+  AND (%(grantee)s::text IS NULL OR g.grantee = %(grantee)s)
+  AND (%(live_at)s::timestamptz IS NULL OR (g.status = 'Active' AND g.expires_at > %(live_at)s::timestamptz))
+ORDER BY g.created_at, g.grant_id;
+
+-- name: grant
+SELECT document FROM keyfold.grant_entities WHERE grant_id = %(grant)s::uuid;
+
+-- name: proposals
+SELECT e.document FROM keyfold.proposal_entities e JOIN keyfold.proposals p USING (proposal_id)
+WHERE (%(stream)s::text IS NULL OR p.stream = %(stream)s) AND (%(status)s::text IS NULL OR p.status = %(status)s)
+ORDER BY p.created_at, p.proposal_id;
+
+-- name: proposal
+SELECT document FROM keyfold.proposal_entities WHERE proposal_id = %(proposal)s::uuid;
+
 -- name: policies
 SELECT stream, policy, text, keyfold.instant(updated_at) FROM keyfold.policies
 WHERE %(stream)s::text IS NULL OR stream = %(stream)s ORDER BY stream <> 'registry', stream, ordinal, policy;
@@ -52,7 +84,8 @@ SELECT document FROM keyfold.deployment_entities;
 -- Completed by `queries` with conditions for the filters that were given, order and limit.
 SELECT partition, position, kafka_offset, event_id, event_type, keyfold.instant(time), stream, outcome, code, principal,
     verb, key_id::text, key_version, contexts::text, items, payload_bytes, policies, registry_revision, command_id::text,
-    command_digest, command_offset, value, role, signer, statement_n, statement_leaf
+    command_digest, command_offset, value, role, signer, statement_n, statement_leaf, reason, source, dry_run,
+    grant_id::text, proposal_id::text
 FROM keyfold.audit;
 
 -- name: audit_log
@@ -62,6 +95,13 @@ WHERE partition = %(partition)s AND position >= %(position)s ORDER BY position L
 SELECT key_id::text, keyfold.instant(deletion_date) FROM keyfold.keys
 WHERE status = 'PendingDeletion' AND deletion_date <= %(now)s::timestamptz
 ORDER BY deletion_date, key_id LIMIT %(limit)s;
+
+-- name: due_rotations
+SELECT k.key_id::text, v.version
+FROM keyfold.keys k JOIN keyfold.key_versions v ON v.key_id = k.key_id AND v.version = k.current_version
+WHERE k.status = 'Enabled' AND v.status = 'Active'
+  AND v.protected_items * 100 >= k.usage_budget * k.rotate_at_percent
+ORDER BY k.usage_budget - v.protected_items, k.key_id LIMIT %(limit)s;
 
 -- name: progress
 SELECT partition, next, position, published, keyfold.instant(last_time), halted, keyfold.instant(updated_at)

@@ -32,7 +32,6 @@ from keyfold.projections.tables import Staged
 _SQL: Final = sqlfiles.statements("apply")
 _ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
 _AUDIT_ROW: Final = attrgetter(*AuditRow.__slots__)
-_REMOVABLE: Final = frozenset({"aliases", "policies"})
 
 
 def schema_of(colour: Colour) -> str:
@@ -151,7 +150,7 @@ async def _attach(tx: Statements, month: str) -> None:
 def _merges(rows: Iterable[Staged]) -> list[str]:
     """Name the statements that the staged rows need; removals first."""
     tables = sorted({row.table for row in rows if not row.removed})
-    removals = sorted({row.table for row in rows if row.removed} & _REMOVABLE)
+    removals = sorted({row.table for row in rows if row.removed})
     return [*(f"remove_{table}" for table in removals), *tables]
 
 

@@ -7,14 +7,25 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from keyfold.events.entities import Alias, Deployment, Key, Principal, SealingKey
+from keyfold.events.entities import Alias, Deployment, Grant, Issuer, Key, Limit, Principal, Proposal, SealingKey
 from keyfold.projections import sqlfiles
 from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.filters import conditions, cursor_of, place_of
 from keyfold.projections.ports import AuditFilter, AuditPage, KeyPage, SchemaStatus
-from keyfold.projections.rows import AuditRow, DueDeletion, KeySummary, PolicyRow, Progress, Report, Usage, VersionRow
+from keyfold.projections.rows import (
+    AuditRow,
+    BucketRow,
+    DueDeletion,
+    DueRotation,
+    KeySummary,
+    PolicyRow,
+    Progress,
+    Report,
+    Usage,
+    VersionRow,
+)
 from keyfold.projections.store.schemas import status_row
 from keyfold.projections.store.session import Row, Session
 
@@ -65,6 +76,40 @@ class PostgresQueries:
         """Return all principals, revoked ones too."""
         return tuple(await self._entities(Principal, "principals"))
 
+    async def principal(self, name: str) -> Principal | None:
+        """Return one principal."""
+        return _first(await self._entities(Principal, "principal", principal=name))
+
+    async def issuers(self) -> tuple[Issuer, ...]:
+        """Return all issuers, by name."""
+        return tuple(await self._entities(Issuer, "issuers"))
+
+    async def limits(self) -> tuple[Limit, ...]:
+        """Return all limits, by name."""
+        return tuple(await self._entities(Limit, "limits"))
+
+    async def buckets(self, principal: str | None = None) -> tuple[BucketRow, ...]:
+        """Return how full limits are, by name and partition; all, or one principal's."""
+        return tuple(BucketRow(*row) for row in await self._fetch(_SQL["buckets"], {"principal": principal}))
+
+    async def grants(
+        self, *, key_id: str | None = None, grantee: str | None = None, live_at: str | None = None
+    ) -> tuple[Grant, ...]:
+        """Return grants, oldest first; with `live_at` those that hold at this instant."""
+        return tuple(await self._entities(Grant, "grants", key_id=key_id, grantee=grantee, live_at=live_at))
+
+    async def grant(self, grant_id: str) -> Grant | None:
+        """Return one grant."""
+        return _first(await self._entities(Grant, "grant", grant=grant_id))
+
+    async def proposals(self, *, stream: str | None = None, status: str | None = None) -> tuple[Proposal, ...]:
+        """Return proposals, oldest first."""
+        return tuple(await self._entities(Proposal, "proposals", stream=stream, status=status))
+
+    async def proposal(self, proposal_id: str) -> Proposal | None:
+        """Return one proposal."""
+        return _first(await self._entities(Proposal, "proposal", proposal=proposal_id))
+
     async def policies(self, *, stream: str | None = None) -> tuple[PolicyRow, ...]:
         """Return all policies, or those of `registry` or of one key's stream."""
         return tuple(PolicyRow(*row) for row in await self._fetch(_SQL["policies"], {"stream": stream}))
@@ -96,6 +141,10 @@ class PostgresQueries:
         rows = await self._fetch(_SQL["due_deletions"], {"now": now, "limit": limit})
         return tuple(DueDeletion(*row) for row in rows)
 
+    async def due_rotations(self, limit: int = 100) -> tuple[DueRotation, ...]:
+        """Return keys that have used their share of the budget, those with the fewest items left first."""
+        return tuple(DueRotation(*row) for row in await self._fetch(_SQL["due_rotations"], {"limit": limit}))
+
     async def progress(self) -> tuple[Progress, ...]:
         """Return how far each partition is folded."""
         return tuple(Progress(*row) for row in await self._fetch(_SQL["progress"]))
@@ -121,7 +170,12 @@ class PostgresQueries:
 
     async def _entities(self, model: type[Model], statement: str, **parameters: Any) -> list[Model]:
         rows = await self._fetch(_SQL[statement], parameters or None)
-        return [model.model_validate_json(document) for (document,) in rows]
+        try:
+            return [model.model_validate_json(document) for (document,) in rows]
+        except ValidationError:
+            raise StoreUnavailable(
+                "the live projections have the layout of another release; the projector rebuilds them"
+            ) from None
 
     async def _audit_rows(self, rest: str, parameters: Mapping[str, Any]) -> tuple[AuditRow, ...]:
         return tuple(_audit_row(row) for row in await self._fetch(_SQL["audit"] + rest, parameters))

@@ -23,7 +23,12 @@ Parameters = Mapping[str, Any]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _ABANDON_S: Final = 1.0
-_NOT_THERE: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedFunction)
+_NOT_THERE: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedFunction,
+)
 _REFUSED: Final = (
     psycopg.DataError,
     psycopg.IntegrityError,

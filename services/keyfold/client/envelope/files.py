@@ -29,11 +29,11 @@ class Keys(Protocol):
     async def resolve(self, key: str) -> str: ...
 
     async def generate_data_key_batch(
-        self, key: str, count: int, *, contexts: Sequence[Context]
+        self, key: str, count: int, *, contexts: Sequence[Context], reason: str | None
     ) -> list[DataKey | KeyfoldError]: ...
 
     async def decrypt_batch(
-        self, key: str, ciphertexts: Sequence[bytes], *, contexts: Sequence[Context]
+        self, key: str, ciphertexts: Sequence[bytes], *, contexts: Sequence[Context], reason: str | None
     ) -> BatchResult: ...
 
 
@@ -56,11 +56,20 @@ class FileResult:
 
 
 async def encrypt_file(
-    kms: Keys, key: str, source: Path | str, destination: Path | str, *, context: Context | None = None
+    kms: Keys,
+    key: str,
+    source: Path | str,
+    destination: Path | str,
+    *,
+    context: Context | None = None,
+    reason: str | None = None,
 ) -> int:
-    """Encrypt one file; return its size in bytes. Raises `KeyfoldError` or `OSError`."""
+    """Encrypt one file; return its size in bytes. Raises `KeyfoldError` or `OSError`.
+
+    `reason` is said with the command that makes the data key, for policies that ask for one.
+    """
     job = FileJob(Path(source), Path(destination), context or {})
-    return _one(await encrypt_files(kms, key, [job]))
+    return _one(await encrypt_files(kms, key, [job], reason=reason))
 
 
 async def decrypt_file(
@@ -70,23 +79,26 @@ async def decrypt_file(
     *,
     context: Context | None = None,
     key: str | None = None,
+    reason: str | None = None,
 ) -> int:
     """Decrypt one file; return the plaintext's size in bytes. Raises `EnvelopeInvalid`, `KeyfoldError` or `OSError`.
 
-    With `key` (id or alias), an envelope made under any other key is refused.
+    With `key` (id or alias), an envelope made under any other key is refused. `reason` is said with the command that
+    opens the data key.
     """
     job = FileJob(Path(source), Path(destination), context or {})
-    return _one(await decrypt_files(kms, [job], key=key))
+    return _one(await decrypt_files(kms, [job], key=key, reason=reason))
 
 
 async def encrypt_files(
-    kms: Keys, key: str, jobs: Sequence[FileJob], *, chunk_bytes: int = CHUNK_BYTES
+    kms: Keys, key: str, jobs: Sequence[FileJob], *, chunk_bytes: int = CHUNK_BYTES, reason: str | None = None
 ) -> list[FileResult]:
     """Encrypt many files, each with a data key of its own; all data keys come from one call."""
     if not jobs:
         return []
     key_id = await kms.resolve(key)
-    data_keys = await kms.generate_data_key_batch(key_id, len(jobs), contexts=[job.context for job in jobs])
+    contexts = [job.context for job in jobs]
+    data_keys = await kms.generate_data_key_batch(key_id, len(jobs), contexts=contexts, reason=reason)
 
     def work(at: int, source: BinaryIO, target: BinaryIO) -> int:
         data_key = data_keys[at]
@@ -100,11 +112,13 @@ async def encrypt_files(
     return await _run(jobs, work)
 
 
-async def decrypt_files(kms: Keys, jobs: Sequence[FileJob], *, key: str | None = None) -> list[FileResult]:
+async def decrypt_files(
+    kms: Keys, jobs: Sequence[FileJob], *, key: str | None = None, reason: str | None = None
+) -> list[FileResult]:
     """Decrypt many files; their data keys are opened together, one call per key."""
     only = await kms.resolve(key) if key is not None else None
     headers = await asyncio.gather(*(asyncio.to_thread(_header, job, only) for job in jobs))
-    data_keys = await _open_data_keys(kms, jobs, headers)
+    data_keys = await _open_data_keys(kms, jobs, headers, reason)
 
     def work(at: int, source: BinaryIO, target: BinaryIO) -> int:
         header, data_key = headers[at], data_keys[at]
@@ -131,7 +145,7 @@ def _header(job: FileJob, only: str | None) -> Header | Exception:
 
 
 async def _open_data_keys(
-    kms: Keys, jobs: Sequence[FileJob], headers: Sequence[Header | Exception]
+    kms: Keys, jobs: Sequence[FileJob], headers: Sequence[Header | Exception], reason: str | None
 ) -> list[bytes | KeyfoldError]:
     """Return each job's data key or error; a key that refuses everything costs its own files only."""
     found: list[bytes | KeyfoldError] = [b""] * len(jobs)
@@ -142,7 +156,8 @@ async def _open_data_keys(
     for key_id, places in by_key.items():
         wrapped = [header.encrypted_key for at in places if isinstance(header := headers[at], Header)]
         try:
-            results = await kms.decrypt_batch(key_id, wrapped, contexts=[jobs[at].context for at in places])
+            contexts = [jobs[at].context for at in places]
+            results = await kms.decrypt_batch(key_id, wrapped, contexts=contexts, reason=reason)
         except KeyfoldError as error:
             results = [error] * len(places)
         for at, result in zip(places, results, strict=True):

@@ -22,7 +22,6 @@ DEFAULT_DENIAL: Final = Verdict(allowed=False, policies=(), uncovered=(0,))
 CACHE_SIZE: Final = 32_768
 MAX_REMEMBERED: Final = 4_096  # characters of one context in the cache; a larger one is evaluated every time
 ENTITY_TEXT: Final = 4_000_000  # characters
-_NO_CONTEXT: Final[tuple[Mapping[str, str], ...]] = ({},)
 
 
 class Authorizer:
@@ -46,14 +45,17 @@ class Authorizer:
         if revision != self._revision:
             self._load(registry, revision)
         plan = self._plan(request, registry)
-        contexts = request.contexts or _NO_CONTEXT
         constant = plan.constant
         if constant is not None:
-            return constant if len(contexts) == 1 or not constant.uncovered else _uncovered(plan, range(len(contexts)))
-        target = registered(request.target, registry) if plan.target else None
-        if len(contexts) == 1:
-            return self._verdict(plan, request, contexts[0], target)
-        return self._together(plan, request, target)
+            if not constant.uncovered or len(request.contexts) <= 1:
+                return constant
+            return _uncovered(plan, range(len(request.contexts)))
+        target = None
+        if plan.target and request.target != request.principal.principal:  # who is known already
+            target = registered(request.target, registry)
+        if len(request.contexts) > 1:
+            return self._together(plan, request, target)
+        return self._verdict(plan, request, request.contexts[0] if request.contexts else {}, target)
 
     def supposing(self, registry: Mapping[str, Entity]) -> "Authorizer":
         """Return an authorizer for a registry that may never be: for a question, not for keeping.
@@ -112,13 +114,15 @@ class Authorizer:
         uncovered: list[int] = []
         for n, context in enumerate(request.contexts):
             verdict = self._verdict(plan, request, context, target)
-            if verdict.uncovered:
-                uncovered.append(n)
-            elif not verdict.allowed:
-                return verdict
-            elif verdict is not last:
+            if verdict is last:
+                continue
+            if verdict.allowed:
                 last = verdict
                 permits.update(verdict.policies)
+            elif verdict.uncovered:
+                uncovered.append(n)
+            else:
+                return verdict
         if uncovered or last is None:
             return _uncovered(plan, uncovered)
         return last if len(permits) == len(last.policies) else Verdict(allowed=True, policies=tuple(sorted(permits)))
@@ -143,14 +147,8 @@ class Authorizer:
             described = entities_of(request, plan.creator)
             entities = cedarpy.Entities.from_json_str(described)
             self._entities.put(plan, entities, len(described))
-        if target is not None and target.principal in {request.principal.principal, _name(plan.creator)}:
-            target = None  # is described already
         return evaluate(request, self._library.set_of(plan.policies), plan.mentions, entities, context, target=target)
 
 
 def _uncovered(plan: Plan, contexts: Iterable[int]) -> Verdict:
     return Verdict(False, (), tuple(contexts), plan.mentions.approvals)
-
-
-def _name(principal: Principal | None) -> str | None:
-    return None if principal is None else principal.principal

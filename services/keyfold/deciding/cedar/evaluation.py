@@ -19,7 +19,6 @@ from keyfold.events.times import HOUR_MS, SECOND_MS
 _FAILED: Final = re.compile(r"error while evaluating policy `([^`]+)`")
 _CONTEXT_ID: Final = {"type": "EncryptionContext", "id": "request"}
 _THURSDAY: Final = 3  # 1970-01-01, counted from Monday as 0
-_PLAIN: Final = ("items", "bytes", "reason", "source", "cause")  # said to Cedar as they are
 REQUEST_ERROR: Final = "error:request"
 
 
@@ -60,8 +59,8 @@ def evaluate(
 ) -> Verdict:
     """Evaluate one encryption context. Any error that Cedar reports makes it a denial.
 
-    `target` is the registered principal that the request is about, unless `entities` has it. A denial by default is
-    one of an only context: number 0 is uncovered.
+    `target` is the registered principal that the request is about, unless it is the caller. A denial by default is one
+    of an only context: number 0 is uncovered.
     """
     tags = context if mentions.tags is None else {tag: context[tag] for tag in mentions.tags if tag in context}
     described = [{"uid": _CONTEXT_ID, "attrs": {}, "parents": [], "tags": tags}]
@@ -89,11 +88,18 @@ def evaluate(
 def _context(request: Request, mentions: Mentions) -> dict[str, Any]:
     """Describe what the policies mention of a command. The key's protection is a property of the resource."""
     context: dict[str, Any] = {"encryption_context": {"__entity": _CONTEXT_ID}, "protection": _protection(request)}
-    for name in _PLAIN:
-        if getattr(mentions, name):
-            context[name] = getattr(request, name)
     if mentions.time:
         context["time"] = _time(request.now_ms)
+    if mentions.items:
+        context["items"] = request.items
+    if mentions.bytes:
+        context["bytes"] = request.bytes
+    if mentions.reason:
+        context["reason"] = request.reason
+    if mentions.source:
+        context["source"] = request.source
+    if mentions.cause:
+        context["cause"] = request.cause
     if mentions.target and request.target is not None:
         context["target"] = {"__entity": _uid("Principal", request.target)}
     if mentions.approvals:

@@ -46,19 +46,21 @@ class KeyPolicies(NamedTuple):
 class Library:
     """Reads a text once, for as long as it is in force or was used lately.
 
-    What `known` has read by now, another library, is not read again; nothing is changed in it.
+    What `known`, another library, has read of keys by now is not read again; nothing is changed in it.
     """
 
     def __init__(self, known: "Library | None" = None) -> None:
         self._known = known
-        self._texts: Texts = {} if known is None else known._texts
+        self._texts: Texts = {}
         self._registry = _shelf("registry", {})
         self._keys: Lru[str, KeyPolicies] = Lru(KEY_TEXT)
         self._sets: Lru[tuple[Policy, ...], cedarpy.PolicySet] = Lru(SET_TEXT)
 
     def beside(self) -> "Library":
-        """Return a library for a short while, of other policies than those in force."""
-        return Library(self)
+        """Return a library for other policies than those in force, for a short while: it knows what was read here."""
+        library = Library(self if self._known is None else self._known)
+        library._texts = self._texts
+        return library
 
     def load(self, registry: Mapping[str, Entity]) -> None:
         """Take the registry's policies as they are now; texts that did not change are not read again."""

@@ -27,8 +27,9 @@ def validate_policy(text: str) -> None:
     for n, body in enumerate(bodies):
         if asks_of_another(body["conditions"]):
             raise InvalidPolicy(
-                f"{_place(statements, n)}: entities that are named in a condition can be compared, but nothing is "
-                "known about them; use the scope, principal, resource or resource.created_by"
+                f"{_place(statements, n)}: entities that are named in a condition can be compared or looked for in a "
+                "set, but nothing is known about them; use the scope, principal, resource, resource.created_by or "
+                "context.target"
             )
     try:
         policy_set(read_policies(text, "policy"))

@@ -1,17 +1,19 @@
 -- Current state: what `evolve` says, as rows. No foreign keys: partitions are folded independently of each other.
 CREATE TABLE keys (
-    key_id          uuid PRIMARY KEY,
-    key_spec        text        NOT NULL,
-    protection      text        NOT NULL,
-    description     text        NOT NULL,
-    tags            jsonb       NOT NULL,
-    status          text        NOT NULL,
-    created_at      timestamptz NOT NULL,
-    created_by      text        NOT NULL,
-    current_version bigint      NOT NULL,
-    reason          text        NOT NULL,
-    deletion_date   timestamptz,
-    policy_revision bigint      NOT NULL
+    key_id            uuid PRIMARY KEY,
+    key_spec          text        NOT NULL,
+    protection        text        NOT NULL,
+    description       text        NOT NULL,
+    tags              jsonb       NOT NULL,
+    status            text        NOT NULL,
+    created_at        timestamptz NOT NULL,
+    created_by        text        NOT NULL,
+    current_version   bigint      NOT NULL,
+    reason            text        NOT NULL,
+    deletion_date     timestamptz,
+    policy_revision   bigint      NOT NULL,
+    usage_budget      bigint      NOT NULL,
+    rotate_at_percent integer
 );
 CREATE INDEX keys_deletion_date ON keys (deletion_date) WHERE status = 'PendingDeletion';
 
@@ -33,21 +35,6 @@ CREATE TABLE key_materials (
     blob_digest  text,
     erased_at    timestamptz,
     PRIMARY KEY (key_id, version)
-);
-
-CREATE TABLE principals (
-    principal     text PRIMARY KEY,
-    public_key    text        NOT NULL,
-    signing_key   text        NOT NULL,
-    groups        jsonb       NOT NULL,
-    tags          jsonb       NOT NULL,
-    status        text        NOT NULL,
-    registered_at timestamptz NOT NULL
-);
-
-CREATE TABLE signing_keys (
-    signing_key text PRIMARY KEY,
-    principal   text NOT NULL
 );
 
 CREATE TABLE aliases (
@@ -82,7 +69,8 @@ CREATE TABLE deployment (
     development         boolean NOT NULL,
     revision            bigint  NOT NULL,
     policies_revision   bigint  NOT NULL,
-    current_sealing_key uuid
+    current_sealing_key uuid,
+    limits              jsonb   NOT NULL
 );
 
 -- What root certified and revoked, one row per event of partition 0.

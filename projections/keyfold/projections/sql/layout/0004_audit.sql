@@ -27,12 +27,19 @@ CREATE TABLE audit (
     signer            text        NOT NULL,
     statement_n       bigint      NOT NULL,
     statement_leaf    integer     NOT NULL,
+    reason            text,
+    source            text,
+    dry_run           boolean     NOT NULL,
+    grant_id          uuid,
+    proposal_id       uuid,
     PRIMARY KEY (partition, position, time)
 ) PARTITION BY RANGE (time);
 CREATE INDEX audit_time ON audit (time, partition, position);
 CREATE INDEX audit_key ON audit (key_id, time) WHERE key_id IS NOT NULL;
 CREATE INDEX audit_principal ON audit (principal, time) WHERE principal IS NOT NULL;
 CREATE INDEX audit_command ON audit (command_id) WHERE command_id IS NOT NULL;
+CREATE INDEX audit_grant ON audit (grant_id, time) WHERE grant_id IS NOT NULL;
+CREATE INDEX audit_proposal ON audit (proposal_id, time) WHERE proposal_id IS NOT NULL;
 
 -- Times that no broker of ours can have stamped; kept apart so that a wrong clock cannot make many partitions. There is
 -- no default partition: attaching a month would then have to wait for everybody who reads the audit.

@@ -1,0 +1,88 @@
+"""What the audit shows of a command inside a decision, and of a command that was proposed. Pure.
+
+A command was checked by policy before, but a policy processor may be wrong or forged: what does not have the expected
+form becomes an empty column here, never an error.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+from keyfold.events import commands, strictjson
+from keyfold.events.errors import InvalidCommand
+from keyfold.events.streams import UUID_PATTERN
+
+_UUID: Final = re.compile(UUID_PATTERN)
+_VERBS: Final = {commands.type_of(verb): verb for verb in commands.BY_VERB}
+_NOTHING: Final[dict[str, Any]] = {}
+
+
+def command_columns(text: str) -> dict[str, Any]:
+    """Return the columns that a command fills."""
+    document = _document(text)
+    data = _mapping(document.get("data"))
+    identifier, kind = document.get("id"), document.get("type")
+    return {
+        "command_id": identifier if isinstance(identifier, str) and _UUID.fullmatch(identifier) else None,
+        "verb": _VERBS.get(kind) if isinstance(kind, str) else None,
+        "principal": _text(data.get("principal")),
+        "contexts": _contexts(data.get("contexts")),
+        "items": data.get("items"),
+        "bytes": data.get("bytes"),
+        "reason": _reason(data, _mapping(data.get("arguments"))),
+        "source": _source(document),
+        "dry_run": data.get("dry_run") is True,
+    }
+
+
+def proposed_columns(text: str) -> dict[str, Any]:
+    """Return the columns that a proposed command fills, from the `ProposeCommand` that its author signed."""
+    document = _document(text)
+    data = _mapping(document.get("data"))
+    proposed = _mapping(data.get("arguments"))
+    verb = proposed.get("verb")
+    return {
+        "principal": _text(data.get("principal")),
+        "verb": verb if isinstance(verb, str) and verb in commands.BY_VERB else None,
+        "contexts": _contexts(proposed.get("contexts")),
+        "reason": _reason(data, _mapping(proposed.get("arguments"))),
+        "source": _source(document),
+    }
+
+
+def _document(text: str) -> dict[str, Any]:
+    """Parse quickly where nothing can go wrong: only an escape can bring in text that Postgres cannot store."""
+    try:
+        document = strictjson.loads(text.encode()) if "\\u" in text else from_json(text, allow_inf_nan=False)
+    except (InvalidCommand, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _contexts(contexts: Any) -> str | None:
+    if not isinstance(contexts, list):
+        return None
+    for context in contexts:
+        if not isinstance(context, dict) or not all(type(value) is str for value in context.values()):
+            return None
+    return json.dumps(contexts, ensure_ascii=False)
+
+
+def _reason(data: dict[str, Any], arguments: dict[str, Any]) -> str | None:
+    """A few verbs have a reason among their arguments; it counts where the command itself gives none."""
+    return _text(data.get("reason")) or _text(arguments.get("reason")) or None
+
+
+def _source(document: dict[str, Any]) -> str | None:
+    """Return the host or instance, as `commands.source_of` does for a command that has the expected form."""
+    return (_text(document.get("source")) or "").partition("/")[2].partition("/")[2] or None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

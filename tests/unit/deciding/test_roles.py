@@ -1,0 +1,246 @@
+"""The policies that a deployment begins with, and those that can be put besides: exactly as wide as they are meant.
+
+One table says for every verb and role what the policies of that role say. Policies only add up, so a principal with two
+roles has what the table says of both; every pair is tried.
+"""
+
+from itertools import combinations_with_replacement
+from typing import Any, Final, NamedTuple
+
+import pytest
+from tests.unit.deciding.cedar_requests import AT, key, principal, request
+
+from keyfold.ceremony.policies import initial_policies, ready_policies
+from keyfold.ceremony.statements import ADMINISTRATORS_GROUP, SERVICES_GROUP
+from keyfold.deciding.cedar import Authorizer, Verdict, validate_policy
+from keyfold.deciding.repair import repairers
+from keyfold.events.commands import BY_VERB, COMMANDS
+from keyfold.events.entities import DEPLOYMENT, Deployment, Entity, Principal, RegistryPolicy
+
+ROLES: Final = (
+    "administrators", "key-administrators", "key-users", "auditors", "approvers", "operators", "services", "",
+)  # fmt: skip
+
+# `+` a policy of the role permits it, `-` one forbids it whatever else permits it, `.` none says anything. In the order
+# of ROLES; the last column is a principal without a role. What follows a verb is the circumstance, see `CIRCUMSTANCES`.
+TABLE: Final = """
+    CreateKey                          + + . - . . . .
+    RotateKey                          + + . - . . . .
+    RotateKey usage-budget             + + . - . . + .
+    EnableKey                          + + . - . . . .
+    DisableKey                         + + . - . + . .
+    ScheduleKeyDeletion                + + . - . . . .
+    CancelKeyDeletion                  + + . - . . . .
+    DestroyKey                         + + . - . . + .
+    DestroyKeyNow                      - - - - - - - -
+    DestroyKeyNow one-approval         - - - - - - - -
+    DestroyKeyNow two-approvals        + + . - - . . .
+    TagResource                        + + . - . . . .
+    UntagResource                      + + . - . . . .
+    UpdateUsageBudget                  + + . - . . . .
+    CreateGrant                        + + . - . . . .
+    RetireGrant                        + + . - . . . .
+    RevokeGrant                        + + . - . . . .
+    Encrypt                            - - + - . . . .
+    Decrypt                            - - + - . . . .
+    ReEncrypt                          - - + - . . . .
+    GenerateDataKey                    - - + - . . . .
+    GenerateDataKeyWithoutPlaintext    - - + - . . . .
+    GenerateRandom                     - - + - . . . .
+    CreateAlias                        + + . - . . . .
+    UpdateAlias                        + + . - . . . .
+    DeleteAlias                        + + . - . . . .
+    RegisterPrincipal                  + . . - . . . .
+    UpdatePrincipal                    + . . - . . . .
+    UpdatePrincipal oneself            + . . - . . . .
+    SuspendPrincipal                   + . . - . + . .
+    ResumePrincipal                    + . . - . . . .
+    RevokePrincipal                    + . . - . . . .
+    AddSigningKey                      + . . - . . . .
+    AddSigningKey oneself              + . . - . . . .
+    RotateSigningKey                   + . . - . . . .
+    RotateSigningKey oneself           + + + - + + + +
+    RevokeSigningKey                   + . . - . . . .
+    RevokeSigningKey oneself           + . . - . . . .
+    AssumePrincipalWithWebIdentity     + + + - + + + +
+    PutIssuer                          + . . - . . . .
+    DeleteIssuer                       + . . - . . . .
+    PutIssuerKeys                      + . . - . + + .
+    PutLimit                           + . . - . . . .
+    DeleteLimit                        + . . - . . . .
+    PutPolicy                          + . . - . . . .
+    PutPolicy on-key                   + . . - . . . .
+    DeletePolicy                       + . . - . . . .
+    DeletePolicy on-key                + . . - . . . .
+    ProposeCommand                     + . . - - . . .
+    ProposeCommand on-key              + + . - - . . .
+    ApproveProposal                    . . . - + . . .
+    ApproveProposal on-key             . . . - + . . .
+    DenyProposal                       . . . - + . . .
+    DenyProposal on-key                . . . - + . . .
+    CancelProposal                     + . . - . . . .
+    CancelProposal on-key              + . . - . . . .
+    RotateSealingKey                   + . . - . + + .
+    EraseSealingKey                    + . . - . + + .
+"""
+
+CIRCUMSTANCES: Final[dict[str, dict[str, Any]]] = {
+    "": {},
+    "usage-budget": {"cause": "usage-budget"},
+    "one-approval": {"approvals": ("ann",)},
+    "two-approvals": {"approvals": ("ann", "bob")},
+    "oneself": {"target": "somebody"},
+    "on-key": {},
+}
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    verb: str
+    circumstance: str
+    cells: dict[str, str]
+
+
+def rows() -> list[Row]:
+    found = []
+    for line in TABLE.strip().splitlines():
+        words = line.split()
+        named, cells = words[: -len(ROLES)], words[-len(ROLES) :]
+        found.append(Row(named[0], "".join(named[1:]), dict(zip(ROLES, cells, strict=True))))
+    return found
+
+
+def registry(policies: dict[str, str], *people: Principal) -> dict[str, Entity]:
+    entities: dict[str, Entity] = {
+        f"policy/{name}": RegistryPolicy(policy=name, text=text, updated_at=AT) for name, text in policies.items()
+    }
+    deployment = Deployment(root_public_key="0" * 64, partitions=4, development=False)
+    return entities | {DEPLOYMENT: deployment} | {f"principal/{person.principal}": person for person in people}
+
+
+INITIAL: Final = registry(initial_policies())
+QUORUM: Final = registry(initial_policies() | ready_policies())
+AUTHORIZER: Final = Authorizer()
+
+
+def ask(
+    verb: str, *groups: str, policies: dict[str, Entity] = INITIAL, on_key: bool = False, **changes: Any
+) -> Verdict:
+    """Ask whether `somebody`, who is in these groups, may use a verb about somebody else."""
+    who = principal("somebody", tuple(group for group in groups if group))
+    on = key() if on_key or BY_VERB[verb].scope == "key" else None
+    values = {"cause": "requested" if verb == "RotateKey" else "", "target": "other"}
+    asked = request(verb, on, principal=who, **{**values, **changes})
+    authorizer = AUTHORIZER if policies is INITIAL else Authorizer()
+    return authorizer.authorize(asked, policies, 1)
+
+
+def said(verdict: Verdict) -> str:
+    """Tell a verdict as the table does: what is denied by default could still be permitted, what is forbidden not."""
+    return "+" if verdict.allowed else "." if verdict.uncovered else "-"
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.verb} {row.circumstance}".strip())
+def test_each_role_and_each_pair_has_what_the_table_says(row: Row) -> None:
+    """What one role forbids stays forbidden in every pair; what one permits and none forbids is allowed."""
+    on_key = row.circumstance == "on-key"
+    for one, other in combinations_with_replacement(ROLES, 2):
+        both = {row.cells[one], row.cells[other]}
+        expected = "-" if "-" in both else "+" if "+" in both else "."
+        verdict = ask(row.verb, one, other, on_key=on_key, **CIRCUMSTANCES[row.circumstance])
+        assert said(verdict) == expected, (one, other, verdict)
+
+
+def test_every_verb_is_in_the_table() -> None:
+    """Once by itself, and on a key too where a verb is for either stream."""
+    assert sorted(row.verb for row in rows() if not row.circumstance) == sorted(BY_VERB)
+    either = {command.verb for command in COMMANDS if command.scope == "any"}
+    assert {row.verb for row in rows() if row.circumstance == "on-key"} == either
+    assert len({(row.verb, row.circumstance) for row in rows()}) == len(rows())
+
+
+def test_the_data_plane_is_closed_to_those_who_administer() -> None:
+    """The table's rows of data verbs are those of the vocabulary: a new one cannot be forgotten."""
+    for row in rows():
+        if BY_VERB[row.verb].data_plane:
+            assert row.cells["administrators"] == row.cells["key-administrators"] == "-", row.verb
+
+
+def test_the_groups_of_genesis_have_roles() -> None:
+    """Administrators and the scheduler are registered into groups that the policies name."""
+    assert {ADMINISTRATORS_GROUP, SERVICES_GROUP} <= set(ROLES)
+
+
+@pytest.mark.parametrize("name", sorted(initial_policies() | ready_policies()))
+def test_they_pass_the_validation_of_put_policy(name: str) -> None:
+    """Genesis and resets take them without asking policy, so they are held here to what every other policy is."""
+    validate_policy((initial_policies() | ready_policies())[name])
+
+
+@pytest.mark.parametrize("name", sorted(initial_policies() | ready_policies()))
+def test_each_says_in_a_comment_what_it_is_for(name: str) -> None:
+    """Before anything else: whoever reads `keyfold policy show` sees it."""
+    assert (initial_policies() | ready_policies())[name].startswith("// ")
+
+
+@pytest.mark.parametrize("verb", ["ScheduleKeyDeletion", "DestroyKeyNow", "PutPolicy", "DeletePolicy"])
+def test_a_quorum_is_two_others(verb: str) -> None:
+    """One approval is not enough, and one who approves cannot be who asks. Approvals are what the denial asks for."""
+    for approvals, allowed in (((), False), (("ann",), False), (("ann", "bob"), True)):
+        verdict = ask(verb, "administrators", policies=QUORUM, approvals=approvals)
+        assert (verdict.allowed, verdict.approvals) == (allowed, not allowed), approvals
+    verdict = ask(verb, "administrators", "approvers", policies=QUORUM, approvals=("ann", "bob"))
+    assert said(verdict) == "-"
+
+
+def test_a_quorum_leaves_the_policies_of_a_key_alone() -> None:
+    """They are the key's own affair."""
+    for verb in ("PutPolicy", "DeletePolicy"):
+        assert ask(verb, "administrators", policies=QUORUM, on_key=True).allowed
+
+
+def test_breaking_the_glass_takes_a_reason_and_two_approvals() -> None:
+    """Whoever may break it proposes the decryption, and without both has nothing."""
+    assert ask("ProposeCommand", "break-glass", policies=QUORUM, on_key=True).allowed
+    assert not ask("ProposeCommand", "break-glass", policies=QUORUM).allowed
+    two, why = ("ann", "bob"), "incident 7"
+    for reason, approvals, allowed in ((why, two, True), ("", two, False), (why, ("ann",), False), (why, (), False)):
+        verdict = ask("Decrypt", "break-glass", policies=QUORUM, reason=reason, approvals=approvals)
+        assert verdict.allowed == allowed, (reason, approvals)
+    verbs = {command.verb for command in COMMANDS if command.data_plane} - {"Decrypt"}
+    assert not any(ask(verb, "break-glass", policies=QUORUM, reason=why, approvals=two).allowed for verb in verbs)
+
+
+@pytest.mark.parametrize("role", ["administrators", "key-administrators", "auditors", "approvers"])
+def test_not_everybody_can_be_let_break_the_glass(role: str) -> None:
+    """Those who administer use no key in an emergency either, and those who approve stay on their side."""
+    verdict = ask("Decrypt", "break-glass", role, policies=QUORUM, reason="incident 7", approvals=("ann", "bob"))
+    assert not verdict.allowed
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["RegisterPrincipal", "UpdatePrincipal", "ResumePrincipal", "AddSigningKey", "RotateSigningKey", "PutIssuer",
+     "PutIssuerKeys"],
+)  # fmt: skip
+def test_nobody_makes_approvers_alone(verb: str) -> None:
+    """What registers somebody, changes groups or lets somebody sign as another takes two approvals too."""
+    assert not ask(verb, "administrators", "operators", policies=QUORUM).allowed
+    assert ask(verb, "administrators", "operators", policies=QUORUM, approvals=("ann", "bob")).allowed
+
+
+def test_a_quorum_leaves_everybodys_own_and_the_schedulers_affairs_alone() -> None:
+    """One's own signing key, and the reading of issuers' keys."""
+    assert ask("RotateSigningKey", policies=QUORUM, target="somebody").allowed
+    assert ask("PutIssuerKeys", "services", policies=QUORUM).allowed
+
+
+def test_the_policies_can_be_repaired_by_the_administrators_of_genesis() -> None:
+    """From the start by both; with a quorum only when there are approvers."""
+    both = [principal(name, ("administrators",)) for name in ("admin-1", "admin-2")]
+    others = [principal(name, ("approvers",)) for name in ("ann", "bob")]
+    assert repairers(Authorizer(), registry(initial_policies(), *both), 0) == 2
+    texts = initial_policies() | ready_policies()
+    assert repairers(Authorizer(), registry(texts, *both), 0) == 0
+    assert repairers(Authorizer(), registry(texts, *both, *others), 0) == 2
