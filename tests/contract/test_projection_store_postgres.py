@@ -57,6 +57,38 @@ async def test_an_auditor_reads_everything(auditor: psycopg.Connection[Any], sto
     assert count[0] > 20
 
 
+QUESTIONS = {
+    "grants by key": ("grants_key_id", "SELECT * FROM keyfold.grants WHERE key_id = gen_random_uuid()"),
+    "grants by grantee": ("grants_grantee", "SELECT * FROM keyfold.grants WHERE grantee = 'bob'"),
+    "grants taken from another": ("grants_parent", "SELECT * FROM keyfold.grants WHERE parent = gen_random_uuid()"),
+    "open proposals": (
+        "proposals_open",
+        "SELECT * FROM keyfold.proposals WHERE status IN ('Pending', 'Approved') ORDER BY created_at",
+    ),
+    "proposals of a stream": ("proposals_stream", "SELECT * FROM keyfold.proposals WHERE stream = 'registry'"),
+    "proposals by author": ("proposals_proposer", "SELECT * FROM keyfold.proposals WHERE proposer = 'bob'"),
+    "principals by group": ("principals_groups", "SELECT * FROM keyfold.principals WHERE groups @> '[\"readers\"]'"),
+    "principals of an issuer": ("principals_issuer", "SELECT * FROM keyfold.principals WHERE issuer = 'ci'"),
+    "who holds a key": ("signing_keys_signing_key", "SELECT * FROM keyfold.signing_keys WHERE signing_key = 'ab'"),
+    "levels of a principal": ("buckets_principal", "SELECT * FROM keyfold.buckets WHERE principal = 'alice'"),
+    "audit of a grant": ("grant_id", "SELECT * FROM keyfold.audit WHERE grant_id = gen_random_uuid()"),
+    "audit of a proposal": ("proposal_id", "SELECT * FROM keyfold.audit WHERE proposal_id = gen_random_uuid()"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_questions_of_auditors_are_answered_from_an_index(
+    auditor: psycopg.Connection[Any], store: PostgresPartitionStore, question: str
+) -> None:
+    """Who may do what with which key, and who waits for whom: no need to read a whole table."""
+    index, statement = QUESTIONS[question]
+    await folding.feed_all(store, simulated(seeded(1), 20), seeded(1))
+    auditor.execute("SET enable_seqscan = off")  # tables of a test are too small for the planner to care
+    plan = "\n".join(line for (line,) in auditor.execute(b"EXPLAIN " + statement.encode()))
+    assert index in plan
+    assert "Seq Scan" not in plan
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -354,6 +386,32 @@ async def test_an_event_with_hostile_text_is_stored(store: PostgresPartitionStor
     (row,) = await queries.audit_log(1)
     assert (row.event_id, row.policies) == (text, (text, "", "NULL", 'a"b,c'))
     assert row.value == created.to_value()
+    await queries.close()
+
+
+OLDER = {
+    "audit": "SELECT partition, position, time, value FROM keyfold_blue.audit",
+    "principal_entities": "SELECT principal, json_build_object('public_key', 'ab')::text AS document "
+    "FROM keyfold_blue.principals",
+}
+
+
+async def test_what_an_older_layout_cannot_answer_is_unavailable_until_the_rebuild(
+    postgres_database: "PostgresDatabase", schemas: PostgresSchemas, store: PostgresPartitionStore
+) -> None:
+    """A reader of this release meets views of an earlier one: that passes, so it is told to try again."""
+    await folding.feed_all(store, simulated(seeded(1), 10), seeded(1))
+    with psycopg.connect(postgres_database.dsn, autocommit=True) as connection:
+        for view, query in OLDER.items():
+            connection.execute(f"DROP VIEW keyfold.{view}".encode())
+            connection.execute(f"CREATE VIEW keyfold.{view} AS {query}".encode())
+            connection.execute(f"GRANT SELECT ON keyfold.{view} TO keyfold_auditor".encode())
+    queries = PostgresQueries(postgres_database.reader_dsn)
+    with pytest.raises(StoreUnavailable, match="the projector makes them"):
+        await queries.audit()
+    with pytest.raises(StoreUnavailable, match="another release"):
+        await queries.principals()
+    assert await queries.deployment() is not None
     await queries.close()
 
 

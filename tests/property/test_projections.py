@@ -3,9 +3,11 @@
 The generators are pluggable: every entry of `HISTORIES` runs through the same properties.
 """
 
+import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,10 +17,24 @@ from tests.unit.projections import folding
 from tests.unit.projections.histories import HISTORIES, PARTITIONS, seeded
 
 from keyfold.events import facts
-from keyfold.events.entities import Key
+from keyfold.events.entities import (
+    Deployment,
+    Entity,
+    Grant,
+    Grants,
+    Issuer,
+    Key,
+    Limit,
+    Principal,
+    Proposal,
+    SigningKey,
+    grants_name,
+)
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.memory.schemas import Schema
 from keyfold.projections.rows import AuditRow
+
+Made = TypeVar("Made", Principal, Issuer, Limit, Grant, Proposal, Deployment)
 
 MANY = settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -52,6 +68,10 @@ async def check_replay(events: Sequence[facts.Event], cuts: int) -> None:
     truth = folding.evolved(events)
     assert schema.entities == truth
     assert _rebuilt_keys(schema) == {entity.key_id: entity for entity in truth.values() if isinstance(entity, Key)}
+    kinds = Principal | SigningKey | Issuer | Limit | Grant | Grants | Proposal | Deployment
+    assert _rebuilt_governance(schema) == {n: entity for n, entity in truth.items() if isinstance(entity, kinds)}
+    levels = {place: (bucket.level, bucket.updated_at) for place, bucket in folding.levels(events).items()}
+    assert {place: (row["level"], row["updated_at"]) for place, row in schema.rows["buckets"].items()} == levels
     assert Counter(row.value for row in schema.audit) == Counter(event.to_value() for event in events)
     for partition, leaves in folding.by_partition(events).items():
         rows = [row for row in schema.audit if row.partition == partition]
@@ -142,3 +162,34 @@ def _rebuilt_keys(schema: Schema) -> dict[str, Key]:
 
 def _version(row: dict[str, int]) -> int:
     return row["version"]
+
+
+def _rebuilt_governance(schema: Schema) -> dict[str, Entity]:
+    """Who may do what, put together from rows alone, as the views of entities do."""
+    rows = schema.rows
+    held: dict[str, list[dict[str, Any]]] = {name: [] for (name,) in rows["principals"]}
+    for row in sorted(rows["signing_keys"].values(), key=lambda row: int(row["ordinal"])):
+        held[row["principal"]].append({name: row[name] for name in row if name not in {"principal", "ordinal"}})
+    found: dict[str, Entity] = {}
+    for (name,), row in rows["principals"].items():
+        found[f"principal/{name}"] = _made(Principal, row, keys=held[name])
+    for (fingerprint,), row in rows["signing_key_index"].items():
+        found[f"signing-key/{fingerprint}"] = SigningKey(principal=row["principal"])
+    for (key_id, grantee), row in rows["grant_index"].items():
+        found[grants_name(key_id, grantee)] = Grants(grants=tuple(row["grants"]))
+    for (name,), row in rows["issuers"].items():
+        found[f"issuer/{name}"] = _made(Issuer, row)
+    for (name,), row in rows["limits"].items():
+        found[f"limit/{name}"] = _made(Limit, row, limit_name="limit", group_name="group")
+    for (name,), row in rows["grants"].items():
+        found[f"grant/{name}"] = _made(Grant, row, grant_id="grant")
+    for (name,), row in rows["proposals"].items():
+        found[f"proposal/{name}"] = _made(Proposal, row, proposal_id="proposal")
+    for row in rows["deployment"].values():
+        found["deployment"] = _made(Deployment, {name: value for name, value in row.items() if name != "id"})
+    return found
+
+
+def _made(kind: type[Made], row: dict[str, Any], keys: list[dict[str, Any]] | None = None, **renamed: str) -> Made:
+    document = {renamed.get(name, name): value for name, value in row.items()}
+    return kind.model_validate_json(json.dumps(document if keys is None else document | {"keys": keys}))

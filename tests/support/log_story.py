@@ -73,7 +73,8 @@ class Story:
 
     def accepted(self) -> Iterator[tuple[int, facts.PolicyEvent]]:
         """Yield the decisions that let a command through."""
-        return ((p, event) for p, event in self.decisions() if not isinstance(event, facts.CommandDenied))
+        untold = facts.CommandDenied | facts.DryRunSucceeded
+        return ((p, event) for p, event in self.decisions() if not isinstance(event, untold))
 
     def outcomes(self) -> Iterator[tuple[int, facts.Outcome]]:
         """Yield what the worker did."""

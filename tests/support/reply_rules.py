@@ -12,12 +12,13 @@ from tests.support.log_story import Story, everything
 
 from keyfold.bus import Inbound
 from keyfold.events import facts, topics
-from keyfold.events.errors import AlreadyExecuted, InvalidCommand, RecordError
+from keyfold.events.errors import AlreadyExecuted, DryRunOperation, InvalidCommand, RecordError
 from keyfold.events.replies import Reply, parse_reply
 from keyfold.events.signatures import reply_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
 
 WORKER = "keyfold/hsm"
+Refusing = facts.CommandDenied | facts.DryRunSucceeded
 
 
 def blob_digest(blob: str) -> str:
@@ -37,7 +38,7 @@ def readable(story: Story) -> Iterator[tuple[Inbound, Reply]]:
 def check_replies(story: Story) -> None:
     """At most one answer of the worker per command, and none without its committed outcome; clear ones are signed."""
     outcomes = {outcome.data.command_digest: outcome for _, outcome in story.outcomes()}
-    denials = {e.data.decision.command_digest: e for _, e in story.decisions() if isinstance(e, facts.CommandDenied)}
+    denials = {e.data.decision.command_digest: e for _, e in story.decisions() if isinstance(e, Refusing)}
     answers: Counter[str] = Counter()
     for record, reply in readable(story):
         where, digest = f"{topics.REPLIES}-{record.partition}@{record.offset}", reply.data.command_digest
@@ -68,23 +69,25 @@ def _signed(story: Story, where: str, record: Inbound) -> None:
         story.find("reply", where, f"a clear reply: {error}")
 
 
-def _refusal(
-    story: Story, where: str, reply: Reply, outcome: facts.Outcome | None, denial: facts.CommandDenied | None
-) -> None:
+def _refusal(story: Story, where: str, reply: Reply, outcome: facts.Outcome | None, denial: Refusing | None) -> None:
     data = reply.data
     if data.code is None:
         story.find("reply", where, "a clear reply is only ever an error")
-    elif data.decision is not None and (denial is None or (denial.id, denial.data.code) != (data.decision, data.code)):
+    elif data.decision is not None and (denial is None or (denial.id, _code(denial)) != (data.decision, data.code)):
         story.find("reply", where, f"says that decision {data.decision} denied the command; there is no such event")
     elif data.code == AlreadyExecuted.code and data.outcome not in _summaries(outcome, denial):
         story.find("reply", where, f"sums up {data.outcome}, and the log has {_summaries(outcome, denial)}")
 
 
-def _summaries(outcome: facts.Outcome | None, denial: facts.CommandDenied | None) -> list[str]:
+def _code(event: Refusing) -> str:
+    return event.data.code if isinstance(event, facts.CommandDenied) else DryRunOperation.code
+
+
+def _summaries(outcome: facts.Outcome | None, denial: Refusing | None) -> list[str]:
     """How policy sums up what became of a command."""
     found = []
     if denial is not None:
-        found.append(f"{denial.type}:{denial.data.code}")
+        found.append(f"{denial.type}:{_code(denial)}")
     if outcome is not None:
         failed = f":{outcome.data.code}" if isinstance(outcome, facts.OperationFailed) else ""
         found.append(outcome.type + failed)

@@ -33,6 +33,19 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
+def golden(name: str) -> dict[str, Any]:
+    """The cases and the variants of a vector file."""
+    document = read(VECTORS / name)
+    found: dict[str, Any] = document["cases"] | document["variants"]
+    return found
+
+
+def test_every_type_has_a_golden_case() -> None:
+    """Every verb and every event type has an example, which is held against its schema below."""
+    assert {model.verb for model in commands.COMMANDS} <= set(golden("commands.json"))
+    assert {model.type_name for model in facts.EVENT_TYPES} <= set(golden("events.json"))
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in VECTORS.glob("*.json")))
 def test_vectors_do_not_drift(name: str) -> None:
     """Making a vector file again changes nothing."""
@@ -67,7 +80,7 @@ def violations(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str
     known = {
         "$defs", "$id", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default", "description", "enum",
         "items", "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minimum", "pattern",
-        "properties", "propertyNames", "required", "title", "type", "exclusiveMaximum",
+        "minProperties", "properties", "propertyNames", "required", "title", "type", "exclusiveMaximum",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
@@ -115,28 +128,42 @@ def _members(schema: dict[str, Any], value: dict[str, Any], root: dict[str, Any]
             yield from violations(own, each, root, f"{at}/{name}")
 
 
-@pytest.mark.parametrize("verb", [model.verb for model in commands.COMMANDS])
-def test_command_schema_fits(verb: str) -> None:
-    """A verb's golden example follows its published schema; with a field missing, added or altered it does not."""
+@pytest.mark.parametrize("name", [*golden("commands.json")])
+def test_command_schema_fits(name: str) -> None:
+    """A golden command follows its verb's published schema; with a field missing, added or altered it does not."""
+    verb = name.partition(" ")[0]
     schema = read(DOCS / "schemas" / "commands" / f"{verb}.v1.json")
-    document = json.loads(read(VECTORS / "commands.json")["cases"][verb]["value"])
+    document = json.loads(golden("commands.json")[name]["value"])
     assert list(violations(schema, document, schema)) == []
-    for name in document:
-        for bad in ({**document, name: None}, {key: each for key, each in document.items() if key != name}):
+    for field in document:
+        for bad in ({**document, field: None}, {key: each for key, each in document.items() if key != field}):
             assert list(violations(schema, bad, schema))
     assert list(violations(schema, {**document, "data": {**document["data"], "more": 1}}, schema))
     assert list(violations(schema, {**document, "type": "keyfold.command.Other.v1"}, schema))
 
 
-@pytest.mark.parametrize("kind", [model.type_name for model in facts.EVENT_TYPES])
-def test_event_schema_fits(kind: str) -> None:
-    """An event's golden example follows its published schema; without any of its fields it does not."""
-    schema = read(DOCS / "schemas" / "events" / f"{kind.removeprefix('keyfold.')}.json")
-    document = json.loads(read(VECTORS / "events.json")["cases"][kind]["value"])
+@pytest.mark.parametrize("name", [*golden("events.json")])
+def test_event_schema_fits(name: str) -> None:
+    """A golden event follows its type's published schema; without any of its fields it does not."""
+    document = json.loads(golden("events.json")[name]["value"])
+    schema = read(DOCS / "schemas" / "events" / f"{document['type'].removeprefix('keyfold.')}.json")
     assert list(violations(schema, document, schema)) == []
-    for name in document["data"]:
-        data = {key: each for key, each in document["data"].items() if key != name}
-        assert list(violations(schema, {**document, "data": data}, schema)), name
+    for field in document["data"]:
+        data = {key: each for key, each in document["data"].items() if key != field}
+        assert list(violations(schema, {**document, "data": data}, schema)), field
+
+
+def test_schemas_have_readable_titles() -> None:
+    """A schema is named after its type, its parts after their models; no name is a generated one."""
+    for path in sorted((DOCS / "schemas").rglob("*.json")):
+        schema = read(path)
+        assert schema["title"] == path.stem
+        assert schema["$id"] == f"urn:keyfold:schema:{path.stem}"
+        for name, part in schema.get("$defs", {}).items():
+            assert part["title"] == name
+            assert re.fullmatch("[A-Za-z]+", name)
+        if path.parent.name in {"commands", "events"}:
+            assert schema["properties"]["data"] == {"$ref": "#/$defs/Data"}
 
 
 def test_asyncapi_references_resolve() -> None:

@@ -113,24 +113,33 @@ def test_namespace_has_no_init() -> None:
 
 
 EXPORTS = {
+    "arguments": "Context GrantVerb JwsAlgorithm KeySpec LimitKind MAX_ITEMS MAX_PROTECTED_ITEMS PrincipalType "
+    "Protection PublicKey SigningKeyArgument Tags Text VerbName",
     "bodies": "Body REPLY_KEY_BYTES SUITE decode encode info",
     "chains": "Accepted ChainGap ChainReader ChainRepeat Place read_event single_header",
+    "commands": "AnyCommand BY_VERB COMMANDS Command CommandData DataPlaneCommand DataPlaneData MAX_CONTEXTS_BYTES "
+    "MAX_CONTEXT_BYTES MAX_LIFETIME_MS ReplyAddress TYPE_PREFIX check_scope parse_command peek_reply source_of type_of",
     "directory": "GENESIS directory_name directory_partition verify_verbatim",
-    "entities": "Alias AttachedPolicy DEPLOYMENT Deployment Entity Key KeyStatus KeyVersion MAX_PROTECTED_ITEMS "
-    "Principal RegistryPolicy SealingKey SigningKey VersionStatus name_of",
+    "entities": "Alias Approval AttachedPolicy Bucket DEPLOYMENT Deployment Entity Grant Grants Issuer Key KeyStatus "
+    "KeyVersion Limit Principal PrincipalKey PrincipalStatus Proposal ProposalStatus RegistryPolicy SealingKey "
+    "SigningKey VersionStatus bucket_name grants_name",
+    "event": "Code Count Decision DecisionData Event PolicyEvent ProposalUse Role Version",
     "evolve": "Changes PROTECTING View evolve get",
+    "identities": "principal_name",
     "lthash": "BYTES LANES Sum element empty replace to_bytes",
     "merkle": "ProofInvalid leaf_hash levels_of node_hash path_of root_of verify_inclusion",
+    "proposals": "NOT_PROPOSABLE proposed_command proposed_in",
     "replies": "CORRELATION_HEADER ItemResult Reply ReplyData ReplyInvalid SALT_BYTES decode_items encode_items "
     "parse_reply seal unseal usage_mac",
-    "signatures": "COMMAND EMPTY_DIGEST HEAD REPLY STATEMENT Signer Verifier check_public_key command_message "
-    "command_message_of_digest fingerprint pae reply_message",
+    "signatures": "COMMAND EMPTY_DIGEST HEAD PUBLIC_KEY_BYTES REPLY STATEMENT SignatureAlgorithm Signer Verifier "
+    "check_public_key command_message command_message_of_digest fingerprint pae reply_message",
     "statements": "Chain ChainHead Entry GENESIS_DIGEST Header MAX_LEAVES PATH_HEADER SEALED_HEADER SIGNATURE_HEADER "
     "SIGNER_HEADER STATEMENT_HEADER Statement UntrustedRecord parse_statement sign_entries verify_entry",
     "streams": "AliasName Fingerprint KeyId KEY_PREFIX Name NAME_PATTERN PRINCIPAL_PREFIX REGISTRY Stream UUID_PATTERN "
     "Uuid is_stream key_id_bytes key_id_of key_stream partition_of principal_stream",
     "strictjson": "Frozen MAX_DEPTH canonical loads parse",
     "trust": "CLOCK_TOLERANCE_MS Certificate MAX_CERTIFICATE_MS Trust check_author",
+    "view": "Changes View get",
 }
 
 

@@ -33,7 +33,7 @@ class Decision(Frozen):
 
     `signature` is the principal's (hex). `policies` determined the answer; `grant` is the grant that covered what no
     policy permits. `registry_revision` counts accepted policy records on partition 0. What was folded before deciding:
-    `registry_n` leaves of partition 0 (elsewhere than there), the HSM worker's statements up to `facts_n` and root's up to
+    `registry_n` leaves of partition 0 (elsewhere than there), the HSM worker's statements up to `facts_n`, root's up to
     `root_n`. `charges` are the levels of the limits after this command.
     """
 

@@ -319,6 +319,18 @@ def _proposal_closed(status: ProposalStatus) -> Callable[[View, Any], Changes]:
     return handler
 
 
+def _proposal_executed(view: View, event: facts.PolicyEvent, use: facts.ProposalUse) -> Changes:
+    """The approval that executes a proposal has no event of its own, so it is noted here."""
+    name = f"proposal/{use.proposal}"
+    proposal = get(view, name, Proposal)
+    command = loads(event.data.decision.command.encode())
+    principal, approvals = str(command["data"]["principal"]), proposal.approvals
+    if principal != proposal.proposer:
+        approvals = (*approvals, Approval(principal=principal, command_id=str(command["id"]), time=event.time))
+    update = {"status": "Executed", "approvals": approvals, "closed_at": event.time, "closed_by": principal}
+    return {name: proposal.model_copy(update=update)}
+
+
 def consequences(view: View, event: facts.PolicyEvent) -> Changes:
     """Return what a decision changes beside its own fact: limits' levels, a grant's use, the executed proposal."""
     decision = event.data.decision
@@ -327,9 +339,7 @@ def consequences(view: View, event: facts.PolicyEvent) -> Changes:
         name = f"grant/{decision.grant}"
         changes[name] = _used(get(view, name, Grant), 1, event.data.items)
     if decision.proposal is not None and not isinstance(event, facts.CommandDenied | facts.DryRunSucceeded):
-        name = f"proposal/{decision.proposal.proposal}"
-        update = {"status": "Executed", "closed_at": event.time}
-        changes[name] = get(view, name, Proposal).model_copy(update=update)
+        changes |= _proposal_executed(view, event, decision.proposal)
     return changes
 
 

@@ -76,16 +76,16 @@ def _decided(event: facts.PolicyEvent) -> dict[str, Any]:
         registry_revision=decision.registry_revision,
         command_digest=decision.command_digest,
         command_offset=decision.offset,
-        grant_id=getattr(data, "grant", None) or decision.grant,
-        proposal_id=getattr(data, "proposal", None),
+        grant_id=getattr(data, "grant", None) or decision.grant or details["grant_id"],
+        proposal_id=getattr(data, "proposal", None) or details["proposal_id"],
     )
-    if decision.proposal is not None:
+    if decision.proposal is not None and type(event) not in _DECISIONS:
         details.update(_carried_out(decision.proposal, details["verb"]))
     return details | _of_fact(event)
 
 
 def _carried_out(use: facts.ProposalUse, verb: str | None) -> dict[str, Any]:
-    """What was proposed counts where an approval carries it out.
+    """Return what was proposed, where it is an approval that carries it out.
 
     A data-plane command that was approved before is its proposer's own, and says all that by itself.
     """

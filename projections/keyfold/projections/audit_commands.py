@@ -23,17 +23,20 @@ def command_columns(text: str) -> dict[str, Any]:
     """Return the columns that a command fills."""
     document = _document(text)
     data = _mapping(document.get("data"))
-    identifier, kind = document.get("id"), document.get("type")
+    arguments = _mapping(data.get("arguments"))
+    kind = document.get("type")
     return {
-        "command_id": identifier if isinstance(identifier, str) and _UUID.fullmatch(identifier) else None,
+        "command_id": _uuid(document.get("id")),
         "verb": _VERBS.get(kind) if isinstance(kind, str) else None,
         "principal": _text(data.get("principal")),
         "contexts": _contexts(data.get("contexts")),
         "items": data.get("items"),
         "bytes": data.get("bytes"),
-        "reason": _reason(data, _mapping(data.get("arguments"))),
+        "reason": _reason(data, arguments),
         "source": _source(document),
         "dry_run": data.get("dry_run") is True,
+        "grant_id": _uuid(arguments.get("grant")),
+        "proposal_id": _uuid(data.get("proposal")) or _uuid(arguments.get("proposal")),
     }
 
 
@@ -82,6 +85,10 @@ def _source(document: dict[str, Any]) -> str | None:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else _NOTHING
+
+
+def _uuid(value: Any) -> str | None:
+    return value if isinstance(value, str) and _UUID.fullmatch(value) else None
 
 
 def _text(value: Any) -> str | None:

@@ -17,9 +17,9 @@ class AuditRow:
     it (`completed`) or could not (`failed`), or it is a fact without a command (`recorded`). `code` is the error code
     of what was refused or failed. `role`, `signer`, `statement_n` and `statement_leaf` name the signed statement that
     covers it. `reason` is the caller's word for why, `source` the host or instance that it names. `dry_run`: nothing
-    was to be executed. `grant_id` is the grant that covered the command or that it is about, `proposal_id` the proposal
-    that it is about or carries out; then `principal`, `verb`, `contexts`, `reason` and `source` are the proposed
-    command's, and who approved it last is in `value`.
+    was to be executed. `grant_id` is the grant that it is about or that covered it, `proposal_id` the proposal that it
+    is about or carries out. Where an approval carries a proposal out, `principal`, `verb`, `contexts`, `reason` and
+    `source` are the proposed command's, and `command_id` is the approval's; its author is in `value`.
     """
 
     partition: int

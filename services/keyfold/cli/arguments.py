@@ -30,6 +30,9 @@ Ends = Annotated[
     str | None,
     typer.Option("--expires", metavar="WHEN", help="When it ends: 30d, 12h, 15m, 90s from now, or a time (UTC)."),
 ]
+RotateAt = Annotated[
+    int, typer.Option(min=0, max=95, help="Rotate at this percentage of the budget; 0: not by itself.")
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the projections show it.")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; signed, kept in the log, asked for by policies.")
@@ -60,12 +63,19 @@ def pairs(words: Sequence[str] | None, option: str = "--context") -> dict[str, s
 
 
 def values(words: Sequence[str] | None, option: str = "--argument") -> dict[str, Any]:
-    """Read NAME=VALUE words whose values are JSON where they can be read so, and text otherwise. Raises `UsageError`."""
+    """Read NAME=VALUE words; a value is JSON where it can be read so, and text otherwise. Raises `UsageError`."""
     found: dict[str, Any] = dict(pairs(words, option))
     for name, text in found.items():
         with suppress(ValueError):
             found[name] = json.loads(text)
     return found
+
+
+def chosen(words: Sequence[str], known: Sequence[str], option: str) -> list[Any]:
+    """Return words of a closed vocabulary. Raises `UsageError`."""
+    if unknown := [word for word in words if word not in known]:
+        raise UsageError(f"{option} {unknown[0]} is not known; choose from {', '.join(known)}")
+    return list(words)
 
 
 def moment(text: str, option: str = "--expires") -> When:

@@ -1,14 +1,13 @@
 """`keyfold issuer …` and `keyfold login`: whose identity tokens are accepted, and acting as who a token says one is."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from keyfold.cli import output
-from keyfold.cli.arguments import NoWait, Reason, Trial, how, pairs, read_text, seconds
-from keyfold.cli.exits import UsageError
-from keyfold.cli.session import Session, of
+from keyfold.cli.arguments import NoWait, Reason, Trial, chosen, how, pairs, read_text, seconds
+from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold
 from keyfold.client.federation import federated_identity
@@ -28,12 +27,14 @@ def put(
     *,
     url: Annotated[str, typer.Option(help="The `iss` of its tokens.")],
     audience: Annotated[str, typer.Option(help="The one `aud` that tokens must have.")],
-    algorithm: Annotated[list[JwsAlgorithm], typer.Option(help="How its tokens may be signed; may be repeated.")],
+    algorithm: Annotated[
+        list[str], typer.Option(metavar="ALG", help="How its tokens may be signed, like ES256; may be repeated.")
+    ],
     jwks_source: Annotated[
         str | None, typer.Option(metavar="URL-OR-FILE", help="Where the scheduler reads its keys; else `issuer keys`.")
     ] = None,
     keys_lifetime: Annotated[str, typer.Option(metavar="SPAN", help="How long its keys are used once read.")] = "1d",
-    max_token: Annotated[str, typer.Option(metavar="SPAN", help="How long a token may live.")] = "1h",
+    longest: Annotated[str, typer.Option("--max-token", metavar="SPAN", help="How long a token may live.")] = "1h",
     groups_claim: Annotated[str | None, typer.Option(metavar="CLAIM", help="The claim that --group maps.")] = None,
     group: Annotated[
         list[str] | None, typer.Option(metavar="VALUE=GROUP", help="A value of the claim gives this group.")
@@ -48,18 +49,19 @@ def put(
 
     Example: keyfold issuer put ci --url https://ci.example --audience keyfold --algorithm ES256 --base-group builds
     """
+    algorithms: list[JwsAlgorithm] = chosen(algorithm, get_args(JwsAlgorithm), "--algorithm")
     groups, tags = pairs(group, "--group"), pairs(tag, "--tag")
-    lifetime, longest = seconds(keys_lifetime, "--keys-lifetime"), seconds(max_token, "--max-token")
+    lifetime, token_seconds = seconds(keys_lifetime, "--keys-lifetime"), seconds(longest, "--max-token")
     write(
         of(context),
         lambda kms: kms.put_issuer(
             name,
             url,
             audience,
-            algorithm,
+            algorithms,
             jwks_source=jwks_source,
             keys_lifetime_seconds=lifetime,
-            max_token_seconds=longest,
+            max_token_seconds=token_seconds,
             groups_claim=groups_claim,
             groups=groups,
             tags=tags,
@@ -158,26 +160,22 @@ def login(
         return done
 
     write(
-        _acting(session, identity),
+        session,
         verb,
         lambda _: f"you are {identity.name} until the token ends: keyfold --as {identity.name} …",
         no_wait=no_wait,
-        more={"principal": identity.name, "identity": path},
+        more=lambda _: {"principal": identity.name, "identity": path},
+        identity=identity,
     )
 
 
-def _acting(session: Session, identity: Identity) -> Session:
-    return session.acting_as(identity)
-
-
 def _keep(identity: Identity, key_file: Path, path: Path) -> None:
-    """Write the identity file; one of an earlier token makes room, for its key ends with that token."""
+    """Write the identity file; that of an earlier token makes room, for its key ends with that token.
+
+    If we crash in between there is none: log in again.
+    """
     if path.exists():
         if load_identity(path).signer.fingerprint == identity.signer.fingerprint:
             return
         path.unlink()
     copy_identity(key_file, path, identity.name, identity.deployment)
-
-
-def _unused() -> None:
-    raise UsageError("")

@@ -5,13 +5,14 @@ from typing import Annotated, Final
 
 import typer
 
-from keyfold.cli.arguments import KeyName, NoWait, Reason, Trial, how, pairs
+from keyfold.cli.arguments import KeyName, NoWait, Reason, RotateAt, Trial, how, pairs
 from keyfold.cli.exits import UsageError
-from keyfold.cli.keys import RotateAt, app
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.client import Completed
 from keyfold.events.arguments import MAX_PROTECTED_ITEMS
+
+app = typer.Typer()
 
 _SHORTEST_WAIT: Final = timedelta(days=7)
 
@@ -194,9 +195,7 @@ def budget(
     """
     write(
         of(context),
-        lambda kms: kms.update_usage_budget(
-            key, items, rotate_at_percent=rotate_at or None, **how(reason, dry_run)
-        ),
+        lambda kms: kms.update_usage_budget(key, items, rotate_at_percent=rotate_at or None, **how(reason, dry_run)),
         lambda _: f"each version of {key} may protect {items} items",
         no_wait=no_wait,
     )

@@ -1,12 +1,11 @@
 """`keyfold key create`, `describe`, `list`: keys as they are. What changes them is in `key_life`."""
 
-from functools import partial
 from typing import Annotated, Literal
 
 import typer
 
-from keyfold.cli import output
-from keyfold.cli.arguments import KeyName, NoWait, Reason, TagPairs, Trial, pairs
+from keyfold.cli import key_life, output
+from keyfold.cli.arguments import KeyName, NoWait, Reason, RotateAt, TagPairs, Trial, pairs
 from keyfold.cli.projected import key_of
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
@@ -17,10 +16,8 @@ from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary, Usage, VersionRow
 
 app = typer.Typer(name="key", help="Create keys and lead them through their life.", no_args_is_help=True)
+app.add_typer(key_life.app)
 
-RotateAt = Annotated[
-    int, typer.Option(min=0, max=95, help="Rotate at this percentage of the budget; 0: not by itself.")
-]
 Status = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
 
 
@@ -50,19 +47,16 @@ def create(
     session, tags = of(context), pairs(tag, "--tag")
 
     async def work(kms: Keyfold) -> KeyMetadata | DryRun:
-        wanted = partial(
-            kms.create_key,
+        key = await kms.create_key(
             protection=protection,
             description=description,
             tags=tags,
             usage_budget=usage_budget,
             rotate_at_percent=rotate_at or None,
             reason=reason,
+            dry_run=dry_run,
         )
-        if dry_run:
-            return await wanted(dry_run=True)
-        key = await wanted()
-        if alias is not None:
+        if alias is not None and not isinstance(key, DryRun):
             await kms.create_alias(alias, key.key_id, reason=reason)
         return key
 

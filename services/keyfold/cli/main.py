@@ -8,7 +8,20 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import Abort, TyperException
 
-from keyfold.cli import exits, keys, lifecycle, operations, protect, registry, trail
+from keyfold.cli import (
+    exits,
+    grants,
+    issuers,
+    keys,
+    lifecycle,
+    limits,
+    operations,
+    principals,
+    proposals,
+    protect,
+    registry,
+    trail,
+)
 from keyfold.cli.demo.command import demo
 from keyfold.cli.doctor import doctor
 from keyfold.cli.session import (
@@ -64,7 +77,10 @@ app.command()(lifecycle.reset)
 app.command()(status)
 app.command()(doctor)
 app.command()(demo)
-for _group in (keys.app, registry.aliases, registry.principals, registry.policies):
+for _group in (keys.app, registry.aliases, principals.app, issuers.app):
+    app.add_typer(_group)
+app.command()(issuers.login)
+for _group in (registry.policies, grants.app, proposals.app, limits.app):
     app.add_typer(_group)
 for _verb in (protect.encrypt, protect.decrypt, protect.re_encrypt, protect.data_key, protect.random):
     app.command(_verb.__name__.replace("_", "-"))(_verb)

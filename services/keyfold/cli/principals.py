@@ -82,7 +82,7 @@ def register(
             ),
             lambda _: f"principal {name} is registered" + (f"; its identity file is {path}" if path else ""),
             no_wait=no_wait,
-            more={"principal": name, "public_key": raw.hex(), "algorithm": used, "identity": path},
+            more=lambda _: {"principal": name, "public_key": raw.hex(), "algorithm": used, "identity": path},
         )
     except Refusal:
         # Refused means certainly not registered; after any other error the file may be needed.

@@ -16,7 +16,7 @@ from keyfold.projections.ports import AuditFilter, Queries
 
 WAIT_S: Final = 5.0
 _PAUSE_S: Final = 0.02
-_OUTCOMES: Final = frozenset({"completed", "failed", "denied"})
+_OUTCOMES: Final = frozenset({"completed", "failed", "denied", "dry-run"})
 
 
 async def settled(queries: Queries, command_id: str, wait_s: float = WAIT_S) -> bool:

@@ -14,11 +14,13 @@ from uuid import UUID
 
 import typer
 
-from keyfold.cli.arguments import KeyName, Pairs, pairs
+from keyfold.cli.arguments import KeyName, Pairs, Reason, Trial, pairs
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import of
-from keyfold.cli.transfer import STANDARD, Again, convert, write_secret
+from keyfold.cli.transfer import STANDARD, Again, convert, reading_from, write_secret
+from keyfold.cli.writing import try_out
 from keyfold.client import DataKey, Keyfold
+from keyfold.client.data_verbs import Use
 from keyfold.client.envelope import EnvelopeInvalid
 from keyfold.client.envelope.streams import decrypt_chunks, encrypt_stream, read_header
 from keyfold.events.ciphertext import HEADER_BYTES, MAGIC, parse_header
@@ -26,10 +28,16 @@ from keyfold.events.errors import BatchTooLarge
 
 ENVELOPE_MAGIC: Final = b"KFENV"
 _DIRECT_LIMIT: Final = 900_000
+_WITH_PLAINTEXT: Final = {True: "GenerateDataKey", False: "GenerateDataKeyWithoutPlaintext"}
 
 Source = Annotated[str, typer.Argument(metavar="FILE", help="A file; - for standard input.")]
 Target = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Where the result goes; - for standard output.")
+]
+
+Approved = Annotated[
+    str | None,
+    typer.Option("--proposal", metavar="ID", help="An approved proposal that this carries out, as it was proposed."),
 ]
 
 
@@ -43,25 +51,34 @@ def encrypt(
     direct: Annotated[
         bool, typer.Option("--direct", help="One ciphertext as the SDK makes it, no envelope (≤ 900,000 bytes).")
     ] = False,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
 ) -> None:
     """Encrypt a file or standard input. FILE goes to FILE.kf unless told otherwise.
+
+    An envelope takes one `GenerateDataKey`, `--direct` one `Encrypt`: that is what is tried or was approved.
 
     Example: keyfold --as alice encrypt alias/orders orders.csv --context table=orders
 
     Example: tar c . | keyfold --as alice encrypt alias/backup > backup.tar.kf
     """
+    about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    if dry_run:
+        verb, size = ("Encrypt", _size(source)) if direct else ("GenerateDataKey", 0)
+        try_out(of(context), lambda kms: kms.dry_run(verb, key, context=about, size_bytes=size, **use))
+        return
     target = output or (STANDARD if source == STANDARD else f"{source}.kf")
     if target == STANDARD and sys.stdout.isatty():
         raise UsageError("ciphertext is binary; say with --output where it goes, or pipe it on")
-    about = pairs(context_pairs)
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
         if direct:
             plaintext = await asyncio.to_thread(_limited, reading)
-            writing.write(await kms.encrypt(key, plaintext, context=about))
+            writing.write(await kms.encrypt(key, plaintext, context=about, **use))
             return len(plaintext)
         key_id = await kms.resolve(key)
-        data_key = await kms.generate_data_key(key_id, context=about)
+        data_key = await kms.generate_data_key(key_id, context=about, **use)
         return await asyncio.to_thread(
             encrypt_stream, reading, writing, key_id=key_id, data_key=data_key, context=about
         )
@@ -78,33 +95,50 @@ def decrypt(
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="Accept only what was encrypted under this key.")
     ] = None,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
 ) -> None:
     """Decrypt what `encrypt` or the SDK made; the same --context is needed. FILE.kf goes to FILE.
+
+    It takes one `Decrypt`, of an envelope's data key or of the ciphertext.
 
     Example: keyfold --as alice decrypt orders.csv.kf --context table=orders
 
     Example: keyfold --as alice decrypt < backup.tar.kf | tar x
     """
-    about = pairs(context_pairs)
+    about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    if dry_run:
+        with reading_from(source) as reading:
+            key_id, sealed = _sealed_in(reading)
+        try_out(of(context), lambda kms: kms.dry_run("Decrypt", key_id, context=about, size_bytes=len(sealed), **use))
+        return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
         start = await asyncio.to_thread(reading.read, len(ENVELOPE_MAGIC))
         again = cast(BinaryIO, Again(start, reading))
         only = await kms.resolve(key) if key is not None else None
         if start.startswith(MAGIC):
-            plaintext = await _decrypt_direct(kms, again, about, only)
+            plaintext = await _decrypt_direct(kms, again, about, only, use)
             writing.write(plaintext)
             return len(plaintext)
         header = await asyncio.to_thread(read_header, again)
         _require_key(header.key_id, only)
-        data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=about)
+        data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=about, **use)
         return await asyncio.to_thread(decrypt_chunks, header, data_key, again, writing, about)
 
     convert(of(context), source, output or _plain_name(source), work, "decrypted")
 
 
 def re_encrypt(
-    context: typer.Context, source: Source = STANDARD, *, output: Target = None, context_pairs: Pairs = None
+    context: typer.Context,
+    source: Source = STANDARD,
+    *,
+    output: Target = None,
+    context_pairs: Pairs = None,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
 ) -> None:
     """Encrypt a `--direct` ciphertext again under its key's newest version, without showing the plaintext to anybody.
 
@@ -112,13 +146,17 @@ def re_encrypt(
 
     Example: keyfold --as alice re-encrypt secret.bin --output secret.bin
     """
-    about = pairs(context_pairs)
+    about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    if dry_run:
+        with reading_from(source) as reading:
+            sealed = _direct(reading)
+        key_id, size = _key_of(sealed), len(sealed)
+        try_out(of(context), lambda kms: kms.dry_run("ReEncrypt", key_id, context=about, size_bytes=size, **use))
+        return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
-        ciphertext = await asyncio.to_thread(_limited, reading)
-        if ciphertext.startswith(ENVELOPE_MAGIC):
-            raise UsageError("this is an envelope: decrypt it and encrypt it again to move it to the newest version")
-        fresh = await kms.re_encrypt(_key_of(ciphertext), ciphertext, context=about)
+        ciphertext = await asyncio.to_thread(_direct, reading)
+        fresh = await kms.re_encrypt(_key_of(ciphertext), ciphertext, context=about, **use)
         writing.write(fresh)
         return len(fresh)
 
@@ -135,19 +173,28 @@ def data_key(
     size_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Its length.")] = 32,
     output: Target = None,
     context_pairs: Pairs = None,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
 ) -> None:
     """Make a data key, encrypted under KEY; `decrypt` gives it back. Prints base64 unless --output names a file.
 
     Example: keyfold --as alice data-key alias/orders --plaintext key.bin --output key.enc
     """
-    session = of(context)
-    config, about = session.config, pairs(context_pairs)
+    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    if dry_run:
+        verb, arguments = _WITH_PLAINTEXT[plaintext is not None], {"number_of_bytes": size_bytes}
+        try_out(session, lambda kms: kms.dry_run(verb, key, context=about, arguments=arguments, **use))
+        return
+    config = session.config
 
     async def work() -> DataKey:
         async with session.client(config) as kms:
             if plaintext is not None:
-                return await kms.generate_data_key(key, number_of_bytes=size_bytes, context=about)
-            sealed = await kms.generate_data_key_without_plaintext(key, number_of_bytes=size_bytes, context=about)
+                return await kms.generate_data_key(key, number_of_bytes=size_bytes, context=about, **use)
+            sealed = await kms.generate_data_key_without_plaintext(
+                key, number_of_bytes=size_bytes, context=about, **use
+            )
             return DataKey(b"", sealed)
 
     made = session.run(work())
@@ -166,17 +213,22 @@ def random(
     count: Annotated[int, typer.Argument(metavar="BYTES", min=1, max=1024, help="How many, 1 to 1024.")] = 32,
     *,
     output: Target = None,
+    reason: Reason = None,
+    dry_run: Trial = False,
 ) -> None:
     """Random bytes from the token: hexadecimal, or raw into a file (0600) with --output.
 
     Example: keyfold --as alice random 32
     """
-    session = of(context)
+    session, use = of(context), Use(reason=reason)
+    if dry_run:
+        try_out(session, lambda kms: kms.dry_run("GenerateRandom", arguments={"number_of_bytes": count}, **use))
+        return
     config = session.config
 
     async def work() -> bytes:
         async with session.client(config) as kms:
-            return await kms.generate_random(count)
+            return await kms.generate_random(count, **use)
 
     drawn = session.run(work())
     if output is None or output == STANDARD:
@@ -186,11 +238,34 @@ def random(
     session.show({"output": output, "bytes": count}, f"{count} random bytes written to {output}")
 
 
-async def _decrypt_direct(kms: Keyfold, source: BinaryIO, context: dict[str, str], only: str | None) -> bytes:
+async def _decrypt_direct(kms: Keyfold, source: BinaryIO, context: dict[str, str], only: str | None, use: Use) -> bytes:
     ciphertext = await asyncio.to_thread(_limited, source)
     key_id = _key_of(ciphertext)
     _require_key(key_id, only)
-    return await kms.decrypt(key_id, ciphertext, context=context)
+    return await kms.decrypt(key_id, ciphertext, context=context, **use)
+
+
+def _sealed_in(source: BinaryIO) -> tuple[str, bytes]:
+    """Return the key of an envelope or a direct ciphertext, and what of it the service would be asked to decrypt."""
+    start = source.read(len(ENVELOPE_MAGIC))
+    again = cast(BinaryIO, Again(start, source))
+    if start.startswith(MAGIC):
+        ciphertext = _limited(again)
+        return _key_of(ciphertext), ciphertext
+    header = read_header(again)
+    return header.key_id, header.encrypted_key
+
+
+def _direct(source: BinaryIO) -> bytes:
+    ciphertext = _limited(source)
+    if ciphertext.startswith(ENVELOPE_MAGIC):
+        raise UsageError("this is an envelope: decrypt it and encrypt it again to move it to the newest version")
+    return ciphertext
+
+
+def _size(source: str) -> int:
+    with reading_from(source) as reading:
+        return len(_limited(reading))
 
 
 def _key_of(ciphertext: bytes) -> str:

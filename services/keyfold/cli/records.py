@@ -23,6 +23,11 @@ def as_line(row: AuditRow) -> str:
         f"items={row.items}" if row.items else None,
         f"bytes={row.payload_bytes}" if row.payload_bytes else None,
         row.code,
+        "dry-run" if row.dry_run else None,
+        f"grant={row.grant_id}" if row.grant_id else None,
+        f"proposal={row.proposal_id}" if row.proposal_id else None,
+        f"from {row.source}" if row.source else None,
+        f"because {json.dumps(row.reason, ensure_ascii=False)}" if row.reason else None,
         "by " + ",".join(row.policies) if row.policies else None,
     ]
     place = f"{row.partition}/{row.position}"

@@ -25,6 +25,7 @@ from keyfold.client import Keyfold
 from keyfold.config import CONFIG_FILE, Config, load_config
 from keyfold.embedded import Stack
 from keyfold.events.errors import Unavailable
+from keyfold.identity import Identity
 from keyfold.logging import configure_logging
 from keyfold.projections.store import PostgresQueries
 
@@ -84,7 +85,7 @@ class Session:
             return Path(self.principal).expanduser()
         return config.identities_directory / f"{self.principal}.json"
 
-    def client(self, config: Config, identity: Path | None = None) -> Keyfold:
+    def client(self, config: Config, identity: Identity | Path | None = None) -> Keyfold:
         """A client, to be entered with `async with`."""
         return Keyfold.connect(
             bootstrap_servers=config.bootstrap_servers,

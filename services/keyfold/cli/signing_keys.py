@@ -66,7 +66,7 @@ def add(
         lambda kms: kms.add_signing_key(name, raw, algorithm=used, expires_at=until, **how(reason, dry_run)),
         lambda _: f"principal {name} signs with one more key" + (f", in {key_file}" if key_file else ""),
         no_wait=no_wait,
-        more={"principal": name, "public_key": raw.hex(), "algorithm": used, "identity": key_file},
+        more=lambda _: {"principal": name, "public_key": raw.hex(), "algorithm": used, "identity": key_file},
     )
 
 
@@ -115,7 +115,7 @@ def rotate(
             verb,
             lambda _: f"{path} holds the current key of {name}; the one before is revoked",
             no_wait=no_wait,
-            more=_about(name, path, new),
+            more=lambda _: _about(name, path, new),
         )
     except Refusal:
         if not dry_run and not waited:

@@ -32,7 +32,7 @@ def convert(session: Session, source: str, target: str, work: Work, done: str) -
         async with session.client(config) as kms:
             return await work(kms, reading, writing)
 
-    with _reading(source) as reading, _writing(target) as writing:
+    with reading_from(source) as reading, _writing(target) as writing:
         count = session.run(connected(reading, writing))
     if target != STANDARD:
         session.show({"input": source, "output": target, "bytes": count}, f"{size(count)} {done} to {target}")
@@ -57,7 +57,8 @@ class Again:
 
 
 @contextmanager
-def _reading(source: str) -> Iterator[BinaryIO]:
+def reading_from(source: str) -> Iterator[BinaryIO]:
+    """Open a file, or standard input for `-`, for reading bytes."""
     if source != STANDARD:
         with Path(source).expanduser().open("rb") as file:
             yield file

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from keyfold.cli.projected import wait_for
 from keyfold.cli.session import Session
 from keyfold.client import Completed, DryRun, Keyfold, KeyMetadata
+from keyfold.identity import Identity
 
 Done = TypeVar("Done", bound=Completed | KeyMetadata)
 
@@ -19,13 +20,14 @@ def write(
     told: Callable[[Done], str],
     *,
     no_wait: bool = False,
-    more: dict[str, Any] | None = None,
+    more: Callable[[Done], dict[str, Any]] | None = None,
+    identity: Identity | None = None,
 ) -> Done | None:
-    """Carry out one control verb and print what became of it; None after a dry run."""
+    """Carry out one control verb, as `identity` or who acts, and print what became of it; None after a dry run."""
     config = session.config
 
     async def work() -> Done | DryRun:
-        async with session.client(config) as kms:
+        async with session.client(config, identity) as kms:
             done = await verb(kms)
         if not no_wait:
             await wait_for(session, config, done.command_id)
@@ -35,8 +37,19 @@ def write(
     if isinstance(done, DryRun):
         tell_dry_run(session, done)
         return None
-    session.show({**_facts(done), **(more or {})}, told(done))
+    session.show({**_facts(done), **(more(done) if more else {})}, told(done))
     return done
+
+
+def try_out(session: Session, trial: Callable[[Keyfold], Awaitable[DryRun]]) -> None:
+    """Find out whether a use of a key would be authorized, and print it."""
+    config = session.config
+
+    async def work() -> DryRun:
+        async with session.client(config) as kms:
+            return await trial(kms)
+
+    tell_dry_run(session, session.run(work()))
 
 
 def tell_dry_run(session: Session, done: DryRun) -> None:

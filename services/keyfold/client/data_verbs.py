@@ -6,7 +6,8 @@ is public, authenticated, and needed again to decrypt. `timeout_s` replaces the 
 caller's word for why: signed, recorded, and there for policies to ask; only calls with the same one share a command.
 
 `proposal` names an approved proposal, which the call carries out: as one command of its own, that is never coalesced,
-divided, or asked again under another id. It must be what was proposed: arguments, contexts and reason. Whether a use would be authorized is tried with `dry_run`.
+divided, or asked again under another id. It must be what was proposed: arguments, contexts and reason. Whether a use
+would be authorized is tried with `dry_run`.
 """
 
 import json

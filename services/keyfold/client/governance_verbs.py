@@ -49,6 +49,11 @@ class GovernanceVerbs(Control):
         self, key: str, grantee: str, verbs: Sequence[GrantVerb], *, dry_run: Literal[True], **terms: Unpack[_Terms]
     ) -> DryRun: ...
 
+    @overload
+    async def create_grant(
+        self, key: str, grantee: str, verbs: Sequence[GrantVerb], *, dry_run: bool, **terms: Unpack[_Terms]
+    ) -> str | DryRun: ...
+
     async def create_grant(
         self,
         key: str,

@@ -36,6 +36,9 @@ class KeyVerbs(Control):
     @overload
     async def create_key(self, *, dry_run: Literal[True], **key: Unpack[_NewKey]) -> DryRun: ...
 
+    @overload
+    async def create_key(self, *, dry_run: bool, **key: Unpack[_NewKey]) -> KeyMetadata | DryRun: ...
+
     async def create_key(
         self,
         *,

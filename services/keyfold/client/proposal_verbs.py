@@ -39,6 +39,11 @@ class ProposalVerbs(Control):
         self, verb: str, key: str | None = None, *, dry_run: Literal[True], **proposed: Unpack[_Proposed]
     ) -> DryRun: ...
 
+    @overload
+    async def propose(
+        self, verb: str, key: str | None = None, *, dry_run: bool, **proposed: Unpack[_Proposed]
+    ) -> Proposal | DryRun: ...
+
     async def propose(
         self,
         verb: str,
@@ -86,6 +91,11 @@ class ProposalVerbs(Control):
     async def approve_proposal(
         self, proposal: str, digest: str, *, key: str | None = None, dry_run: Literal[True], **sending: Unpack[Sending]
     ) -> DryRun: ...
+
+    @overload
+    async def approve_proposal(
+        self, proposal: str, digest: str, *, key: str | None = None, dry_run: bool, **sending: Unpack[Sending]
+    ) -> Approval | DryRun: ...
 
     async def approve_proposal(
         self,

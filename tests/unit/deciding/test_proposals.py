@@ -82,7 +82,9 @@ def test_executed_by_the_last_approval() -> None:
     assert sha256(use.command.encode()).hexdigest() == made.proposal(proposal).digest
     assert second.data.decision.command.startswith("{")
     assert '"principal": "ben"' in second.data.decision.command
-    assert (made.proposal(proposal).status, made.proposal(proposal).closed_at) == ("Executed", second.time)
+    done = made.proposal(proposal)
+    assert (done.status, done.closed_at, done.closed_by) == ("Executed", second.time, "ben")
+    assert [approval.principal for approval in done.approvals] == ["ann", "ben"]
 
 
 def test_executed_exactly_once() -> None:

@@ -244,7 +244,7 @@ class Governing(Chooser):
     def approve(self, proposal: Proposal) -> None:
         """One more approval, or the last one: it fails, lets the proposer go on, or carries the command out."""
         if proposal.status == "Approved" or (proposal.approvals and self.random.random() < 0.6):
-            self._carry_out(proposal)
+            self.carry_out(proposal)
             return
         statuses = ["Pending", "Pending", "Failed", *(["Approved"] if proposal.verb == "Decrypt" else [])]
         status = self.random.choice(statuses)
@@ -267,7 +267,7 @@ class Governing(Chooser):
         else:
             self.decided(facts.ProposalCancelled, proposal.stream, "CancelProposal", proposal=proposal.proposal)
 
-    def _carry_out(self, proposal: Proposal) -> None:
+    def carry_out(self, proposal: Proposal) -> None:
         """As the fact that the proposed command becomes; a data-plane command is sent by its proposer."""
         carried = facts.ProposalUse(
             proposal=proposal.proposal,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.unit.projections import folding
-from tests.unit.projections.histories import START_MS, Maker, genesis_events, seeded, signer
+from tests.unit.projections.histories import START_MS, Maker, genesis_events, seeded
 
 from keyfold.events import commands, facts
 from keyfold.events.entities import Proposal
@@ -119,6 +119,37 @@ def test_what_a_grant_covered_names_it() -> None:
     assert disabled(command("DisableKey")).grant_id is None
 
 
+@pytest.mark.parametrize(
+    ("verb", "data", "found"),
+    [
+        ("RevokeGrant", {"arguments": {"grant": GRANT}}, (GRANT, None)),
+        ("ApproveProposal", {"arguments": {"proposal": PROPOSAL}}, (None, PROPOSAL)),
+        ("Decrypt", {"proposal": PROPOSAL}, (None, PROPOSAL)),
+        ("RevokeGrant", {"arguments": {"grant": "all", "proposal": ["x"]}}, (None, None)),
+        ("Decrypt", {"proposal": 7}, (None, None)),
+    ],
+)
+def test_what_was_refused_names_what_it_was_about(
+    verb: str, data: dict[str, Any], found: tuple[str | None, str | None]
+) -> None:
+    """Who tried to revoke a grant, or to approve a proposal that is their own, is found by its id as well."""
+    refused = {"verb": verb, "principal": "alice", "code": "AccessDenied"}
+    row = row_of(facts.CommandDenied, decision=decision(command(verb, **data)), **refused)
+    assert (row.grant_id, row.proposal_id) == found
+
+
+def test_a_proposal_that_was_not_carried_out_lends_nothing() -> None:
+    """A denial and a dry run are about the command that was decided, whatever they name."""
+    approval = decision(command("ApproveProposal", arguments={"proposal": PROPOSAL}), proposal=proposing("DisableKey"))
+    known = {"verb": "ApproveProposal", "principal": "alice"}
+    for row in (
+        row_of(facts.CommandDenied, decision=approval, code="SelfApproval", **known),
+        row_of(facts.DryRunSucceeded, decision=approval, would_be=facts.KeyDisabled.type_name, **known),
+    ):
+        assert (row.principal, row.verb, row.source, row.reason) == ("alice", "ApproveProposal", "host-1", None)
+        assert row.proposal_id == PROPOSAL
+
+
 def test_an_executed_proposal_is_its_authors() -> None:
     """Who wanted it, what and why are the proposal's; the id is that of the command that was decided, the approval."""
     proposed = proposing("DisableKey", arguments={"reason": "audit"})
@@ -229,10 +260,3 @@ def test_generated_proposals_are_followed_to_their_end() -> None:
             assert len(carried) == 1
             executed += 1
     assert executed > 3
-
-
-def test_public_keys_of_both_algorithms_are_made_up() -> None:
-    """The generator's keys have the lengths that facts ask for."""
-    maker = Maker(seeded(1), 1000)
-    assert (len(maker.public_key()), len(maker.public_key("ML-DSA-65"))) == (64, 3904)
-    assert len(signer("x").public_key.hex()) == 64

@@ -51,7 +51,8 @@ async def ensure_principal(session: Session, config: Config, queries: Queries, a
             identity = load_identity(path)
         except IdentityUnusable:
             continue
-        if known[name].status == "Active" and known[name].signing_key == identity.signer.fingerprint:
+        key = known[name].key(identity.signer.fingerprint)
+        if known[name].status == "Active" and key is not None and key.status == "Active":
             return identity, False
     session.say(f"there are {_MAX_NAMES} principals called {PRINCIPAL}; `keyfold reset` makes room")
     raise Differs("no name is left for the demonstration's principal")
