@@ -92,21 +92,23 @@ async def _set_up(system: WholeSystem, admin: Keyfold, people: dict[str, Path]) 
 
 
 async def _use_up(system: WholeSystem, identity: Path, keys: Keys, source: random.Random) -> None:
-    """Encrypt batches under all three keys until each is refused for being used up."""
+    """Encrypt batches under all three keys until each refuses even one item for being used up."""
     left = [keys.granted, keys.budgeted, keys.limited]
     async with system.client(identity, call_timeout_s=60.0, retry_attempts=20) as kms:
         while left:
-            key = source.choice(left)
-            made = await kms.encrypt_batch(key, [b"x"] * source.randint(1, 9))
-            codes = {each.code for each in made if isinstance(each, KeyfoldError)}
-            if codes & ENOUGH and not await _one_fits(kms, key):
+            key, items = source.choice(left), source.randint(1, 9)
+            if not await _fits(kms, key, items) and not await _fits(kms, key, 1):
                 left.remove(key)
 
 
-async def _one_fits(kms: Keyfold, key: str) -> bool:
-    """A batch may be too large for what is left: only if one item is too much, nothing is left."""
-    (one,) = await kms.encrypt_batch(key, [b"x"])
-    return not (isinstance(one, KeyfoldError) and one.code in ENOUGH)
+async def _fits(kms: Keyfold, key: str, items: int) -> bool:
+    try:
+        await kms.encrypt_batch(key, [b"x"] * items)
+    except KeyfoldError as error:
+        if error.code not in ENOUGH:
+            raise
+        return False
+    return True
 
 
 async def _approve(system: WholeSystem, identity: Path, key: str, proposal: object) -> Approval | None:

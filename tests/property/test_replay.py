@@ -24,18 +24,19 @@ def archive(seed: int, steps: int) -> Archive:
 @cache
 def long_archive() -> Archive:
     """One long history for the tests that only read it."""
-    return archive(11, 250)
+    return archive(14, 250)
 
 
-def remade(made: Archive) -> list[Remade]:
-    return [remake(recorded) for recorded in replay(made.sources())]
+def differs(sources: dict[int, Iterator[Leaf]]) -> bool:
+    """Whether some decision is not reproduced."""
+    return any(remake(recorded).verdict == "differs" for recorded in replay(sources))
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_decision_is_reproduced(seed: int) -> None:
     """Random deployments: each decision once, in its partition's order, signed by its principal, the same bytes."""
-    made = archive(seed, 60)
+    made = archive(seed, 40)
     seen: dict[int, list[bytes]] = {partition: [] for partition in range(PARTITIONS)}
     for recorded in replay(made.sources()):
         check_signature(recorded)
@@ -50,7 +51,7 @@ def test_every_decision_is_reproduced(seed: int) -> None:
 def test_a_long_history_has_everything_in_it() -> None:
     """Numbers of statements and leaves differ from what stands before a decision, and all kinds of events occur."""
     late = {"facts": 0, "registry": 0}
-    kinds, codes, answers = set(), set(), 0
+    kinds, codes, grants, proposals = set(), set(), 0, 0
     for recorded in replay(long_archive().sources()):
         assert remake(recorded).verdict == "reproduced"
         kinds.add(type(recorded.event))
@@ -59,11 +60,12 @@ def test_a_long_history_has_everything_in_it() -> None:
         latest = max((leaf.statement_n for leaf in before if leaf.role == "hsm"), default=0)
         late["facts"] += recorded.decision.facts_n < latest
         late["registry"] += 0 < recorded.decision.registry_n < len(long_archive().log[0])
-        answers += recorded.decision.grant is not None or recorded.decision.proposal is not None
+        grants += recorded.decision.grant is not None
+        proposals += recorded.decision.proposal is not None
     assert min(late.values()) > 100
-    assert answers > 5
+    assert min(grants, proposals) > 4
     assert len(kinds) > 25
-    assert {"AccessDenied", "ApprovalRequired", "RateLimited", "SealingKeyRetired", "InvalidState"} <= codes
+    assert {"AccessDenied", "ApprovalRequired", "GrantExhausted", "RateLimited", "QuotaExceeded"} <= codes
 
 
 def test_the_state_at_the_end_is_policys() -> None:
@@ -119,7 +121,7 @@ def test_broken_rules_are_noticed(
     """One handler of `evolve` missing, one rule of `decide` gone: some decision is not reproduced."""
     made = long_archive()
     breaking(monkeypatch)
-    assert any(each.verdict == "differs" for each in remade(made))
+    assert differs(made.sources())
 
 
 def leaves(made: Archive, change: Callable[[Leaf], Leaf | None]) -> dict[int, Iterator[Leaf]]:
@@ -145,17 +147,12 @@ def renumbered(**numbers: int) -> Callable[[Leaf], Leaf]:
 @pytest.mark.parametrize("numbers", [{"facts_n": -1}, {"registry_n": -2}], ids=str)
 def test_another_account_of_what_was_known_is_noticed(numbers: dict[str, int]) -> None:
     """The numbers in a decision are not decoration: with other ones some decisions come out differently."""
-    differing = [
-        recorded
-        for recorded in replay(leaves(long_archive(), renumbered(**numbers)))
-        if remake(recorded).verdict == "differs"
-    ]
-    assert differing
+    assert differs(leaves(long_archive(), renumbered(**numbers)))
 
 
 def test_what_was_not_known_in_the_beginning_is_not_folded() -> None:
     """Each decision sees the HSM worker's statements that it names and no other, whatever stands before it."""
-    made = archive(3, 60)
+    made = archive(3, 40)
     for recorded in replay(made.sources()):
         _check_seen(made, recorded)
 

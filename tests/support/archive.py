@@ -12,8 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.desk import Desk, fold
-from tests.support.histories import Sent, Story
-from tests.support.people import ADMINISTRATORS, DEPLOYMENT, PARTITIONS, RULES, certificate, signer
+from tests.support.histories import PEOPLE, Sent, Story
+from tests.support.people import (
+    ADMINISTRATORS,
+    DEPLOYMENT,
+    PARTITIONS,
+    RULES,
+    certificate,
+    document,
+    genesis,
+    signed,
+    signer,
+)
 
 from keyfold.bus import Inbound
 from keyfold.deciding import admission
@@ -59,11 +69,14 @@ class Archive(Story):
         self.followed = {partition: Followed() for partition in range(1, PARTITIONS)}
         self.registry.clear()
         self.desks[0].state.entities.clear()
+        self.rules = source.choice([RULES, ONLY_ADMINISTRATORS])
+        self.events[0] = genesis(development=True, rules=self.rules)
         self._write("root", self.events[:3])
         self._write("hsm", self.events[3:])
         for partition in range(PARTITIONS):
             self.catch_up(partition, 10)
             self.follow(partition, 10)
+        self.send([self._asked("alice", self._registration(name, reader=name != "carol")) for name in PEOPLE[2:]])
 
     @property
     def decisions(self) -> int:
@@ -77,7 +90,7 @@ class Archive(Story):
         """Let things happen: `steps` rounds of commands, answers and late reading."""
         r = self.random
         for _ in range(steps):
-            self.send([self.ask() for _ in range(r.randint(1, 6))])
+            self.send([self.ask() for _ in range(r.randint(1, 6))] + self._granted())
             self.answer(r.randint(0, 8))
             if r.random() < 0.05:
                 self._root_speaks()
@@ -143,7 +156,7 @@ class Archive(Story):
             to_text(self.now_ms),
             reason="lost",
             removed=["one"],
-            policies=[facts.InitialPolicy(policy="rules", text=RULES)],
+            policies=[facts.InitialPolicy(policy="rules", text=self.rules)],
             administrators=people,
             revoked=[],
         )
@@ -191,26 +204,42 @@ class Archive(Story):
         if verb == "PutPolicy":
             options["arguments"]["text"] = r.choice([*TEXTS, ONLY_ADMINISTRATORS])  # else grants are never needed
         if r.random() < 0.35:
-            verb, stream, options = self._governing_wish(r.choice(self.streams), principal)
+            verb, stream, options = self._governing_wish(r.choice(self.streams))
         options = {**options, "dry_run": r.random() < 0.05, "reason": r.choice(REASONS)}
         return verb, stream, {name: value for name, value in options.items() if value not in (None, False)}
 
-    def _governing_wish(self, stream: str, principal: str) -> Wish:
+    def _governing_wish(self, stream: str) -> Wish:
         r = self.random
-        entities = self.desks[partition_of(stream, PARTITIONS)].state.entities
-        found = [*self._limits(), *self._people(), *self._about_key(stream), *self._proposals(stream)]
-        for entity in (*entities.values(), *self.desks[0].state.entities.values()):
-            match entity:
-                case Grant(status="Active", key_id=key_id) if stream == f"key/{key_id}":
-                    ending = r.choice(["RetireGrant", "RevokeGrant"])
-                    found += [(ending, stream, {"arguments": {"grant": entity.grant}})]
-                    if entity.grantee == principal:
-                        use = {"contexts": [{"tenant": "blue"}], "items": r.choice([1, 3])}
-                        found += [(verb, stream, use) for verb in entity.verbs if verb != "CreateGrant"] * 3
-                    found += [self._grant(stream, parent=entity.grant)] * 3 if entity.delegable else []
-                case Proposal() if (entity.open and not entity.expired(self.now_ms)) or r.random() < 0.02:
-                    found += self._about_proposal(entity) * 2
-        return r.choice(found)
+        kinds = [self._limits(), self._people(), self._about_key(stream), self._proposals(stream)]
+        kinds += [self._about_grants(stream)] * 3 + [self._about_proposals(stream)] * 2
+        return r.choice(r.choice([wishes for wishes in kinds if wishes]))
+
+    def _about_grants(self, stream: str) -> list[Wish]:
+        r = self.random
+        entities = self.desks[partition_of(stream, PARTITIONS)].state.entities.values()
+        found: list[Wish] = []
+        for grant in [each for each in entities if isinstance(each, Grant) and stream == f"key/{each.key_id}"][-5:]:
+            found += [(r.choice(["RetireGrant", "RevokeGrant"]), stream, {"arguments": {"grant": grant.grant}})]
+            found += [self._grant(stream, parent=grant.grant)] * 2 if grant.delegable else []
+        return found
+
+    def _granted(self) -> list[Sent]:
+        """Let somebody use a grant now and then: left to chance alone, few would before it is over."""
+        r = self.random
+        entities = [each for desk in self.desks for each in desk.state.entities.values()]
+        live = [each for each in entities if isinstance(each, Grant) and each.live(self.now_ms)]
+        if not live or r.random() < 0.5:
+            return []
+        grant = r.choice(live)
+        use = {"contexts": [r.choice([{"tenant": "blue"}, {}])], "items": r.choice([1, 3])}
+        verb = r.choice([verb for verb in grant.verbs if verb != "CreateGrant"])
+        return [self._asked(grant.grantee, (verb, f"key/{grant.key_id}", use))]
+
+    def _about_proposals(self, stream: str) -> list[Wish]:
+        entities = self.desks[partition_of(self.random.choice([stream, REGISTRY]), PARTITIONS)].state.entities.values()
+        known = [each for each in entities if isinstance(each, Proposal)]
+        live = [each for each in known if each.open and not each.expired(self.now_ms)]
+        return [wish for proposal in [*known[-1:], *live[-5:]] for wish in self._about_proposal(proposal)]
 
     def _limits(self) -> list[Wish]:
         r = self.random
@@ -230,17 +259,29 @@ class Archive(Story):
     def _people(self) -> list[Wish]:
         r = self.random
         name = r.choice(self.people[2:])
-        known = {"principal": name, "public_key": signer(name).public_key.hex(), "groups": ["readers"]}
         update = {"principal": name, "groups": r.sample(["readers", "administrators"], r.randint(0, 2))}
         rules = {"policy": "rules", "text": r.choice([RULES, ONLY_ADMINISTRATORS, ONLY_ADMINISTRATORS])}
         return [
-            *[("RegisterPrincipal", REGISTRY, {"arguments": known})] * 3,
+            *[self._registration(name, reader=True)] * 3,
             ("SuspendPrincipal", REGISTRY, {"arguments": {"principal": name}}),
-            ("ResumePrincipal", REGISTRY, {"arguments": {"principal": name}}),
+            *[("ResumePrincipal", REGISTRY, {"arguments": {"principal": name}})] * 3,
             ("UpdatePrincipal", REGISTRY, {"arguments": update}),
             ("PutPolicy", REGISTRY, {"arguments": rules}),
             ("PutPolicy", REGISTRY, {"arguments": {"policy": "three", "text": r.choice(TEXTS)}}),
         ]
+
+    def _registration(self, name: str, *, reader: bool) -> Wish:
+        groups = ["readers"] if reader else []
+        known = {"principal": name, "public_key": signer(name).public_key.hex(), "groups": groups}
+        return "RegisterPrincipal", REGISTRY, {"arguments": known}
+
+    def _asked(self, principal: str, wish: Wish) -> Sent:
+        """A command that nothing is wrong with."""
+        verb, stream, options = wish
+        self.number += 1
+        made = document(verb, stream, self.number, principal=principal, issued_ms=self.now_ms, **options)
+        made["data"]["sealing_key"] = self._deployment().current_sealing_key
+        return Sent(signed(made, stream, principal), principal, made["id"], True)
 
     def _about_key(self, stream: str) -> list[Wish]:
         r = self.random

@@ -14,7 +14,7 @@ from tests.support.log_snapshot import Logs, PartitionLog
 from keyfold.bus import Inbound
 from keyfold.events import facts, topics
 from keyfold.events.chains import Accepted, ChainReader, Place, read_event, single_header
-from keyfold.events.entities import Entity
+from keyfold.events.entities import Bucket, Entity
 from keyfold.events.errors import KeyfoldError, RecordError
 from keyfold.events.evolve import evolve
 from keyfold.events.statements import PATH_HEADER, STATEMENT_HEADER, ChainHead, UntrustedRecord, parse_statement
@@ -44,7 +44,10 @@ class Believed:
 
 @dataclass(slots=True)
 class Story:
-    """All believed records by partition, and the entities that `evolve` makes of the events."""
+    """All believed records by partition, and the entities that `evolve` makes of the events.
+
+    Levels of limits are a partition's own: the same name may stand in several.
+    """
 
     deployment: str
     partitions: int
@@ -56,6 +59,7 @@ class Story:
     keystore: dict[int, list[Believed]] = field(default_factory=dict)
     places: dict[tuple[str, int], dict[str, Place]] = field(default_factory=dict)
     entities: dict[str, Entity] = field(default_factory=dict)
+    buckets: dict[tuple[int, str], Bucket] = field(default_factory=dict)
 
     def find(self, rule: str, where: object, what: object) -> None:
         """Note something that must not be."""
@@ -153,7 +157,9 @@ def _fold(story: Story, partition: int) -> None:
             story.find("order", each.event.id, f"does not follow from the events before it: {error}")
             continue
         for name, entity in changes.items():
-            if entity is None:
+            if isinstance(entity, Bucket):
+                story.buckets[partition, name] = entity
+            elif entity is None:
                 story.entities.pop(name, None)
             else:
                 story.entities[name] = entity

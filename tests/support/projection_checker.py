@@ -51,6 +51,8 @@ async def _lists(story: Story, queries: Queries) -> None:
     _same(story, "principals", _of(story, Principal, "principal"), principals)
     sealing = {each.sealing_key: each for each in await queries.sealing_keys()}
     _same(story, "sealing keys", _of(story, SealingKey, "sealing_key"), sealing)
+    levels = {(row.partition, row.bucket): (row.level, row.updated_at) for row in await queries.buckets()}
+    _same(story, "buckets", {at: (each.level, each.updated_at) for at, each in story.buckets.items()}, levels)
     deployment = await queries.deployment()
     _same(story, "deployment", _of(story, Deployment, "kind"), {"deployment": deployment})
     policies = {(row.stream, row.policy): row.text for row in await queries.policies()}

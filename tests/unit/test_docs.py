@@ -1,7 +1,7 @@
-"""The documents say what the code says: error codes, topics, verbs, events, settings, log actions, and links.
+"""The documents say what the code says: error codes, topics, verbs, events, settings, commands, log actions, and links.
 
 Only names are compared, in tables between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. Whether a sentence is true is
-for its reader.
+for its reader. What docs/governance.md promises of decisions is tried in `test_governance_page`.
 """
 
 import importlib
@@ -18,9 +18,11 @@ import typer.main
 import keyfold
 from keyfold.cli.main import app, globals_first
 from keyfold.config import Config
+from keyfold.deciding.cedar import validate_policy
+from keyfold.deciding.lifecycle import ALLOWED
 from keyfold.events.commands import COMMANDS
 from keyfold.events.errors import KeyfoldError
-from keyfold.events.facts import EVENT_TYPES
+from keyfold.events.facts import BY_TYPE, EVENT_TYPES
 from keyfold.events.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = [path for folder in ("services", "projections") for path in (ROOT / folder).rglob("*.py")]
 CODE = re.compile(r"`([^`]+)`")
 COMMAND_LINE = re.compile(r"^(keyfold [^#|<>\n]+)|`(keyfold [a-z-][^`]*)`", re.MULTILINE)
+CEDAR = re.compile(r"^```cedar\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+EVENT_FILTER = re.compile(r"--type ([a-z.-]+)")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -126,6 +130,42 @@ def test_every_log_action_is_explained() -> None:
     assert logged - names("operations.md", "actions") == set()
 
 
+def test_the_lifecycle_is_the_tables() -> None:
+    """docs/architecture.md says which verbs each state of a key allows, as the one table in code does."""
+    said = {row[0].split()[0]: set(CODE.findall(row[1])) for row in rows("architecture.md", "lifecycle")}
+    states = {state for allowed in ALLOWED.values() for state in allowed} | {"Destroyed"}
+    assert said.keys() == states
+    said["Enabled"] = ALLOWED.keys() - said["Enabled"]
+    assert said == {state: {verb for verb, allowed in ALLOWED.items() if state in allowed} for state in states}
+
+
+def test_every_command_is_listed() -> None:
+    """docs/operations.md lists every command of the command line, and no other."""
+    assert names("operations.md", "commands") == set(leaves(typer.main.get_command(app)))
+
+
+def leaves(command: Any, path: str = "") -> Iterator[str]:
+    """The commands that do something, by their words."""
+    for name, child in getattr(command, "commands", {}).items():
+        yield from leaves(child, f"{path} {name}".strip())
+    if not hasattr(command, "commands"):
+        yield path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_cedar_texts_can_be_put(page: Path) -> None:
+    """Every fenced Cedar text of a page is valid."""
+    for text in CEDAR.findall(page.read_text("utf-8")):
+        validate_policy(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_event_types_exist(page: Path) -> None:
+    """Every `--type TYPE` of a page is the short name of an event type."""
+    for short in EVENT_FILTER.findall(page.read_text("utf-8")):
+        assert short == "human" or f"keyfold.{short}.v1" in BY_TYPE, short
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file that exists, and a heading in it if it names one."""
@@ -168,3 +208,18 @@ def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = set(LINK.findall((folder / "README.md").read_text("utf-8")))
     assert listed == {path.name for path in folder.glob("[0-9]*.md")}
+
+
+@pytest.mark.parametrize("record", sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")), ids=lambda path: path.stem)
+def test_decisions_have_one_form(record: Path) -> None:
+    """A record is numbered as its file is, and says question, decision, reasons and what follows, in this order."""
+    text = record.read_text("utf-8")
+    assert text.startswith(f"# {int(record.name[:4])}. ")
+    places = [text.index(f"**{part}.**") for part in ("Question", "Decision", "Why", "Consequence")]
+    assert places == sorted(places)
+
+
+def test_decisions_are_numbered_on() -> None:
+    """No number is left out or given twice."""
+    numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -41,7 +41,6 @@ Budget = Annotated[int, Field(ge=1, le=MAX_PROTECTED_ITEMS)]
 RotatePercent = Annotated[int, Field(ge=1, le=95)]
 PublicKey = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|[0-9a-f]{3904})$")]
 Context = dict[str, str]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]{1,500}$")]
 Jwks = Annotated[str, StringConstraints(min_length=2, max_length=65_536)]
 
 

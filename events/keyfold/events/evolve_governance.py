@@ -305,6 +305,10 @@ def _proposal_approved(view: View, event: facts.ProposalApproved) -> Changes:
     return {name: changed.model_copy(update={"status": data.status, **closed})}
 
 
+def _sender(event: facts.PolicyEvent) -> str:
+    return str(loads(event.data.decision.command.encode())["data"]["principal"])
+
+
 def _command_id(event: facts.PolicyEvent) -> str:
     return str(loads(event.data.decision.command.encode())["id"])
 
@@ -312,8 +316,8 @@ def _command_id(event: facts.PolicyEvent) -> str:
 def _proposal_closed(status: ProposalStatus) -> Callable[[View, Any], Changes]:
     def handler(view: View, event: facts.ProposalDenied | facts.ProposalCancelled) -> Changes:
         name = f"proposal/{event.data.proposal}"
-        closed_by = getattr(event.data, "approver", None)
-        update = {"status": status, "closed_at": event.time, "closed_by": closed_by}
+        denier = event.data.approver if isinstance(event, facts.ProposalDenied) else None
+        update = {"status": status, "closed_at": event.time, "closed_by": denier or _sender(event)}
         return {name: get(view, name, Proposal).model_copy(update=update)}
 
     return handler
@@ -323,10 +327,9 @@ def _proposal_executed(view: View, event: facts.PolicyEvent, use: facts.Proposal
     """The approval that executes a proposal has no event of its own, so it is noted here."""
     name = f"proposal/{use.proposal}"
     proposal = get(view, name, Proposal)
-    command = loads(event.data.decision.command.encode())
-    principal, approvals = str(command["data"]["principal"]), proposal.approvals
+    principal, approvals = _sender(event), proposal.approvals
     if principal != proposal.proposer:
-        approvals = (*approvals, Approval(principal=principal, command_id=str(command["id"]), time=event.time))
+        approvals = (*approvals, Approval(principal=principal, command_id=_command_id(event), time=event.time))
     update = {"status": "Executed", "approvals": approvals, "closed_at": event.time, "closed_by": principal}
     return {name: proposal.model_copy(update=update)}
 

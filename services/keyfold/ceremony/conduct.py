@@ -13,11 +13,21 @@ from typing import Final
 from keyfold.bus import Bus, BusUnavailable, InDoubt, Writer
 from keyfold.ceremony import tokens
 from keyfold.ceremony.errors import CeremonyRefused
-from keyfold.ceremony.head import TRANSACTIONAL_ID, WAIT_SECONDS, Head, append, at_rest, read_head, settle
+from keyfold.ceremony.head import (
+    ROLE,
+    TRANSACTIONAL_ID,
+    WAIT_SECONDS,
+    Head,
+    append,
+    at_rest,
+    open_roles,
+    read_head,
+    settle,
+)
 from keyfold.config import Config
-from keyfold.events import facts
+from keyfold.events import facts, topics
 from keyfold.events.signatures import check_public_key, fingerprint
-from keyfold.log import Author
+from keyfold.log import Author, transactional_id
 from keyfold.token import Module, TokenSigner
 
 Compose = Callable[[Head], list[facts.Event]]
@@ -58,32 +68,54 @@ def require_deployment(head: Head, deployment: str) -> None:
         raise CeremonyRefused("the log is not of this root token; run `keyfold init` or check the cluster")
 
 
-async def add(bus: Bus, author: Author, compose: Compose) -> bool:
+async def add(bus: Bus, author: Author, compose: Compose, *, before_policy: bool = False) -> bool:
     """Let `compose` say what to add to the head as it is, and add it; False where it adds nothing.
 
-    A commit in doubt is settled by the next writer's start: then the head shows whether it happened.
+    `before_policy` is for events that change what policy decides from: no decision of it then stands behind the event
+    without having seen it. A commit in doubt is settled by the next writer's start: then the head shows whether it
+    happened.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         writer = bus.writer(TRANSACTIONAL_ID)
+        policy = bus.writer(transactional_id("policy", 0)) if before_policy else None
         try:
-            return await _add_once(bus, writer, author, compose)
+            return await _add_once(bus, writer, policy, author, compose)
         except (InDoubt, BusUnavailable):
             if attempt == _ATTEMPTS:
                 raise
         finally:
             await writer.stop()
+            if policy is not None:
+                await policy.stop()
         await asyncio.sleep(_PAUSE_S * attempt)
     return False
 
 
-async def _add_once(bus: Bus, writer: Writer, author: Author, compose: Compose) -> bool:
+async def _add_once(bus: Bus, writer: Writer, policy: Writer | None, author: Author, compose: Compose) -> bool:
     await writer.start()
     await settle(bus, writer)
+    if policy is not None:
+        await _take_turn(bus, policy)
     head = await read_head(bus)
     events = compose(head)
     if not events:
         return False
-    await append(writer, author, head.chain, events)
+    await append(policy or writer, author, head.chain, events)
     if not await at_rest(bus, WAIT_SECONDS):
         raise InDoubt("the ceremony is committed, but readers do not see it; trying again")
     return True
+
+
+async def _take_turn(bus: Bus, policy: Writer) -> None:
+    """Write in the place of the registry's policy processor.
+
+    Starting its writer fences it. If it takes over before our commit, our commit fails and is tried again; if after,
+    it reads what we wrote before it decides anything. So what root says and what policy decides have one order.
+    """
+    await policy.start()
+    if await at_rest(bus, WAIT_SECONDS):
+        return
+    if await open_roles(bus) != {ROLE}:
+        raise InDoubt("a transaction of the policy processor is not settled; start policy, then try again")
+    # Ours, of the attempt before: nobody was told of it (see `settle`), and only this writer can end it.
+    await policy.end_open([(topics.EVENTS, 0)], commit=False)

@@ -14,17 +14,17 @@ from keyfold.bus import Bus, Inbound, Writer
 from keyfold.ceremony.errors import CeremonyRefused
 from keyfold.ceremony.statements import entries
 from keyfold.events import facts, topics
-from keyfold.events.chains import ChainReader, ChainRepeat, Place, read_event
+from keyfold.events.chains import ChainReader, ChainRepeat, Place, read_event, single_header
 from keyfold.events.entities import Entity
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.evolve import Changes, evolve
 from keyfold.events.signatures import fingerprint
-from keyfold.events.statements import ChainHead, UntrustedRecord
+from keyfold.events.statements import STATEMENT_HEADER, ChainHead, UntrustedRecord, parse_statement
 from keyfold.events.trust import Trust
-from keyfold.log import Author
+from keyfold.log import Author, transactional_id
 
-TRANSACTIONAL_ID: Final = "keyfold-root-0"
 ROLE: Final = "root"
+TRANSACTIONAL_ID: Final = transactional_id(ROLE, 0)
 WAIT_SECONDS: Final = 7.0
 """A transaction of somebody else on partition 0 is over by then: longer than the transaction timeout."""
 
@@ -85,6 +85,29 @@ async def settle(bus: Bus, writer: Writer) -> None:
     """
     if not await at_rest(bus, WAIT_SECONDS):
         await writer.end_open([(topics.EVENTS, 0)], commit=False)
+
+
+async def open_roles(bus: Bus) -> set[str]:
+    """Return who signed what is in partition 0 and not yet visible to committed readers; "" for what nobody signed."""
+    admin = bus.admin()
+    await admin.start()
+    try:
+        stable = (await admin.end_offsets(topics.EVENTS, committed=True))[0]
+    finally:
+        await admin.stop()
+    reader = bus.reader(topics.EVENTS, 0, committed=False)
+    await reader.start(stable)
+    try:
+        return {_role(record) async for batch in reader.read_to_end() for record in batch}
+    finally:
+        await reader.stop()
+
+
+def _role(record: Inbound) -> str:
+    try:
+        return parse_statement(single_header(record.headers, STATEMENT_HEADER) or b"").role
+    except UntrustedRecord:
+        return ""
 
 
 async def at_rest(bus: Bus, patience_s: float) -> bool:

@@ -56,7 +56,7 @@ async def reset_policies(
     with alone(config), tokens.token_module(config) as module, root_identity(module, config) as (root, deployment):
         keys = {name: _public_key(config, name, deployment) for name in administrators}
         composing = _Composing(deployment, clock_ms(), reason, tuple(dict.fromkeys(revoked)), keys)
-        await add(bus, author_of(root.public_key, root.sign), composing)
+        await add(bus, author_of(root.public_key, root.sign), composing, before_policy=True)
     return composing.result()
 
 

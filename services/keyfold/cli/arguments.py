@@ -1,6 +1,5 @@
 """Arguments that several commands share, and how their texts are read."""
 
-import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,15 +58,6 @@ def pairs(words: Sequence[str] | None, option: str = "--context") -> dict[str, s
         if name in found:
             raise UsageError(f"{option} {name} is given twice")
         found[name] = value
-    return found
-
-
-def values(words: Sequence[str] | None, option: str = "--argument") -> dict[str, Any]:
-    """Read NAME=VALUE words; a value is JSON where it can be read so, and text otherwise. Raises `UsageError`."""
-    found: dict[str, Any] = dict(pairs(words, option))
-    for name, text in found.items():
-        with suppress(ValueError):
-            found[name] = json.loads(text)
     return found
 
 

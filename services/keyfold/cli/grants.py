@@ -10,6 +10,7 @@ from keyfold.cli.projected import key_id_of
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold
+from keyfold.client.governance_verbs import GrantTerms
 from keyfold.events.arguments import GrantVerb
 from keyfold.events.entities import Grant
 from keyfold.events.errors import NotFound
@@ -18,6 +19,16 @@ from keyfold.events.times import to_text
 app = typer.Typer(name="grant", help="Who may do what with one key, until when and how often.", no_args_is_help=True)
 
 GrantId = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id.")]
+Verbs = Annotated[list[str], typer.Option(metavar="VERB", help="What may be done, like Decrypt; may be repeated.")]
+Until = Annotated[str, typer.Option(metavar="WHEN", help="When it ends: 30d, 12h, 15m, 90s from now, or a time.")]
+Subset = Annotated[
+    list[str] | None,
+    typer.Option("--context-subset", metavar="NAME=VALUE", help="A pair that every encryption context must have."),
+]
+Equals = Annotated[
+    list[str] | None,
+    typer.Option("--context-equals", metavar="NAME=VALUE", help="A pair of the one context that is allowed."),
+]
 OfKey = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Its key; else the projections are asked.")]
 
 
@@ -27,16 +38,10 @@ def create(
     key: KeyName,
     grantee: PrincipalName,
     *,
-    verb: Annotated[list[str], typer.Option(metavar="VERB", help="What may be done, like Decrypt; may be repeated.")],
-    expires: Annotated[str, typer.Option(metavar="WHEN", help="When it ends: 30d, 12h, 15m, 90s from now, or a time.")],
-    subset: Annotated[
-        list[str] | None,
-        typer.Option("--context-subset", metavar="NAME=VALUE", help="A pair that every encryption context must have."),
-    ] = None,
-    equals: Annotated[
-        list[str] | None,
-        typer.Option("--context-equals", metavar="NAME=VALUE", help="A pair of the one context that is allowed."),
-    ] = None,
+    verb: Verbs,
+    expires: Until,
+    subset: Subset = None,
+    equals: Equals = None,
     max_operations: Annotated[int | None, typer.Option(min=1, help="How many commands it covers.")] = None,
     max_items: Annotated[int | None, typer.Option(min=1, help="How many items it covers.")] = None,
     delegable: Annotated[bool, typer.Option("--delegable", help="Its grantee may grant parts of it further.")] = False,
@@ -51,25 +56,13 @@ def create(
     Example: keyfold grant create alias/orders alice --verb Decrypt --expires 30d --context-subset tenant=7
     """
     verbs: list[GrantVerb] = chosen(verb, get_args(GrantVerb), "--verb")
-    until = moment(expires)
-    demanded, only = pairs(subset, "--context-subset"), pairs(equals, "--context-equals")
+    terms = GrantTerms(expires_at=moment(expires), max_operations=max_operations, max_items=max_items, reason=reason)
+    terms["encryption_context_subset"] = pairs(subset, "--context-subset") or None
+    terms["encryption_context_equals"] = pairs(equals, "--context-equals") or None
+    terms |= {"delegable": delegable, "retiring_principal": retiring, "parent": parent}
 
     async def send(kms: Keyfold) -> Completed:
-        grant = await kms.create_grant(
-            key,
-            grantee,
-            verbs,
-            expires_at=until,
-            encryption_context_subset=demanded or None,
-            encryption_context_equals=only or None,
-            max_operations=max_operations,
-            max_items=max_items,
-            delegable=delegable,
-            retiring_principal=retiring,
-            parent=parent,
-            reason=reason,
-            dry_run=dry_run,
-        )
+        grant = await kms.create_grant(key, grantee, verbs, dry_run=dry_run, **terms)
         return grant if isinstance(grant, DryRun) else Completed(grant)
 
     write(

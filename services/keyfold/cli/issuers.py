@@ -17,6 +17,13 @@ from keyfold.identity import Identity, copy_identity, load_identity
 
 app = typer.Typer(name="issuer", help="Whose identity tokens are accepted.", no_args_is_help=True)
 
+Algorithms = Annotated[
+    list[str], typer.Option(metavar="ALG", help="How its tokens may be signed, like ES256; may be repeated.")
+]
+Groups = Annotated[list[str] | None, typer.Option(metavar="VALUE=GROUP", help="A value of the claim gives this group.")]
+JwksSource = Annotated[
+    str | None, typer.Option(metavar="URL-OR-FILE", help="Where the scheduler reads its keys; else `issuer keys`.")
+]
 IssuerName = Annotated[str, typer.Argument(metavar="NAME", help="The issuer's name here.")]
 
 
@@ -27,18 +34,12 @@ def put(
     *,
     url: Annotated[str, typer.Option(help="The `iss` of its tokens.")],
     audience: Annotated[str, typer.Option(help="The one `aud` that tokens must have.")],
-    algorithm: Annotated[
-        list[str], typer.Option(metavar="ALG", help="How its tokens may be signed, like ES256; may be repeated.")
-    ],
-    jwks_source: Annotated[
-        str | None, typer.Option(metavar="URL-OR-FILE", help="Where the scheduler reads its keys; else `issuer keys`.")
-    ] = None,
+    algorithm: Algorithms,
+    jwks_source: JwksSource = None,
     keys_lifetime: Annotated[str, typer.Option(metavar="SPAN", help="How long its keys are used once read.")] = "1d",
     longest: Annotated[str, typer.Option("--max-token", metavar="SPAN", help="How long a token may live.")] = "1h",
     groups_claim: Annotated[str | None, typer.Option(metavar="CLAIM", help="The claim that --group maps.")] = None,
-    group: Annotated[
-        list[str] | None, typer.Option(metavar="VALUE=GROUP", help="A value of the claim gives this group.")
-    ] = None,
+    group: Groups = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="CLAIM=TAG", help="A claim becomes this tag.")] = None,
     base_group: Annotated[list[str] | None, typer.Option(metavar="GROUP", help="A group for all.")] = None,
     reason: Reason = None,
@@ -51,26 +52,17 @@ def put(
     """
     algorithms: list[JwsAlgorithm] = chosen(algorithm, get_args(JwsAlgorithm), "--algorithm")
     groups, tags = pairs(group, "--group"), pairs(tag, "--tag")
-    lifetime, token_seconds = seconds(keys_lifetime, "--keys-lifetime"), seconds(longest, "--max-token")
+    lifetime, token = seconds(keys_lifetime, "--keys-lifetime"), seconds(longest, "--max-token")
     write(
         of(context),
         lambda kms: kms.put_issuer(
-            name,
-            url,
-            audience,
-            algorithms,
-            jwks_source=jwks_source,
-            keys_lifetime_seconds=lifetime,
-            max_token_seconds=token_seconds,
-            groups_claim=groups_claim,
-            groups=groups,
-            tags=tags,
-            base_groups=base_group or (),
+            name, url, audience, algorithms, jwks_source=jwks_source, keys_lifetime_seconds=lifetime,
+            max_token_seconds=token, groups_claim=groups_claim, groups=groups, tags=tags, base_groups=base_group or (),
             **how(reason, dry_run),
         ),
         lambda _: f"tokens of {url} are accepted as {name}, once there are keys",
         no_wait=no_wait,
-    )
+    )  # fmt: skip
 
 
 @app.command()

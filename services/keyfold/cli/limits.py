@@ -13,6 +13,7 @@ from keyfold.events.entities import Limit
 
 app = typer.Typer(name="limit", help="How much may be done: rate limits and quotas.", no_args_is_help=True)
 
+Kind = Annotated[LimitKind, typer.Option(help="rate: refilled steadily. quota: counted anew in each period.")]
 LimitName = Annotated[str, typer.Argument(metavar="NAME", help="The limit's name.")]
 
 
@@ -23,9 +24,7 @@ def put(
     amount: Annotated[int, typer.Argument(min=1, help="How much in each period.")],
     *,
     period: Annotated[str, typer.Option(metavar="SPAN", help="The period: 1s, 1m, 1h, 30d.")],
-    kind: Annotated[
-        LimitKind, typer.Option(help="rate: refilled steadily, a refusal passes. quota: counted in fixed periods.")
-    ] = "rate",
+    kind: Kind = "rate",
     unit: Annotated[LimitUnit, typer.Option(help="What is counted.")] = "commands",
     burst: Annotated[int | None, typer.Option(min=1, help="How much of a rate at once; else the amount.")] = None,
     per: Annotated[
@@ -47,22 +46,12 @@ def put(
     write(
         of(context),
         lambda kms: kms.put_limit(
-            name,
-            kind,
-            amount,
-            span,
-            unit=unit,
-            burst=burst,
-            per=per,
-            principal=principal,
-            group=group,
-            key=key,
-            verbs=verb or (),
-            **how(reason, dry_run),
+            name, kind, amount, span, unit=unit, burst=burst, per=per, principal=principal, group=group, key=key,
+            verbs=verb or (), **how(reason, dry_run),
         ),
         lambda _: f"limit {name}: {amount} {unit} in {period}",
         no_wait=no_wait,
-    )
+    )  # fmt: skip
 
 
 @app.command()

@@ -16,6 +16,7 @@ from keyfold.cli import (
     lifecycle,
     limits,
     operations,
+    policy_tools,
     principals,
     proposals,
     protect,
@@ -77,6 +78,7 @@ app.command()(lifecycle.reset)
 app.command()(status)
 app.command()(doctor)
 app.command()(demo)
+policy_tools.register(registry.policies)
 for _group in (keys.app, registry.aliases, principals.app, issuers.app):
     app.add_typer(_group)
 app.command()(issuers.login)

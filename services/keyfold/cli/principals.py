@@ -1,5 +1,7 @@
 """`keyfold principal …`: who may sign commands. Their signing keys are in `signing_keys`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +29,15 @@ from keyfold.config import Config
 from keyfold.events.arguments import PrincipalType
 from keyfold.events.entities import Principal
 from keyfold.events.errors import Refusal
-from keyfold.events.signatures import SignatureAlgorithm, Signer
+from keyfold.events.signatures import SignatureAlgorithm
 from keyfold.identity import create_identity, load_identity
 
 app = typer.Typer(name="principal", help="Who may sign commands.", no_args_is_help=True)
 app.add_typer(signing_keys.app)
 
+PublicKey = Annotated[
+    str | None, typer.Option("--public-key", metavar="HEX", help="Its public key, if the private one is elsewhere.")
+]
 Group = Annotated[list[str] | None, typer.Option("--group", metavar="GROUP", help="A group it belongs to.")]
 
 
@@ -45,9 +50,7 @@ def register(
     tag: TagPairs = None,
     kind: Annotated[PrincipalType, typer.Option("--type", help="Who it is; policies may ask.")] = "workload",
     expires: Ends = None,
-    key: Annotated[
-        str | None, typer.Option("--public-key", metavar="HEX", help="Its public key, if the private one is elsewhere.")
-    ] = None,
+    key: PublicKey = None,
     algorithm: Annotated[SignatureAlgorithm, typer.Option(help="Of the key that is made here.")] = "Ed25519",
     reason: Reason = None,
     dry_run: Trial = False,
@@ -58,47 +61,53 @@ def register(
     Example: keyfold principal register alice --group analysts --tag team=shop
     """
     session, tags, until = of(context), pairs(tag, "--tag"), optional_moment(expires)
-    config = session.config
-    check_name(name)
-    path = None if key is not None or dry_run else config.identities_directory / f"{name}.json"
-    made = path if path is not None and not path.exists() else None
-    if key is not None:
-        raw, used = public_key(key)
-    else:
-        signer = passing_key(algorithm) if path is None else _own_key(config, path, name, algorithm)
-        raw, used = signer.public_key, signer.algorithm
-    try:
+    path = session.config.identities_directory / f"{check_name(name)}.json" if key is None and not dry_run else None
+    with _kept_unless_refused(path):
+        raw, used = public_key(key) if key is not None else _own_key(session.config, path, name, algorithm)
         write(
             session,
             lambda kms: kms.register_principal(
-                name,
-                raw,
-                algorithm=used,
-                groups=group or (),
-                tags=tags,
-                principal_type=kind,
-                expires_at=until,
+                name, raw, algorithm=used, groups=group or (), tags=tags, principal_type=kind, expires_at=until,
                 **how(reason, dry_run),
             ),
             lambda _: f"principal {name} is registered" + (f"; its identity file is {path}" if path else ""),
             no_wait=no_wait,
             more=lambda _: {"principal": name, "public_key": raw.hex(), "algorithm": used, "identity": path},
-        )
+        )  # fmt: skip
+
+
+@contextmanager
+def _kept_unless_refused(path: Path | None) -> Iterator[None]:
+    """Remove a file that is made inside, if the command is refused: then certainly nobody needs it.
+
+    After any other error it may have been registered, and is kept.
+    """
+    existed = path is None or path.exists()
+    try:
+        yield
     except Refusal:
-        # Refused means certainly not registered; after any other error the file may be needed.
-        if made is not None:
-            made.unlink()
+        if path is not None and not existed:
+            path.unlink(missing_ok=True)
         raise
 
 
-def _own_key(config: Config, path: Path, name: str, algorithm: SignatureAlgorithm) -> Signer:
-    """Make the identity, or take the one that an attempt before made: then its registration is repeated."""
-    if not path.exists():
-        return create_identity(path, name, config.deployment or "", algorithm=algorithm).signer
-    identity = load_identity(path)
-    if identity.name != name or identity.deployment != config.deployment:
-        raise UsageError(f"{path} belongs to somebody else; move it away or choose another name")
-    return identity.signer
+def _own_key(
+    config: Config, path: Path | None, name: str, algorithm: SignatureAlgorithm
+) -> tuple[bytes, SignatureAlgorithm]:
+    """Make the identity, or take the one that an attempt before made: then its registration is repeated.
+
+    Without a path, for a dry run, the key is forgotten.
+    """
+    if path is None:
+        signer = passing_key(algorithm)
+    elif path.exists():
+        identity = load_identity(path)
+        if identity.name != name or identity.deployment != config.deployment:
+            raise UsageError(f"{path} belongs to somebody else; move it away or choose another name")
+        signer = identity.signer
+    else:
+        signer = create_identity(path, name, config.deployment or "", algorithm=algorithm).signer
+    return signer.public_key, signer.algorithm
 
 
 @app.command()

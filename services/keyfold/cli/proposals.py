@@ -5,20 +5,24 @@ show something else, but never have it approved.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
 
 from keyfold.cli import exits, output
-from keyfold.cli.arguments import NoWait, Pairs, Reason, Trial, how, moment, pairs, values
+from keyfold.cli.arguments import NoWait, Pairs, Reason, Trial, how, moment, pairs
 from keyfold.cli.exits import Differs
 from keyfold.cli.projected import key_id_of
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.cli.writing import write
-from keyfold.client import Approval, DryRun, Keyfold, Proposal
+from keyfold.client import Approval, DryRun, Keyfold
+from keyfold.client.arguments import arguments_model
 from keyfold.events import entities
 from keyfold.events.commands import ProposeCommand, parse_command
 from keyfold.events.entities import ProposalStatus
@@ -29,6 +33,12 @@ from keyfold.events.streams import key_id_of as key_of
 app = typer.Typer(name="proposal", help="Commands that need approvals.", no_args_is_help=True)
 
 ProposalId = Annotated[str, typer.Argument(metavar="PROPOSAL", help="The proposal's id.")]
+On = Annotated[str, typer.Argument(metavar="KEY", help="The key, by id or alias; `registry` for what is about no key.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="An argument of the verb: JSON where it takes that, else text."),
+]
+Size = Annotated[int | None, typer.Option("--bytes", min=0, help="Of a data-plane verb: at most so many bytes.")]
 Pinned = Annotated[
     str | None, typer.Option("--digest", metavar="HEX", help="Go on only if the proposal has this digest.")
 ]
@@ -38,18 +48,12 @@ Pinned = Annotated[
 def create(
     context: typer.Context,
     verb: Annotated[str, typer.Argument(metavar="VERB", help="What is proposed, like DestroyKeyNow.")],
-    on: Annotated[
-        str, typer.Argument(metavar="KEY", help="The key, by id or alias; `registry` for what is about no key.")
-    ] = REGISTRY,
+    on: On = REGISTRY,
     *,
-    argument: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An argument of the verb: JSON, or else text.")
-    ] = None,
+    argument: Words = None,
     context_pairs: Pairs = None,
     items: Annotated[int | None, typer.Option(min=1, help="Of a data-plane verb: at most so many items.")] = None,
-    size: Annotated[
-        int | None, typer.Option("--bytes", min=0, help="Of a data-plane verb: at most so many bytes.")
-    ] = None,
+    size: Size = None,
     expires: Annotated[str, typer.Option(metavar="WHEN", help="When it ends, at the latest in 30d.")] = "1d",
     reason: Reason = None,
     dry_run: Trial = False,
@@ -61,29 +65,18 @@ def create(
 
     Example: keyfold proposal create PutIssuerKeys --argument issuer=ci --argument jwks="$(cat jwks.json)"
     """
-    arguments, about, until = values(argument), pairs(context_pairs), moment(expires)
-
-    async def send(kms: Keyfold) -> Proposal | DryRun:
-        return await kms.propose(
-            verb,
-            None if on == REGISTRY else on,
-            arguments=arguments,
-            contexts=[about] if about else None,
-            items=items,
-            size_bytes=size,
-            expires_at=until,
-            reason=reason,
-            dry_run=dry_run,
-        )
-
-    session = of(context)
+    arguments, about, until = arguments_of(verb, argument), pairs(context_pairs), moment(expires)
+    key = None if on == REGISTRY else on
     write(
-        session,
-        send,
+        of(context),
+        lambda kms: kms.propose(
+            verb, key, arguments=arguments, contexts=[about] if about else None, items=items, size_bytes=size,
+            expires_at=until, reason=reason, dry_run=dry_run,
+        ),
         lambda made: f"proposal {made.id}\ndigest   {made.digest}",
         no_wait=no_wait,
         more=lambda made: {"proposal": made.id, "digest": made.digest},
-    )
+    )  # fmt: skip
 
 
 @app.command("list")
@@ -204,6 +197,23 @@ def cancel(
     )
 
 
+def arguments_of(verb: str, words: Sequence[str] | None) -> dict[str, Any]:
+    """Read NAME=VALUE words as a verb's arguments: JSON where the verb takes that there, and text otherwise.
+
+    Raises `UsageError`, and `InvalidArgument` for an unknown verb.
+    """
+    fields = arguments_model(verb).model_fields
+    return {name: _value(fields.get(name), text) for name, text in pairs(words, "--argument").items()}
+
+
+def _value(field: FieldInfo | None, text: str) -> Any:
+    with suppress(ValueError):
+        if field is not None:
+            TypeAdapter(field.rebuild_annotation()).validate_json(text, strict=True)
+        return json.loads(text)
+    return text
+
+
 def _read(session: Session, name: str, pinned: str | None) -> entities.Proposal:
     """Return a proposal after showing it. Raises `ProposalMismatch` where its digest is not the pinned one."""
     found = _proposal(session, name)
@@ -224,7 +234,7 @@ def _proposal(session: Session, name: str) -> entities.Proposal:
     found = session.run(work())
     if found is None:
         raise NotFound(f"there is no proposal {name}; `keyfold proposal list` shows which there are")
-    if sha256(found.command.encode()).hexdigest() != found.digest or _proposing(found).id != name:
+    if sha256(found.command.encode()).hexdigest() != found.digest:
         raise Differs(f"the projections show a command for proposal {name} that is not the one with its digest")
     return found
 

@@ -16,7 +16,7 @@ import typer
 
 from keyfold.cli.arguments import KeyName, Pairs, Reason, Trial, pairs
 from keyfold.cli.exits import UsageError
-from keyfold.cli.session import of
+from keyfold.cli.session import Session, of
 from keyfold.cli.transfer import STANDARD, Again, convert, reading_from, write_secret
 from keyfold.cli.writing import try_out
 from keyfold.client import DataKey, Keyfold
@@ -34,7 +34,15 @@ Source = Annotated[str, typer.Argument(metavar="FILE", help="A file; - for stand
 Target = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Where the result goes; - for standard output.")
 ]
-
+Direct = Annotated[
+    bool, typer.Option("--direct", help="One ciphertext as the SDK makes it, no envelope (≤ 900,000 bytes).")
+]
+OnlyKey = Annotated[
+    str | None, typer.Option("--key", metavar="KEY", help="Accept only what was encrypted under this key.")
+]
+PlaintextFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write the data key itself, to a 0600 file.")
+]
 Approved = Annotated[
     str | None,
     typer.Option("--proposal", metavar="ID", help="An approved proposal that this carries out, as it was proposed."),
@@ -48,9 +56,7 @@ def encrypt(
     *,
     output: Target = None,
     context_pairs: Pairs = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="One ciphertext as the SDK makes it, no envelope (≤ 900,000 bytes).")
-    ] = False,
+    direct: Direct = False,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
@@ -68,9 +74,7 @@ def encrypt(
         verb, size = ("Encrypt", _size(source)) if direct else ("GenerateDataKey", 0)
         try_out(of(context), lambda kms: kms.dry_run(verb, key, context=about, size_bytes=size, **use))
         return
-    target = output or (STANDARD if source == STANDARD else f"{source}.kf")
-    if target == STANDARD and sys.stdout.isatty():
-        raise UsageError("ciphertext is binary; say with --output where it goes, or pipe it on")
+    target = _sealed_name(source, output)
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
         if direct:
@@ -92,9 +96,7 @@ def decrypt(
     *,
     output: Target = None,
     context_pairs: Pairs = None,
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="KEY", help="Accept only what was encrypted under this key.")
-    ] = None,
+    key: OnlyKey = None,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
@@ -167,9 +169,7 @@ def data_key(
     context: typer.Context,
     key: KeyName,
     *,
-    plaintext: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the data key itself, to a 0600 file.")
-    ] = None,
+    plaintext: PlaintextFile = None,
     size_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Its length.")] = 32,
     output: Target = None,
     context_pairs: Pairs = None,
@@ -186,18 +186,7 @@ def data_key(
         verb, arguments = _WITH_PLAINTEXT[plaintext is not None], {"number_of_bytes": size_bytes}
         try_out(session, lambda kms: kms.dry_run(verb, key, context=about, arguments=arguments, **use))
         return
-    config = session.config
-
-    async def work() -> DataKey:
-        async with session.client(config) as kms:
-            if plaintext is not None:
-                return await kms.generate_data_key(key, number_of_bytes=size_bytes, context=about, **use)
-            sealed = await kms.generate_data_key_without_plaintext(
-                key, number_of_bytes=size_bytes, context=about, **use
-            )
-            return DataKey(b"", sealed)
-
-    made = session.run(work())
+    made = session.run(_made_data_key(session, key, size_bytes, about, use, in_clear=plaintext is not None))
     if plaintext is not None:
         write_secret(plaintext, made.plaintext)
     encoded = base64.b64encode(made.ciphertext).decode()
@@ -206,6 +195,16 @@ def data_key(
         write_secret(Path(output), made.ciphertext)
         human = f"encrypted data key written to {output}"
     session.show({"ciphertext": encoded, "output": output, "plaintext_file": plaintext}, human)
+
+
+async def _made_data_key(
+    session: Session, key: str, size: int, about: dict[str, str], use: Use, *, in_clear: bool
+) -> DataKey:
+    async with session.client(session.config) as kms:
+        if in_clear:
+            return await kms.generate_data_key(key, number_of_bytes=size, context=about, **use)
+        sealed = await kms.generate_data_key_without_plaintext(key, number_of_bytes=size, context=about, **use)
+        return DataKey(b"", sealed)
 
 
 def random(
@@ -285,6 +284,13 @@ def _limited(source: BinaryIO) -> bytes:
     if len(data) > _DIRECT_LIMIT:
         raise BatchTooLarge(f"more than {_DIRECT_LIMIT} bytes; leave --direct away: an envelope takes any size")
     return data
+
+
+def _sealed_name(source: str, output: str | None) -> str:
+    target = output or (STANDARD if source == STANDARD else f"{source}.kf")
+    if target == STANDARD and sys.stdout.isatty():
+        raise UsageError("ciphertext is binary; say with --output where it goes, or pipe it on")
+    return target
 
 
 def _plain_name(source: str) -> str:

@@ -6,6 +6,8 @@ the same command run again asks the projections which key is current, and swaps.
 """
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,7 @@ from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold, thumbprint
 from keyfold.config import Config
 from keyfold.events.entities import Principal
-from keyfold.events.errors import KeyfoldError, NotFound, Refusal
+from keyfold.events.errors import KeyfoldError, NotFound
 from keyfold.events.signatures import SignatureAlgorithm, Signer
 from keyfold.identity import (
     create_identity,
@@ -90,15 +92,12 @@ def rotate(
     session, until = of(context), optional_moment(expires)
     path = _identity_file(session, name)
     old = load_identity(path).signer
-    if dry_run:
-        new = passing_key(algorithm or old.algorithm)
-    else:
-        waited = successor_path(path).exists()
-        new = prepare_successor(path, algorithm=algorithm).signer
-        if waited and _is_current(session, name, new.fingerprint):
-            swap_in_successor(path)
-            _told_current(session, name, path, new)
-            return
+    waited = successor_path(path).exists()
+    new = passing_key(algorithm or old.algorithm) if dry_run else prepare_successor(path, algorithm=algorithm).signer
+    if waited and not dry_run and _is_current(session, name, new.fingerprint):
+        swap_in_successor(path)
+        session.show(_about(name, path, new), f"the new key was current already; {path} holds it now")
+        return
 
     async def verb(kms: Keyfold) -> Completed:
         done = await kms.rotate_signing_key(
@@ -109,22 +108,21 @@ def rotate(
             swap_in_successor(path)
         return done
 
+    told = f"{path} holds the current key of {name}; the one before is revoked"
+    with nullcontext() if dry_run else _successor_told(session, path):
+        write(session, verb, lambda _: told, no_wait=no_wait, more=lambda _: _about(name, path, new))
+
+
+@contextmanager
+def _successor_told(session: Session, path: Path) -> Iterator[None]:
+    """Say after an error where which key is. The new one is kept, also after a refusal: an answer can be lost."""
+    waiting = successor_path(path)
     try:
-        write(
-            session,
-            verb,
-            lambda _: f"{path} holds the current key of {name}; the one before is revoked",
-            no_wait=no_wait,
-            more=lambda _: _about(name, path, new),
-        )
-    except Refusal:
-        if not dry_run and not waited:
-            successor_path(path).unlink(missing_ok=True)
-        raise
+        yield
     except KeyfoldError:
-        if successor_path(path).exists():
-            session.say(f"{path} holds the key that was current before; a new one waits in {successor_path(path)}, and")
-            session.say("whether it is current is not known: run the same command again to find out")
+        if waiting.exists():
+            session.say(f"{path} holds the key that was current before, {waiting} the new one.")
+            session.say("Run the same command again: it finds out which is current, and goes on from there.")
         raise
 
 
@@ -172,7 +170,7 @@ def thumbprint_(context: typer.Context, path: KeyFile) -> None:
         create_identity(path, "", session.config.deployment or "")
     signer = load_identity(path).signer
     if signer.algorithm != "Ed25519":
-        raise UsageError(f"{path} holds an {signer.algorithm} key; tokens bind Ed25519 keys")
+        raise UsageError(f"{path} holds a key of {signer.algorithm}; tokens bind Ed25519 keys")
     found = thumbprint(signer.public_key)
     session.show({"jkt": found, "public_key": signer.public_key.hex(), "key_file": path}, found)
 
@@ -233,12 +231,6 @@ def _identity_file(session: Session, name: str) -> Path:
 def _is_current(session: Session, name: str, fingerprint: str) -> bool:
     key = principal_of(session, name).key(fingerprint)
     return key is not None and key.status == "Active"
-
-
-def _told_current(session: Session, name: str, path: Path, signer: Signer) -> None:
-    session.show(
-        _about(name, path, signer), f"the new key was current already; {path} holds it now, the one before is revoked"
-    )
 
 
 def _about(name: str, path: Path, signer: Signer) -> dict[str, Any]:

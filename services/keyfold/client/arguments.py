@@ -30,11 +30,18 @@ def command_of(verb: str) -> type[AnyCommand]:
     return model
 
 
+def arguments_model(verb: str) -> type[BaseModel]:
+    """Return the model of a verb's arguments. Raises `InvalidArgument` for an unknown verb."""
+    data: Any = command_of(verb).model_fields["data"].annotation
+    model: type[BaseModel] = data.model_fields["arguments"].annotation
+    return model
+
+
 def arguments_text(verb: str, arguments: Mapping[str, Any]) -> str:
     """Return a verb's arguments as JSON text that the service will read. Raises `InvalidArgument`."""
     text = _json(arguments)
     try:
-        _model(command_of(verb)).model_validate_json(text)
+        arguments_model(verb).model_validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -65,12 +72,6 @@ def check_reason(reason: str | None) -> str | None:
         raise InvalidArgument(f"a reason is text of at most {MAX_REASON} characters")
     _json({"reason": reason})
     return reason
-
-
-def _model(command: type[AnyCommand]) -> type[BaseModel]:
-    data: Any = command.model_fields["data"].annotation
-    model: type[BaseModel] = data.model_fields["arguments"].annotation
-    return model
 
 
 def _json(arguments: Mapping[str, Any]) -> str:

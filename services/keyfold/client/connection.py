@@ -191,7 +191,10 @@ def _who(identity: Identity | Path | str | None, token: TokenSource | None, issu
     if (token is None) != (issuer is None):
         raise InvalidArgument("a token needs its issuer's name, as it is configured in the deployment, and vice versa")
     if identity is not None:
-        return identity if isinstance(identity, Identity) else load_identity(Path(identity))
+        who = identity if isinstance(identity, Identity) else load_identity(Path(identity))
+        if not who.name and token is None:
+            raise InvalidArgument("this file holds a key and names nobody; log in with it and a token first")
+        return who
     if token is None:
         raise InvalidArgument("say who acts: identity=<file>, or token and issuer")
     if isinstance(token, str):

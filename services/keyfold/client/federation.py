@@ -92,6 +92,7 @@ def federated_identity(issuer: str, token: str, signer: Signer, deployment: str)
 
     Raises `InvalidArgument`, and `TokenNotBound` where the token names another key's thumbprint.
     """
+    _check_key(signer)
     claims = read_claims(token)
     own = thumbprint(signer.public_key)
     if claims.thumbprint is not None and claims.thumbprint != own:
@@ -105,8 +106,7 @@ class Federation:
     def __init__(
         self, issuer: str, source: TokenSource, signer: Signer, *, clock_ms: Callable[[], int], timeout_s: float
     ) -> None:
-        if signer.algorithm != "Ed25519":
-            raise InvalidArgument("the key of a federated principal is Ed25519")
+        _check_key(signer)
         self._issuer, self._source, self._signer = issuer, source, signer
         self._clock_ms, self._timeout_s = clock_ms, timeout_s
         self._token = ""
@@ -179,6 +179,11 @@ class Federation:
         if not isinstance(token, str):
             raise InvalidArgument("a source of identity tokens returns text")
         return token
+
+
+def _check_key(signer: Signer) -> None:
+    if signer.algorithm != "Ed25519":
+        raise InvalidArgument(f"tokens bind Ed25519 keys, and this one is {signer.algorithm}")
 
 
 def _base64url(data: bytes) -> str:

@@ -13,7 +13,9 @@ from keyfold.client.results import Completed, DryRun, dry_run_of
 from keyfold.events.arguments import EncryptionAlgorithm, GrantVerb, LimitKind, LimitScope, LimitUnit
 
 
-class _Terms(Sending, total=False):
+class GrantTerms(Sending, total=False):
+    """The terms of a grant, as `create_grant` takes them; `keyfold.events.arguments.CreateGrantArguments` explains."""
+
     expires_at: Required[When]
     encryption_context_equals: Mapping[str, str] | None
     encryption_context_subset: Mapping[str, str] | None
@@ -41,17 +43,17 @@ class GovernanceVerbs(Control):
     @overload
     async def create_grant(
         self, key: str, grantee: str, verbs: Sequence[GrantVerb],
-        *, dry_run: Literal[False] = False, **terms: Unpack[_Terms],
+        *, dry_run: Literal[False] = False, **terms: Unpack[GrantTerms],
     ) -> str: ...  # fmt: skip
 
     @overload
     async def create_grant(
-        self, key: str, grantee: str, verbs: Sequence[GrantVerb], *, dry_run: Literal[True], **terms: Unpack[_Terms]
+        self, key: str, grantee: str, verbs: Sequence[GrantVerb], *, dry_run: Literal[True], **terms: Unpack[GrantTerms]
     ) -> DryRun: ...
 
     @overload
     async def create_grant(
-        self, key: str, grantee: str, verbs: Sequence[GrantVerb], *, dry_run: bool, **terms: Unpack[_Terms]
+        self, key: str, grantee: str, verbs: Sequence[GrantVerb], *, dry_run: bool, **terms: Unpack[GrantTerms]
     ) -> str | DryRun: ...
 
     async def create_grant(

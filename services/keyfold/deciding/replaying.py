@@ -11,6 +11,7 @@ It does not ask whether leaves are authentic and in order; whoever reads the log
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from keyfold.deciding.cedar import Authorizer
@@ -67,7 +68,7 @@ class Recorded:
     @property
     def command(self) -> AnyCommand:
         """The command, parsed from the exact bytes. Raises `InvalidCommand`, `UnsupportedVersion`."""
-        return parse_command(self.decision.command.encode())
+        return _parsed(self.decision.command)
 
 
 class Replay:
@@ -213,3 +214,9 @@ def replay(sources: Mapping[int, Iterator[Leaf]]) -> Iterator[Recorded]:
             continue
         last = leaf.position + 1 if partition == REGISTRY_PARTITION else last
         yield from replaying.take(leaf)
+
+
+@lru_cache(maxsize=8)
+def _parsed(command: str) -> AnyCommand:
+    """Parse a command. It is asked for more than once while its decision is looked at."""
+    return parse_command(command.encode())

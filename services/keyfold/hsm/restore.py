@@ -18,7 +18,7 @@ from keyfold.events.errors import RecordError
 from keyfold.hsm.errors import KeystoreBroken
 from keyfold.hsm.heads import Heads, chain_ends
 from keyfold.hsm.keystore import Draft, Index
-from keyfold.log import Author, RegistryFollower, Settling, StateCorrupt, StateTopic
+from keyfold.log import Author, RegistryFollower, Settling, StateCorrupt, StateTopic, transactional_id
 from keyfold.logging import get_logger
 
 ROLE = "hsm"
@@ -49,7 +49,7 @@ class Restorer:
 
     async def take_over(self, partition: int) -> Live:
         """Fence, restore, and stand at the next ticket. Raises `StateCorrupt`, `KeystoreBroken`, `PositionLost`."""
-        writer = self._bus.writer(f"keyfold-hsm-{partition}")
+        writer = self._bus.writer(transactional_id("hsm", partition))
         tickets = self._bus.reader(topics.AUTHORIZED, partition, committed=True)
         try:
             await writer.start()

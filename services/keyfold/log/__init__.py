@@ -3,7 +3,7 @@
 Processes that write or restore from the log share this; what a record means is theirs.
 """
 
-from keyfold.log.author import Author
+from keyfold.log.author import Author, transactional_id
 from keyfold.log.dead_letters import DeadLetters
 from keyfold.log.gathering import Gatherer
 from keyfold.log.ownership import Ownership, Runner
@@ -28,4 +28,5 @@ __all__ = [
     "StateCorrupt",
     "StateTopic",
     "Unsettled",
+    "transactional_id",
 ]

@@ -10,6 +10,11 @@ from keyfold.bus import Outbound
 from keyfold.events.statements import Chain, ChainHead, Entry, sign_entries
 
 
+def transactional_id(service: str, partition: int) -> str:
+    """Return the id under which a service's owner of a partition writes: whoever starts it fences who did before."""
+    return f"keyfold-{service}-{partition}"
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """Who signs: deployment, role, the signing key's fingerprint and the act of signing (64 bytes, Ed25519).

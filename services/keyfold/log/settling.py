@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from keyfold.bus import Admin, Bus, Inbound, Writer
-from keyfold.events import strictjson
+from keyfold.events import strictjson, topics
 from keyfold.events.chains import single_header
 from keyfold.events.errors import InvalidCommand, RecordError
 from keyfold.events.signatures import HEAD, pae
@@ -60,6 +60,10 @@ class Settling:
             if await self._reached(admin, ends, WAIT_SECONDS):
                 return
             chosen = verdicts(self.state_topic, await self._look(admin))
+            if not chosen and await self._root_wrote(admin):
+                # A ceremony wrote in our place and was not told that it succeeded: it says it again, or never did.
+                _log.error("ceremony-left-open", role=self.role)
+                await writer.end_open([(topics.EVENTS, 0)], commit=False)
             for commit in (True, False):
                 places = [(topic, self.partition) for topic, verdict in chosen.items() if verdict is commit]
                 if places:
@@ -96,6 +100,19 @@ class Settling:
             {t: self._statements(await self._read(t, stable[t], committed=False)) for t in self.topics},
             {t: self._statements(await self._read(t, await self._back(admin, t, stable[t]))) for t in self.topics},
         )
+
+    async def _root_wrote(self, admin: Admin) -> bool:
+        """Tell whether a ceremony's record is open in the registry's partition."""
+        if self.partition != 0 or topics.EVENTS not in self.topics:
+            return False
+        stable = (await admin.end_offsets(topics.EVENTS, committed=True))[0]
+        for record in await self._read(topics.EVENTS, stable, committed=False):
+            try:
+                if parse_statement(single_header(record.headers, STATEMENT_HEADER) or b"").role == "root":
+                    return True
+            except RecordError:
+                continue
+        return False
 
     async def _back(self, admin: Admin, topic: str, end: int) -> int:
         return max((await admin.start_offsets(topic))[self.partition], end - _BACK)

@@ -19,7 +19,16 @@ from typing import Final
 from keyfold.bus import Bus, BusUnavailable, Inbound, Outbound, Reader, RecordRefused, RecordTooLarge, Sender, Writer
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError, Unavailable
-from keyfold.log import Author, DeadLetters, Gatherer, RegistryFollower, Settling, StateCorrupt, StateTopic
+from keyfold.log import (
+    Author,
+    DeadLetters,
+    Gatherer,
+    RegistryFollower,
+    Settling,
+    StateCorrupt,
+    StateTopic,
+    transactional_id,
+)
 from keyfold.logging import get_logger
 from keyfold.policy.batch import Batch, Decider
 from keyfold.policy.facts_reader import FactsReader, StateBehind
@@ -70,7 +79,7 @@ class Owned:
     def __init__(self, partition: int, parts: Parts, decider: Decider) -> None:
         bus = parts.bus
         self._partition, self._parts, self._decider = partition, parts, decider
-        self.writer: Writer = bus.writer(f"keyfold-policy-{partition}")
+        self.writer: Writer = bus.writer(transactional_id("policy", partition))
         self._state_reader = bus.reader(topics.POLICY_STATE, partition, committed=True)
         self._commands: Reader = bus.reader(topics.COMMANDS, partition, committed=False)
         self._gatherer = Gatherer(self._commands)

@@ -56,12 +56,20 @@ def test_the_commands_are_these() -> None:
     assert {" ".join(path) for path in EVERY} == {
         "init", "up", "down", "reset", "status", "doctor", "demo",
         "key create", "key describe", "key list", "key rotate", "key enable", "key disable", "key schedule-deletion",
-        "key cancel-deletion",
+        "key cancel-deletion", "key destroy-now", "key tag", "key untag", "key budget",
         "alias create", "alias update", "alias delete", "alias list",
-        "principal register", "principal revoke", "principal list",
-        "policy put", "policy delete", "policy list", "policy show",
+        "principal register", "principal update", "principal suspend", "principal resume", "principal revoke",
+        "principal show", "principal list",
+        "principal key add", "principal key rotate", "principal key revoke", "principal key list",
+        "principal key thumbprint",
+        "issuer put", "issuer keys", "issuer delete", "issuer list", "login",
+        "policy put", "policy validate", "policy delete", "policy list", "policy show",
+        "grant create", "grant retire", "grant revoke", "grant list", "grant show",
+        "proposal create", "proposal list", "proposal show", "proposal approve", "proposal deny", "proposal cancel",
+        "limit put", "limit delete", "limit list",
         "encrypt", "decrypt", "re-encrypt", "data-key", "random",
         "events show", "events tail", "projections status", "projections rebuild", "topics apply", "ceremony renew",
+        "ceremony reset-policies",
     }  # fmt: skip
 
 

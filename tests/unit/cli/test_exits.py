@@ -7,12 +7,22 @@ import pytest
 from keyfold.bus import BusUnavailable
 from keyfold.ceremony import CeremonyRefused
 from keyfold.cli.exits import Differs, NotReady, UsageError, describe, exit_code, render
-from keyfold.client import DeadlineExceeded, InvalidArgument
+from keyfold.client import DeadlineExceeded, InvalidArgument, TokenSourceFailed
 from keyfold.client.envelope import EnvelopeInvalid
 from keyfold.config import ConfigError
 from keyfold.embedded import PortInUse
 from keyfold.events.chains import ChainGap
-from keyfold.events.errors import AccessDenied, InvalidCiphertext, KeyDisabled, NotFound, TokenUnavailable
+from keyfold.events.errors import (
+    AccessDenied,
+    ApprovalRequired,
+    InvalidCiphertext,
+    InvalidPolicy,
+    KeyDisabled,
+    NotFound,
+    RateLimited,
+    TokenNotBound,
+    TokenUnavailable,
+)
 from keyfold.identity import IdentityUnusable
 from keyfold.log import StateCorrupt
 
@@ -21,12 +31,17 @@ CASES: list[tuple[Exception, int]] = [
     (NotFound("no such thing"), 1),
     (KeyDisabled(), 1),
     (CeremonyRefused("no"), 1),
+    (ApprovalRequired(), 1),
+    (InvalidPolicy("statement 0"), 1),
+    (RateLimited(), 1),
+    (TokenNotBound(), 1),
     (UsageError("what?"), 2),
     (InvalidArgument("what?"), 2),
     (IdentityUnusable("no file"), 2),
     (FileNotFoundError(2, "No such file", "x"), 2),
     (BusUnavailable("down"), 3),
     (DeadlineExceeded("late"), 3),
+    (TokenSourceFailed("away"), 3),
     (TokenUnavailable(), 3),
     (NotReady("not yet"), 3),
     (ConfigError("none"), 3),

@@ -72,6 +72,22 @@ def test_a_line_says_who_did_what_and_why_not() -> None:
     assert words[-1] == "registry/forbid#0"
 
 
+def test_a_line_says_why_and_by_what_right() -> None:
+    """The caller's reason and host, the grant or proposal, and that it was only tried."""
+    row = replace(
+        ROW,
+        reason='the "audit"',
+        source="host-1",
+        grant_id="g",
+        proposal_id="p",
+        dry_run=True,
+        code=None,
+        policies=None,
+    )
+    assert as_line(row).endswith(' dry-run grant=g proposal=p from host-1 because "the \\"audit\\""')
+    assert "because" not in as_line(ROW)
+
+
 def test_an_event_without_a_principal_names_its_author() -> None:
     """Facts of the services themselves."""
     line = as_line(replace(ROW, principal=None, verb=None, policies=None, code=None, items=None, payload_bytes=None))

@@ -87,5 +87,5 @@ def test_a_missing_directory_is_told_before_anything_is_done(tmp_path: Path) -> 
 def test_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a file and without a pipe there is nothing to read."""
     monkeypatch.setattr(sys, "stdin", Pipe(terminal=True))
-    with pytest.raises(UsageError), transfer._reading("-"):
+    with pytest.raises(UsageError), transfer.reading_from("-"):
         pytest.fail("it reads")

@@ -80,7 +80,11 @@ Script = Callable[[Received], str | None]
 
 @dataclass
 class Deployment:
-    """One deployment. `scripts` are asked first: a code refuses, "drop" leaves the command without an answer."""
+    """One deployment. `scripts` are asked first: a code refuses, "drop" leaves the command without an answer.
+
+    `summaries` adds to the summary of a verb. Commands are believed of alice, of `signers`, and of the keys that tokens
+    were shown with; what a token says is believed.
+    """
 
     bus: Bus
     partitions: int = PARTITIONS
@@ -97,11 +101,14 @@ class Deployment:
     heads: dict[tuple[str, int], ChainHead] = field(default_factory=dict)
     secret: bytes = field(default_factory=lambda: os.urandom(32))
     duplicates: int = 0
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    signers: dict[str, Verifier] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.id = self.root.fingerprint
         self.private_key = os.urandom(32)
         self.alice = Identity("alice", self.id, Signer(self.private_key))
+        self.signers[self.alice.signer.fingerprint] = Verifier(self.alice.signer.public_key)
         self.sender = self.bus.sender()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -217,8 +224,12 @@ class Deployment:
     async def _handle(self, record: Inbound) -> None:
         value, sealed = record.value or b"", record.header(SEALED_HEADER) or b""
         message = command_message(self.id, record.key or b"", value, sealed)
-        Verifier(self.alice.signer.public_key).verify(record.header(SIGNATURE_HEADER) or b"", message)
         command = commands.parse_command(value)
+        if isinstance(command, commands.AssumePrincipalWithWebIdentity):
+            shown = Verifier(bytes.fromhex(command.data.arguments.public_key))
+            self.signers[shown.fingerprint] = shown
+        assert (record.header(SIGNER_HEADER) or b"").decode() == command.data.signing_key
+        self.signers[command.data.signing_key].verify(record.header(SIGNATURE_HEADER) or b"", message)
         commands.check_scope(command)
         assert partition_of(command.subject, self.partitions) == record.partition
         digest = sha256(value).hexdigest()
@@ -235,6 +246,8 @@ class Deployment:
             code = "SealingKeyRetired"
         if code == "drop":
             return
+        if code is None and command.data.dry_run:
+            code = "DryRunOperation"
         if code is not None:
             await self.refuse(command, record, code)
             return
@@ -265,6 +278,7 @@ class Deployment:
             items = [self._item(got, index, data) for index, data in body.items]
         else:
             summary = {"key_id": key_id, "version": self.keys.get(key_id or "", 0)}
+            summary |= self.summaries.get(command.verb, {})
             items = [ItemResult(json.dumps(summary).encode())]
         version = self.keys.get(key_id, 0) if key_id else 0
         data = self._data(got, outcome="keyfold.key.used.v1", key_id=key_id, version=version)
@@ -284,7 +298,10 @@ class Deployment:
     ) -> None:
         digest = sha256(record.value or b"").hexdigest()
         key_id = key_id_of(command.subject)
-        data = ReplyData(command_id=command.id, command_digest=digest, outcome=outcome, code=code, key_id=key_id)
+        decision = None if code == "AlreadyExecuted" else f"{record.partition}.{record.offset}.decision"
+        data = ReplyData(
+            command_id=command.id, command_digest=digest, outcome=outcome, code=code, key_id=key_id, decision=decision
+        )
         value = Reply.new("policy", data).to_value()
         signer = signer or self.policy
         signature = signer.sign(reply_message(self.id, record.key or b"", value))
@@ -307,7 +324,7 @@ class Deployment:
     def _item(self, got: Received, index: int, data: bytes) -> ItemResult:
         command, verb = got.command, got.command.verb
         contexts = [json.dumps(context, sort_keys=True).encode() for context in got.data.contexts]
-        if command.subject == principal_stream("alice"):
+        if command.subject == principal_stream(command.data.principal):
             return ItemResult(os.urandom(command.data.arguments.number_of_bytes))  # type: ignore[attr-defined]
         key = AESGCM(sha256(self.secret + command.subject.encode()).digest())
         if verb in {"Decrypt", "ReEncrypt"}:

@@ -76,6 +76,32 @@ def test_an_order_is_the_command_that_was_meant(
     assert len({json.dumps(context, sort_keys=True) for context in data.contexts}) == len(data.contexts)
 
 
+@given(
+    reason=st.one_of(st.none(), texts),
+    dry_run=st.booleans(),
+    proposal=st.sampled_from([None, KEY_ID]),
+    host=st.one_of(st.none(), st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}\Z")),
+    data_plane=st.booleans(),
+)
+def test_an_order_says_why_whether_and_for_which_proposal(
+    sealing: Any, reason: str | None, dry_run: bool, proposal: str | None, host: str | None, data_plane: bool
+) -> None:
+    """What is not said means the same as what is the default."""
+    place = ReplyPlace("keyfold.replies", 3)
+    writer = OrderWriter(Identity("alice", DEPLOYMENT, SIGNER), DEPLOYMENT, 12, place, host)
+    proposal = proposal if data_plane else None
+    verb = "Encrypt" if data_plane else "RotateKey"
+    intent = Intent(verb, f"key/{KEY_ID}", data_plane=data_plane, reason=reason, dry_run=dry_run, proposal=proposal)
+    stamp = Stamp(KEY_ID, b"r" * 32, 1_700_000_000_000, 1_700_000_060_000)
+    items, used = ([(0, b"x")], ["{}"]) if data_plane else ([], [])
+    order = writer.write(intent, items, used, SealingKey(KEY_ID, sealing.public_key(), 0), stamp)
+    command: Any = commands.parse_command(order.record.value or b"")
+    commands.check_scope(command)
+    assert (command.data.reason, command.data.dry_run) == (reason, dry_run)
+    assert getattr(command.data, "proposal", None) == proposal
+    assert commands.source_of(command) == (host or "")
+
+
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
 def test_ids_are_uuids_of_version_7_in_order_of_time(now_ms: int, random: bytes) -> None:
     """RFC 9562, section 5.7."""

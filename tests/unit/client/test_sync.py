@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keyfold.client import ClientClosed, Keyfold, sync
+from keyfold.client import ClientClosed, DryRun, Keyfold, sync
 from keyfold.client.control_verbs import ControlVerbs
 from keyfold.client.core import Core
 from keyfold.client.data_verbs import DataVerbs
@@ -48,14 +48,20 @@ def test_calls_block_until_their_answer(client: sync.Keyfold) -> None:
         client.decrypt(key.key_id, ciphertexts[0])
     assert (client.principal, len(client.deployment), len(client.sealing_keys())) == ("alice", 64, 1)
     assert len(client.new_key_id()) == 36
+    assert isinstance(client.rotate_key(key.key_id, dry_run=True), DryRun)
 
 
 def test_it_has_every_verb_with_the_same_signature() -> None:
     """Whoever adds a verb adds it to both."""
-    for owner in (DataVerbs, ControlVerbs, Core):
-        for name, verb in vars(owner).items():
-            if inspect.iscoroutinefunction(verb) and not name.startswith("_"):
-                assert inspect.signature(getattr(sync.Keyfold, name)) == inspect.signature(verb), name
+    verbs = [
+        (name, verb)
+        for owner in (DataVerbs, ControlVerbs, Core)
+        for name, verb in inspect.getmembers(owner, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    ]
+    assert {"dry_run", "create_grant", "propose", "put_issuer", "resolve"} <= {name for name, _ in verbs}
+    for name, verb in verbs:
+        assert inspect.signature(getattr(sync.Keyfold, name)) == inspect.signature(verb), name
 
 
 def test_outside_with_it_is_closed(new_deployment: Callable[[], Any]) -> None:

@@ -1,23 +1,16 @@
-"""Deciding about issuers and their keys, and about who their tokens say somebody is."""
+"""Deciding about bearers of tokens: who they are, what their claims give them, and who is not let in."""
 
-import json
 from typing import Any
 
 import pytest
 from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, signer
-from tests.unit.deciding.hall import Hall
+from tests.unit.deciding.gate import EVERYBODY, MINUTE, SECOND, Gate
 from tests.unit.deciding.issuers import (
-    ALGORITHMS,
-    AUDIENCE,
     NAME,
     PRINCIPAL,
     SUBJECT,
-    URL,
     assumption,
-    jwk,
-    jwks,
     own_jwk,
-    settings,
     token,
 )
 
@@ -27,177 +20,14 @@ from keyfold.deciding.federation import MAX_FEDERATED_KEYS
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import parse_command
-from keyfold.events.entities import Issuer
-from keyfold.events.identities import principal_name
 from keyfold.events.signatures import Signer
 from keyfold.events.times import to_text
 
-EVERYBODY = 'permit (principal, action == Action::"AssumePrincipalWithWebIdentity", resource);'
-OTHER_URL = "https://other.example"
 PLACE = Place(DEPLOYMENT, 0, PARTITIONS)
-SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
-
-
-class Gate(Hall):
-    """A hall with an issuer whose key is put, where bearers of its tokens authenticate."""
-
-    def __init__(self, policy: str = EVERYBODY, **changes: Any) -> None:
-        super().__init__()
-        assert self.code("PutPolicy", policy="federation", text=policy) is None
-        assert self.code("PutIssuer", **settings(**changes)) is None
-        assert self.code("PutIssuerKeys", issuer=NAME, jwks=jwks()) is None
-
-    def assume(self, bearer: str = "api", **claims: Any) -> str | None:
-        """Authenticate with a fresh token; return why it is denied or rejected, None if it is not."""
-        self.number += 1
-        now = self.now_ms // SECOND
-        using = token(bearer, **{"iat": now, "exp": now + 600} | claims)
-        name = principal_name(NAME, self.issuer().url, claims.get("sub", SUBJECT))
-        batch = self.decide(assumption(bearer, self.number, using=using, principal=name, issued_ms=self.now_ms))
-        if batch.dead_letters:
-            return batch.dead_letters[0][1].split(":")[0]
-        event = self.last()
-        return event.data.code if isinstance(event, facts.CommandDenied) else None
-
-    def issuer(self) -> Issuer:
-        found = self.state.entities[f"issuer/{NAME}"]
-        assert isinstance(found, Issuer)
-        return found
 
 
 def print_of(name: str) -> str:
     return signer(name).fingerprint
-
-
-def test_putting_issuers() -> None:
-    """An issuer is what it was put as last; its keys stay if its address does."""
-    gate = Gate(groups={"admins": "operators"}, groups_claim="roles", tags={"dept": "team"}, base_groups=["callers"])
-    issuer = gate.issuer()
-    assert (issuer.url, issuer.audience, issuer.algorithms, issuer.base_groups) == (
-        URL,
-        AUDIENCE,
-        ("ES256",),
-        ("callers",),
-    )
-    assert (issuer.groups, issuer.groups_claim, issuer.tags) == ({"admins": "operators"}, "roles", {"dept": "team"})
-    assert gate.code("PutIssuer", **settings(audience="others")) is None
-    assert (gate.issuer().audience, gate.issuer().jwks) == ("others", jwks())
-    assert gate.code("PutIssuer", **settings(url=OTHER_URL)) is None
-    assert (gate.issuer().jwks, gate.issuer().keys_expire_at) == (None, None)
-    assert gate.assume(iss=OTHER_URL) == "IssuerKeysExpired"
-
-
-@pytest.mark.parametrize(
-    ("url", "taken"),
-    [
-        (URL, True),
-        ("https://id.example:8443/realms/a?b=c", True),
-        ("https://[::1]:8443/", True),
-        ("http://id.example", False),
-        ("HTTPS://id.example", False),
-        ("ftp://id.example", False),
-        ("id.example", False),
-        ("https://", False),
-        ("https:///path", False),
-        ("https://user:secret@id.example", False),
-        ("https://id.example/a b", False),
-        ("https://id.example/\n", False),
-        ("https://id.example\n", False),
-        ("https://id.exämple", False),
-        ("file:///etc/passwd", False),
-    ],
-)
-def test_addresses_of_issuers(url: str, taken: bool) -> None:
-    """An issuer's address is https, without credentials; http is for development."""
-    assert Hall().code("PutIssuer", **settings(url=url)) == (None if taken else "InvalidIssuer")
-    in_development = taken or url == "http://id.example"
-    hall = Hall(development=True)
-    assert hall.code("PutIssuer", **settings(url=url)) == (None if in_development else "InvalidIssuer")
-
-
-@pytest.mark.parametrize(
-    ("source", "taken"),
-    [
-        ("https://id.example/jwks", True),
-        ("http://sidecar:8080/jwks", True),
-        ("corp.json", True),
-        ("a" * 100, True),
-        ("a" * 101, False),
-        ("keys/corp.json", False),
-        ("/etc/keys", False),
-        ("..", False),
-        (".hidden", False),
-        ("a\\b", False),
-        ("a b", False),
-        ("corp.json\n", False),
-        ("file:///corp.json", False),
-        ("ftp://id.example/jwks", False),
-        ("https://user:secret@id.example/jwks", False),
-    ],
-)
-def test_sources_of_keys(source: str, taken: bool) -> None:
-    """Keys come from an https or http address, or from a file that is named without any path."""
-    assert Hall().code("PutIssuer", **settings(jwks_source=source)) == (None if taken else "InvalidIssuer")
-
-
-def test_issuers_are_told_apart() -> None:
-    """One address is one issuer's, and one tag one claim's."""
-    gate = Gate()
-    assert gate.code("PutIssuer", **settings(issuer="corp2")) == "AlreadyExists"
-    assert gate.code("PutIssuer", **settings(issuer="corp2", url=OTHER_URL)) is None
-    assert gate.code("PutIssuer", **settings(url=OTHER_URL)) == "AlreadyExists"
-    assert gate.code("PutIssuer", **settings(tags={"a": "team", "b": "team"})) == "InvalidIssuer"
-    assert gate.code("DeleteIssuer", issuer="corp2") is None
-    assert gate.code("PutIssuer", **settings(url=OTHER_URL)) is None
-
-
-def test_deleting_issuers() -> None:
-    """A deleted issuer's tokens are nobody's; who authenticated before goes on until the token's end."""
-    gate = Gate()
-    assert gate.code("DeleteIssuer", issuer="nobody") == "NotFound"
-    name = principal_name(NAME, URL, SUBJECT)
-    assert gate.assume() is None
-    assert gate.code("DeleteIssuer", issuer=NAME) is None
-    batch = gate.decide(assumption(number=500))
-    assert batch.dead_letters[0][1].startswith("UnknownIssuer")
-    assert gate.code("DeleteIssuer", issuer=NAME) == "NotFound"
-    assert gate.principal(name).may_act(gate.now_ms)
-
-
-def test_putting_keys() -> None:
-    """Keys are good for the issuer's time after they were put; the set must fit the issuer's algorithms."""
-    gate = Gate(keys_lifetime_seconds=3_600)
-    assert gate.issuer().keys_expire_at == to_text(START_MS + HOUR)
-    gate.now_ms += MINUTE
-    published = jwks(jwk("RS256"), jwk(owner="next"))
-    assert gate.code("PutIssuerKeys", issuer=NAME, jwks=published) is None
-    assert (gate.issuer().jwks, gate.issuer().keys_expire_at) == (published, to_text(START_MS + HOUR + MINUTE))
-    for refused in (jwks(jwk("RS256")), jwks(jwk(d="AAAA")), json.dumps({"keys": [{"kty": "oct", "k": "AA"}]}), "{}"):
-        assert gate.code("PutIssuerKeys", issuer=NAME, jwks=refused) == "InvalidIssuer"
-    assert gate.code("PutIssuerKeys", issuer="nobody", jwks=jwks()) == "NotFound"
-    assert gate.issuer().jwks == published
-
-
-def test_keys_that_ended() -> None:
-    """Nobody authenticates with keys that were not read again in time, to the millisecond."""
-    gate = Gate(keys_lifetime_seconds=3_600)
-    gate.now_ms += HOUR - 1
-    assert gate.assume() is None
-    gate.now_ms += 1
-    assert gate.assume() == "IssuerKeysExpired"
-    assert gate.code("PutIssuerKeys", issuer=NAME, jwks=jwks()) is None
-    assert gate.assume() is None
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_kind_of_issuer(algorithm: str) -> None:
-    """Bearers of tokens of every algorithm authenticate, where the issuer lists it."""
-    hall = Hall()
-    hall.code("PutPolicy", policy="federation", text=EVERYBODY)
-    assert hall.code("PutIssuer", **settings(algorithms=[algorithm])) is None
-    assert hall.code("PutIssuerKeys", issuer=NAME, jwks=jwks(jwk(algorithm))) is None
-    hall.decide(assumption(number=500, using=token(algorithm=algorithm)))
-    assert isinstance(hall.last(), facts.PrincipalAuthenticated)
 
 
 def test_authenticating() -> None:
@@ -215,19 +45,31 @@ def test_authenticating() -> None:
     assert [(key.signing_key, key.expires_at) for key in principal.keys] == [(print_of("api"), data.expires_at)]
 
 
+STEPS: tuple[tuple[str, list[str], int], ...] = (
+    ("api", ["a"], 0),
+    ("api-2", ["a", "b"], MINUTE),
+    ("api-2", [], MINUTE),
+    ("revoked", ["b"], 0),
+    ("api-3", ["b"], 8 * MINUTE),
+    ("api-2", ["a"], 9 * MINUTE),
+)
+
+
 def test_the_principal_that_cedar_sees() -> None:
-    """Admission's principal is exactly what the event makes of it, the first time, again, and with other keys."""
+    """Admission's principal is exactly what the event makes of it, whatever keys came, went and were revoked before."""
     gate = Gate(groups_claim="roles", groups={"a": "group-a", "b": "group-b"}, tags={"dept": "team"})
-    for bearer, roles, wait_ms in (("api", ["a"], 0), ("api-2", ["a", "b"], MINUTE), ("api", [], 599 * SECOND)):
+    for number, (bearer, roles, wait_ms) in enumerate(STEPS, 700):
         gate.now_ms += wait_ms
         now = gate.now_ms // SECOND
         using = token(bearer, iat=now, exp=now + 600, roles=roles, dept=f"d-{bearer}")
-        made = assumption(bearer, gate.number + 700, using=using, issued_ms=gate.now_ms)
-        gate.number += 1
+        made = assumption(bearer, number, using=using, issued_ms=gate.now_ms)
         admitted = admit(made.inbound(0, gate.now_ms), PLACE, gate.state.entities, gate.now_ms)
         gate.decide(made)
         assert gate.principal(PRINCIPAL) == admitted.principal
-    assert {key.signing_key for key in gate.principal(PRINCIPAL).keys} == {print_of("api"), print_of("api-2")}
+        if bearer == "revoked":
+            gate.code("RevokeSigningKey", principal=PRINCIPAL, signing_key=print_of(bearer))
+    kept = {key.signing_key: key.status for key in gate.principal(PRINCIPAL).keys}
+    assert kept == {print_of("revoked"): "Revoked", print_of("api-3"): "Active", print_of("api-2"): "Active"}
 
 
 def test_cedar_may_forbid_it() -> None:
@@ -445,10 +287,20 @@ def test_keys_of_federation() -> None:
     gate = Gate()
     key = Signer(b"\7" * 32, "ML-DSA-65")
     changes = {"public_key": key.public_key.hex(), "algorithm": "ML-DSA-65"}
-    using = token(cnf={"jwk": own_jwk(signer("api"))})
-    command = parse_command(assumption(using=using, arguments=changes, signing_key=key.fingerprint).value)
-    with pytest.raises(errors.TokenNotBound):
-        federation.RULES["AssumePrincipalWithWebIdentity"](command, world_of(gate))
+    for named in (key, signer("api")):
+        using = token(cnf={"jwk": own_jwk(named)})
+        command = parse_command(assumption(using=using, arguments=changes, signing_key=key.fingerprint).value)
+        with pytest.raises(errors.TokenNotBound):
+            federation.RULES["AssumePrincipalWithWebIdentity"](command, world_of(gate))
+
+
+def test_the_rule_knows_revoked_keys() -> None:
+    """The rule trusts no admission: a revoked key stays revoked, whoever lets its command through."""
+    gate = Gate()
+    assert gate.assume() is None
+    assert gate.code("RevokeSigningKey", principal=PRINCIPAL, signing_key=print_of("api")) is None
+    with pytest.raises(errors.SigningKeyRevoked):
+        federation.RULES["AssumePrincipalWithWebIdentity"](parse_command(assumption().value), world_of(gate))
 
 
 def test_the_same_bytes_decide_the_same() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any, get_args
 
 import pytest
+from joserfc.jws import JWSRegistry
 from tests.unit.deciding.issuers import (
     ALGORITHMS,
     b64,
@@ -54,6 +55,17 @@ def test_every_algorithm(algorithm: args.JwsAlgorithm) -> None:
             key.verify(algorithm, wrong, MESSAGE)
     with pytest.raises(InvalidToken):
         key.verify(algorithm, signature, MESSAGE + b"x")
+
+
+def test_a_library_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should verification itself fail, the signature is not verified, and nothing else happens."""
+
+    def fail(*_: object) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(JWSRegistry.algorithms["ES256"], "verify", fail)
+    with pytest.raises(InvalidToken):
+        parse(jwks(), USED)[0].verify("ES256", sign("ES256", private("ES256"), MESSAGE), MESSAGE)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -203,6 +215,7 @@ def test_choosing() -> None:
         (alone, "RS256", "a"),
         (nameless, "ES256", "a"),
         (pair, "ES256", None),
+        (pair[:2], "ES256", None),
         (pair, "RS256", "b"),
         (pair + pair, "RS256", "a"),
         ((), "ES256", None),

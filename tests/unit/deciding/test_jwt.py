@@ -177,6 +177,8 @@ def test_several_keys() -> None:
     assert code(with_header("kid"), by=by) == "InvalidToken"
     assert code(with_header(kid="next-ES256"), by=by) == "InvalidToken"
     assert code(with_header(kid="corp-RS256"), by=by) == "InvalidToken"
+    two_kinds = issuer(algorithms=("ES256", "RS256"), jwks=jwks(jwk(), jwk("RS256")))
+    assert code(with_header("kid"), by=two_kinds) == "InvalidToken"
 
 
 def test_key_of_another_kind() -> None:
@@ -237,6 +239,8 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "not before a text": {"nbf": str(NOW)},
     "not before null": {"nbf": None},
     "not before false": {"nbf": False},
+    "not before before all time": {"nbf": -1},
+    "not before beyond all time": {"nbf": 10**30},
     "ends as it begins": {"iat": NOW + 30, "exp": NOW + 30},
     "ends before it begins": {"iat": NOW + 30, "exp": NOW + 10},
     "token id that is no text": {"jti": 7},

@@ -1,19 +1,24 @@
 """Properties of identity tokens: whatever is done to one, it is refused or says the same of the same key."""
 
+import json
+from contextlib import suppress
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.people import START_MS, signer
 from tests.unit.deciding.issuers import ALGORITHMS, claims, issuer, jwk, jwks, token, token_of
 
+from keyfold.deciding.jwks import check
 from keyfold.deciding.jwt import Token, verify
 from keyfold.events.entities import Issuer
-from keyfold.events.errors import Refusal
+from keyfold.events.errors import InvalidIssuer, Refusal
 
 KEY = signer("api").public_key
 ISSUERS = {name: issuer(algorithms=(name,), jwks=jwks(jwk(name))) for name in ALGORITHMS}
 TOKENS = {name: token(algorithm=name) for name in ALGORITHMS}
 GOOD = verify(TOKENS["ES256"], ISSUERS["ES256"], KEY, START_MS)
 
+MEMBERS = ("keys", "kty", "use", "key_ops", "alg", "kid", "crv", "x", "y", "n", "e", "d", "x5c", "x5u", "ext")
 names = st.sampled_from(ALGORITHMS)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -101,3 +106,14 @@ def test_any_time(offset_ms: int, name: str) -> None:
 def test_no_issuer_for_another(name: str, other: str) -> None:
     """A token is taken with its own algorithm's issuer only."""
     assert (taken(TOKENS[name], ISSUERS[other]) is not None) is (name == other)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(ALGORITHMS), st.dictionaries(st.sampled_from(MEMBERS), json_values, max_size=4), st.booleans())
+def test_any_key_set(name: str, changes: dict[str, object], whole: bool) -> None:
+    """Whatever an issuer publishes is taken or refused with a code, and so is a token under it."""
+    text = json.dumps({"keys": [jwk(name) | changes]} if whole else changes)
+    with suppress(InvalidIssuer):
+        check(text, ALGORITHMS)
+    found = taken(TOKENS[name], issuer(algorithms=ALGORITHMS, jwks=text))
+    assert found in (None, GOOD)

@@ -132,8 +132,35 @@ def test_executed(
     changes = proposed.tell(kind, why=carried, **data)
     assert set(changes) == {*plain, f"proposal/{proposal}"}
     made = proposed.proposal(proposal)
-    assert (made.status, made.closed_at, made.open) == ("Executed", LATER, False)
+    assert (made.status, made.closed_at, made.closed_by, made.open) == ("Executed", LATER, "alice", False)
     assert [each.principal for each in made.approvals] == ["carol"]
+
+
+def test_executed_by_the_last_approval(proposed: Book, proposal: str, examples: Any) -> None:
+    """The approval that executes a control verb is in that verb's own fact: it stands last, and closes the proposal."""
+    approve(proposed, approver="dave")
+    proposed.fold(examples.event_variants()["KeyDestroyed by a proposal"])
+    made = proposed.proposal(proposal)
+    assert (made.status, made.closed_at, made.closed_by) == ("Executed", examples.TIME, "carol")
+    assert [each.principal for each in made.approvals] == ["dave", "carol"]
+    last = Approval(principal="carol", command_id=examples.command_id("ApproveProposal"), time=examples.TIME)
+    assert made.approvals[-1] == last
+    assert proposed.key().status == "Destroyed"
+
+
+def test_executed_by_its_proposer(with_key: Book, examples: Any) -> None:
+    """A use that was approved is executed by its proposer's own command, which is no approval."""
+    use = examples.command_id("ProposeCommand of a use")
+    with_key.tell(facts.GrantCreated, grant=examples.command_id("CreateGrant"))
+    with_key.tell(facts.ProposalCreated, proposal=use)
+    with_key.fold(examples.event_variants()["ProposalApproved for a use"])
+    assert with_key.proposal(use).open
+    changes = with_key.fold(examples.event_variants()["CommandAuthorized as proposed, under a grant and a limit"])
+    made = with_key.proposal(use)
+    assert (made.status, made.closed_by) == ("Executed", "alice")
+    assert [each.principal for each in made.approvals] == ["carol"]
+    levels = {"bucket/rate/readers-rate/alice", f"bucket/quota/alice-quota/alice/{examples.KEY_ID}"}
+    assert set(changes) == {f"proposal/{use}", f"grant/{examples.command_id('CreateGrant')}", *levels}
 
 
 @pytest.mark.parametrize("kind", [facts.CommandDenied, facts.DryRunSucceeded])

@@ -93,6 +93,10 @@ class Deployment:
         ends = [self.cluster.log(topics.EVENTS, p).end(committed=True) for p in range(PARTITIONS)]
         await until(lambda: self._reached(ends), timeout_s)
 
+    async def published(self) -> bool:
+        """Whether the directory has everything that is folded."""
+        return all(row.published == row.next for row in await self.queries.progress())
+
     async def _reached(self, ends: list[int]) -> bool:
         progress = {row.partition: row.next for row in await self.queries.progress()}
         return all(progress.get(partition, 0) >= end for partition, end in enumerate(ends))

@@ -60,7 +60,8 @@ class Issuer:
         what = request.match_info["what"]
         if what in answers:
             return answers[what]()
-        return await getattr(self, f"_{what}")(request)
+        streams = {"slow": self._slow, "endless": self._endless, "compressed": self._compressed, "cut": self._cut}
+        return await streams[what](request)
 
     async def _slow(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -1,0 +1,172 @@
+"""Why a command was answered as it was: everything that its decision was made from, as plain values. Pure.
+
+It is taken from a replayed decision: the same questions are asked in the same world, and what was asked of policies,
+grants and limits on the way is kept. It is said for people elsewhere; nothing here depends on how.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyfold.deciding.asking import Answer, Question, questions, refused_before
+from keyfold.deciding.cedar.requests import Request
+from keyfold.deciding.reasons import GrantNote, LimitNote, PolicyText, grant_notes, limit_notes, texts
+from keyfold.deciding.remaking import Remade, check_signature, remake
+from keyfold.deciding.replaying import Recorded
+from keyfold.deciding.requesting import request_of
+from keyfold.deciding.world import World
+from keyfold.events import errors, facts
+
+_LIMITED: Final = frozenset({errors.RateLimited.code, errors.QuotaExceeded.code})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One authorization: who asked for what with which attributes, and the answer with all that it came from.
+
+    `uncovered` are the contexts (by index) that no policy permits. `policies` are the texts with a statement that
+    determined the answer; of a denial by default, those with one that could apply.
+    """
+
+    principal: Mapping[str, Any]
+    verb: str
+    key: Mapping[str, Any] | None
+    contexts: tuple[Mapping[str, str], ...]
+    items: int
+    bytes: int
+    reason: str
+    source: str
+    cause: str
+    target: str | None
+    approvals: tuple[str, ...]
+    answer: Answer
+    uncovered: tuple[int, ...]
+    policies: tuple[PolicyText, ...]
+    grants: tuple[GrantNote, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with what it was made from. `refused_before` is the code of what was not even asked.
+
+    `differing` are the places in which the decision made again differs. `signature` says what is wrong with it, if so.
+    """
+
+    event: facts.PolicyEvent
+    partition: int
+    position: int
+    statement_n: int
+    command_id: str
+    verb: str
+    signing_key: str
+    signature: str | None
+    dry_run: bool
+    code: str | None
+    refused_before: str | None
+    asked: tuple[Asked, ...]
+    limits: tuple[LimitNote, ...]
+    remade: Remade
+    differing: tuple[str, ...]
+
+
+def explain(recorded: Recorded) -> Explanation:
+    """Explain a decision while its world is live. Raises `Refusal` and KeyError where the log cannot be right."""
+    event, command, remade = recorded.event, recorded.command, remake(recorded)
+    denied = isinstance(event, facts.CommandDenied)
+    before = _refused_before(recorded)
+    asked = () if before is not None else tuple(_asked(question, recorded.world) for question in questions(recorded))
+    code = event.data.code if isinstance(event, facts.CommandDenied) else None
+    counted = bool(asked) and (not denied or code in _LIMITED)
+    return Explanation(
+        event=event,
+        partition=recorded.leaf.partition,
+        position=recorded.leaf.position,
+        statement_n=recorded.leaf.statement_n,
+        command_id=command.id,
+        verb=command.verb,
+        signing_key=command.data.signing_key,
+        signature=_signature(recorded),
+        dry_run=command.data.dry_run,
+        code=code,
+        refused_before=before,
+        asked=asked,
+        limits=tuple(limit_notes(recorded)) if counted else (),
+        remade=remade,
+        differing=tuple(_differing(event, remade.event)) if remade.event is not None else (),
+    )
+
+
+def _refused_before(recorded: Recorded) -> str | None:
+    try:
+        return refused_before(recorded)
+    except errors.InternalError:
+        return errors.InternalError.code
+
+
+def _signature(recorded: Recorded) -> str | None:
+    try:
+        check_signature(recorded)
+    except (errors.Refusal, KeyError) as error:
+        return str(error)
+    return None
+
+
+def _differing(event: facts.PolicyEvent, made: facts.PolicyEvent) -> Iterator[str]:
+    one, other = _flat(event.model_dump()), _flat(made.model_dump())
+    yield from sorted(place for place in {*one, *other} if one.get(place) != other.get(place))
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _asked(question: Question, world: World) -> Asked:
+    request = request_of(question.command, question.principal, world.entities, world.now_ms, question.approvals)
+    verdict = world.authorizer.authorize(request, world.registry, world.deployment.policies_revision)
+    answer = question.answer(world)
+    default = not answer.allowed and not verdict.policies
+    return Asked(
+        principal=_principal(request),
+        verb=request.action,
+        key=_key(request),
+        contexts=tuple(request.contexts),
+        items=request.items,
+        bytes=request.bytes,
+        reason=request.reason,
+        source=request.source,
+        cause=request.cause,
+        target=request.target,
+        approvals=request.approvals,
+        answer=answer,
+        uncovered=verdict.uncovered,
+        policies=tuple(texts(request, answer, world, near=default)),
+        grants=tuple(grant_notes(question, verdict, world)) if not verdict.allowed and not verdict.policies else (),
+    )
+
+
+def _principal(request: Request) -> dict[str, Any]:
+    principal = request.principal
+    return {
+        "name": principal.principal,
+        "type": principal.principal_type,
+        "status": principal.status,
+        "groups": principal.groups,
+        "tags": principal.tags,
+    }
+
+
+def _key(request: Request) -> dict[str, Any] | None:
+    """Describe the key as policies saw it: while it is asked for, as it would be."""
+    key = request.key
+    if not request.is_key:
+        return None
+    if key is not None:
+        known = key.model_dump(include={"status", "protection", "key_spec", "created_by", "tags"})
+        return {"key_id": key.key_id, **known}
+    asked_for: dict[str, Any] = {}
+    if request.creation is not None:
+        asked_for = dict(zip(("protection", "key_spec", "tags"), request.creation, strict=True))
+    return {"key_id": request.resource_id, "status": "Creating" if asked_for else None, **asked_for}

@@ -1,0 +1,176 @@
+"""The command line against a deployment in memory: real commands on a bus, and projections as a test says."""
+
+import functools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from tests.unit.client.conftest import Deployment
+
+from keyfold.bus import MemoryBus, MemoryCluster
+from keyfold.cli import main
+from keyfold.cli.session import Session
+from keyfold.client import Keyfold
+from keyfold.config import Config, save_config
+from keyfold.events.entities import Alias, Grant, Issuer, Limit, Principal, Proposal
+from keyfold.events.signatures import Signer, Verifier
+from keyfold.identity import Identity, create_identity, load_identity
+
+KEY = "01890a5d-ac96-774b-bcce-b302099a8057"
+ORDERS = "alias/orders"
+built = functools.cache(typer.main.get_command)
+"""Building all commands costs more than running one."""
+FAST = {"resend_initial_s": 0.05, "retry_initial_s": 0.005, "call_timeout_s": 3, "alias_wait_s": 0.05}
+
+
+@dataclass
+class Projected:
+    """What the projections show. Every command's outcome is there at once."""
+
+    grants_: list[Grant] = field(default_factory=list)
+    proposals_: list[Proposal] = field(default_factory=list)
+    principals_: list[Principal] = field(default_factory=list)
+    limits_: list[Limit] = field(default_factory=list)
+    issuers_: list[Issuer] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    async def audit(self, wanted: Any, **_: Any) -> Any:
+        return SimpleNamespace(rows=(SimpleNamespace(outcome="completed"),), next=None)
+
+    async def resolve_alias(self, alias: str) -> Alias | None:
+        return Alias(alias=alias, key_id=KEY, updated_at="") if alias == ORDERS else None
+
+    async def principals(self) -> tuple[Principal, ...]:
+        return tuple(self.principals_)
+
+    async def principal(self, name: str) -> Principal | None:
+        return next((each for each in self.principals_ if each.principal == name), None)
+
+    async def issuers(self) -> tuple[Issuer, ...]:
+        return tuple(self.issuers_)
+
+    async def limits(self) -> tuple[Limit, ...]:
+        return tuple(self.limits_)
+
+    async def grants(self, **wanted: Any) -> tuple[Grant, ...]:
+        self.asked.append(("grants", wanted))
+        return tuple(self.grants_)
+
+    async def grant(self, grant_id: str) -> Grant | None:
+        return next((each for each in self.grants_ if each.grant == grant_id), None)
+
+    async def proposals(self, **wanted: Any) -> tuple[Proposal, ...]:
+        self.asked.append(("proposals", wanted))
+        return tuple(self.proposals_)
+
+    async def proposal(self, proposal_id: str) -> Proposal | None:
+        return next((each for each in self.proposals_ if each.proposal == proposal_id), None)
+
+
+@dataclass
+class Ran:
+    """What one command line did: its exit code, its output, and the commands that it sent."""
+
+    code: int
+    out: str
+    err: str
+    received: list[Any]
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Terminal:
+    """Runs command lines in one deployment. `prepare` is called with the deployment before each connection."""
+
+    data: Path
+    capture: pytest.CaptureFixture[str]
+    root: Signer = field(default_factory=lambda: Signer(b"r" * 32))
+    projected: Projected = field(default_factory=Projected)
+    prepare: list[Callable[[Deployment], None]] = field(default_factory=list)
+    received: list[Any] = field(default_factory=list)
+    secret: bytes = b"s" * 32
+
+    @property
+    def identities(self) -> Path:
+        return self.data / "identities"
+
+    @property
+    def deployment(self) -> str:
+        return self.root.fingerprint
+
+    def __call__(self, *words: str) -> Ran:
+        self.received.clear()
+        self.capture.readouterr()
+        code = main.run(["--data", str(self.data), *words])
+        shown = self.capture.readouterr()
+        return Ran(code, shown.out, shown.err, list(self.received))
+
+    def done(self, *words: str) -> Ran:
+        ran = self(*words)
+        assert ran.code == 0, ran.err
+        return ran
+
+    def set_up(self) -> None:
+        self.identities.mkdir(parents=True)
+        create_identity(self.identities / "admin-1.json", "admin-1", self.deployment)
+        save_config(
+            Config(
+                data_directory=self.data,
+                bootstrap_servers="unused:1",
+                deployment=self.deployment,
+                postgres_dsn="unused",
+                postgres_reader_dsn="unused",
+                pkcs11_module=Path("unused"),
+                pins_directory=self.data / "pins",
+                identities_directory=self.identities,
+                development=True,
+            )
+        )
+
+    @asynccontextmanager
+    async def connected(self, identity: Identity | Path) -> AsyncIterator[Keyfold]:
+        deployment = Deployment(MemoryBus(MemoryCluster(4)), root=self.root, secret=self.secret)
+        for path in [*self.identities.glob("*.json"), *([identity] if isinstance(identity, Path) else [])]:
+            signer = load_identity(path).signer
+            deployment.signers[signer.fingerprint] = Verifier(signer.public_key, signer.algorithm)
+        for prepare in self.prepare:
+            prepare(deployment)
+        deployment.keys[KEY] = 1
+        await deployment.start()
+        try:
+            await deployment.publish_alias(ORDERS, KEY)
+            settings: dict[str, Any] = {**FAST}
+            kms = Keyfold.connect(bus=deployment.bus, identity=identity, deployment=self.deployment, **settings)
+            async with kms:
+                yield kms
+        finally:
+            await deployment.stop()
+            self.received += deployment.received
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """A command line in a deployment with one administrator, a key and its alias."""
+    made = Terminal(tmp_path / "data", capsys)
+    made.set_up()
+
+    def client(session: Session, config: Config, identity: Identity | Path | None = None) -> Any:
+        return made.connected(identity or session.identity(config))
+
+    @asynccontextmanager
+    async def queries(session: Session, config: Config) -> AsyncIterator[Projected]:
+        yield made.projected
+
+    monkeypatch.setattr(typer.main, "get_command", built)
+    monkeypatch.setattr(Session, "client", client)
+    monkeypatch.setattr(Session, "queries", queries)
+    return made
