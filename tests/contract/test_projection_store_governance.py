@@ -242,25 +242,44 @@ async def test_keys_of_tokens_that_are_over_are_gone(world: World, maker: Maker)
     assert await world.blue.load([f"signing-key/{old}"]) == {f"signing-key/{old}": None}
 
 
+def reset(maker: Maker, principal: str, public_key: str, revoked: list[str]) -> None:
+    """Root makes somebody an administrator, with a key that may be another's."""
+    maker.append(
+        facts.PolicyReset,
+        REGISTRY,
+        reason="nobody could act",
+        removed=["administrators"],
+        policies=[facts.InitialPolicy(policy="rescue", text="permit (principal, action, resource);")],
+        administrators=[facts.InitialPrincipal(principal=principal, public_key=public_key, groups=[])],
+        revoked=revoked,
+    )
+
+
 async def test_a_key_that_root_gives_to_another_names_the_other(world: World, maker: Maker) -> None:
     """The fingerprint is the new administrator's, and the old holder is shown with it as before."""
     register(maker, "carol")
     public_key = maker.view["principal/carol"].keys[0].public_key
-    maker.append(
-        facts.PolicyReset,
-        REGISTRY,
-        reason="carol has another name now",
-        removed=["administrators"],
-        policies=[facts.InitialPolicy(policy="rescue", text="permit (principal, action, resource);")],
-        administrators=[facts.InitialPrincipal(principal="caroline", public_key=public_key, groups=[])],
-        revoked=["carol"],
-    )
+    reset(maker, "caroline", public_key, ["carol"])
     await fold(world, maker)
     holders = [await world.queries.principal(name) for name in ("carol", "caroline")]
     assert [(p.status, p.keys[0].public_key) for p in holders if p] == [("Revoked", public_key), ("Active", public_key)]
     name = f"signing-key/{holders[0].keys[0].signing_key if holders[0] else ''}"
     assert await world.blue.load([name]) == {name: SigningKey(principal="caroline")}
     assert [row.policy for row in await world.queries.policies(stream="registry")] == ["rescue"]
+
+
+async def test_a_key_that_one_holder_loses_stays_the_others(world: World, maker: Maker) -> None:
+    """The token that it came with is over; whom root gave it holds it on."""
+    authenticate(maker, "ci.x", maker.now_ms + HOUR_MS)
+    public_key = maker.view["principal/ci.x"].keys[0].public_key
+    reset(maker, "caroline", public_key, [])
+    await fold(world, maker)
+    maker.now_ms += 2 * HOUR_MS
+    authenticate(maker, "ci.x", maker.now_ms + HOUR_MS)
+    await fold(world, maker)
+    caroline = await world.queries.principal("caroline")
+    assert caroline is not None
+    assert [key.public_key for key in caroline.keys] == [public_key]
 
 
 async def test_who_is_registered_replaces_who_was(world: World, maker: Maker) -> None:

@@ -13,15 +13,20 @@ from tests.support.people import SEALING_KEY, Signed, command, key_on, signer, u
 from tests.unit.deciding.issuers import NAME, assumption, jwks, settings
 
 from keyfold.events.commands import BY_VERB
+from keyfold.events.entities import Grant, Proposal
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import DAY_MS, HOUR_MS, to_text
 
 OTHER: Final = key_on(2, 500)
 ABSENT: Final = key_on(2, 900)
-KEYS: Final = (KEY, KEY, KEY, OTHER, ABSENT)
+KEYS: Final = (*[KEY] * 6, *[OTHER] * 3, ABSENT)
 PEOPLE: Final = ("alice", "bob", "carol", "dave", "erin")
+OFTEN: Final = ("Encrypt", "Decrypt", "CreateGrant", "ProposeCommand", "ApproveProposal")
+VERBS: Final = (*sorted(BY_VERB), *OFTEN * 5)
 GROUPS: Final = ("users", "approvers", "administrators")
-CONTEXTS: Final = """
+CONTEXTS: Final = ([{}], [{"tenant": "acme"}], [{"tenant": "acme"}, {"tenant": "globex"}], [{}, {"x": "y"}])
+REASONS: Final = (None, "", "CHG-1")
+TEXTS: Final = """
 permit (principal in Group::"users", action in [Action::"Encrypt", Action::"Decrypt"], resource);
 
 permit (principal in Group::"users", action == Action::"ProposeCommand", resource);
@@ -66,7 +71,7 @@ def _alias(r: Random, _made: Office) -> dict[str, Any]:
 
 def _grant(r: Random, made: Office) -> dict[str, Any]:
     delegable = r.random() < 0.3
-    parent = _made("grant")(r, made)["grant"] if r.random() < 0.3 else None
+    parent = _made("grant")(r, made)["grant"] if r.random() < 0.1 else None
     return {
         "grantee": r.choice(PEOPLE[2:]),
         "verbs": r.sample(["Encrypt", "Decrypt"], r.randint(1, 2)) + (["CreateGrant"] if delegable else []),
@@ -89,7 +94,8 @@ def _proposal(r: Random, made: Office) -> dict[str, Any]:
 
 def _opinion(r: Random, made: Office) -> dict[str, Any]:
     found = _made("proposal")(r, made)
-    proposal = made.state.entities.get(f"proposal/{found['proposal']}")
+    name = f"proposal/{found['proposal']}"
+    proposal = made.state.entities.get(name) or made.front.state.entities.get(name)
     return found | {"digest": getattr(proposal, "digest", "0" * 64)}
 
 
@@ -157,15 +163,26 @@ ARGUMENTS: Final[dict[str, Arguments]] = {
 def wish(r: Random, made: Office, verb: str | None = None, **options: Any) -> Signed:
     """The next command: of any verb, or of this one. Its number is counted in the office."""
     made.number += 1
-    verb = verb or r.choice(sorted(BY_VERB))
+    verb = verb or r.choice(VERBS)
     if verb == "AssumePrincipalWithWebIdentity":
         return assumption("api", made.number, issued_ms=made.now_ms)
-    by = r.choice(PEOPLE)
+    by = r.choice(PEOPLE if r.random() < 0.5 or BY_VERB[verb].data_plane else PEOPLE[:2])
     arguments = ARGUMENTS[verb](r, made) if verb in ARGUMENTS else {}
     known = {"principal": by, "arguments": arguments, "issued_ms": made.now_ms, "reason": r.choice(REASONS)}
     if BY_VERB[verb].data_plane:
-        known |= {"contexts": r.choice(CONTEXTS), "items": r.choice([2, 3, 9]), "size": r.choice([10, 100])}
-    return command(verb, _stream(r, verb, by), made.number, **known | options)
+        contexts = r.choice(CONTEXTS)
+        known |= {"contexts": contexts, "items": r.choice([len(contexts), 9]), "size": r.choice([10, 100])}
+    return command(verb, _home(made, arguments) or _stream(r, verb, by), made.number, **known | options)
+
+
+def _home(made: Office, arguments: dict[str, Any]) -> str | None:
+    """Return the stream of the grant or proposal that is named, if it exists."""
+    for kind in ("grant", "proposal"):
+        name = f"{kind}/{arguments.get(kind)}"
+        found = made.state.entities.get(name) or made.front.state.entities.get(name)
+        if isinstance(found, Grant | Proposal):
+            return f"key/{found.key_id}" if isinstance(found, Grant) else found.stream
+    return None
 
 
 def _stream(r: Random, verb: str, by: str) -> str:
@@ -175,7 +192,7 @@ def _stream(r: Random, verb: str, by: str) -> str:
     return {"registry": REGISTRY, "principal": f"principal/{by}"}.get(scope) or r.choice(KEYS)
 
 
-def crowd(rules: str = "\n".join(TEXTS[:6])) -> Office:
+def crowd(rules: str = "\n".join(TEXTS[1:6])) -> Office:
     """An office with two keys, an issuer and people of all groups; beside the administrators' rule it has these."""
     made = Office(rules=f'permit (principal in Group::"administrators", action, resource);\n{rules}')
     made.register("carol", "users")

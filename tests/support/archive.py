@@ -61,7 +61,7 @@ class Followed:
 class Archive(Story):
     """The log is `log`, by partition. `decisions` counts what policy said."""
 
-    def __init__(self, source: random.Random, keys: int = 6) -> None:
+    def __init__(self, source: random.Random, keys: int = 6, rules: str | None = None) -> None:
         super().__init__(source, keys)
         self.log: dict[int, list[Leaf]] = {partition: [] for partition in range(PARTITIONS)}
         self.numbers: Counter[tuple[str, int]] = Counter()
@@ -69,14 +69,14 @@ class Archive(Story):
         self.followed = {partition: Followed() for partition in range(1, PARTITIONS)}
         self.registry.clear()
         self.desks[0].state.entities.clear()
-        self.rules = source.choice([RULES, ONLY_ADMINISTRATORS])
+        self.rules = rules or source.choice([RULES, ONLY_ADMINISTRATORS])
         self.events[0] = genesis(development=True, rules=self.rules)
         self._write("root", self.events[:3])
         self._write("hsm", self.events[3:])
         for partition in range(PARTITIONS):
             self.catch_up(partition, 10)
             self.follow(partition, 10)
-        self.send([self._asked("alice", self._registration(name, reader=name != "carol")) for name in PEOPLE[2:]])
+        self.send([self.asked("alice", self._registration(name, reader=name != "carol")) for name in PEOPLE[2:]])
 
     @property
     def decisions(self) -> int:
@@ -233,7 +233,7 @@ class Archive(Story):
         grant = r.choice(live)
         use = {"contexts": [r.choice([{"tenant": "blue"}, {}])], "items": r.choice([1, 3])}
         verb = r.choice([verb for verb in grant.verbs if verb != "CreateGrant"])
-        return [self._asked(grant.grantee, (verb, f"key/{grant.key_id}", use))]
+        return [self.asked(grant.grantee, (verb, f"key/{grant.key_id}", use))]
 
     def _about_proposals(self, stream: str) -> list[Wish]:
         entities = self.desks[partition_of(self.random.choice([stream, REGISTRY]), PARTITIONS)].state.entities.values()
@@ -275,7 +275,7 @@ class Archive(Story):
         known = {"principal": name, "public_key": signer(name).public_key.hex(), "groups": groups}
         return "RegisterPrincipal", REGISTRY, {"arguments": known}
 
-    def _asked(self, principal: str, wish: Wish) -> Sent:
+    def asked(self, principal: str, wish: Wish) -> Sent:
         """A command that nothing is wrong with."""
         verb, stream, options = wish
         self.number += 1

@@ -1,6 +1,7 @@
 """Copies of an office: for asking the same of one world more than once, or of two worlds that differ in one thing."""
 
 import copy
+import json
 from typing import TypeVar
 
 from tests.support.desk import Desk
@@ -68,6 +69,25 @@ def answered(made: Office, asked: Signed) -> facts.PolicyEvent | None:
     event = facts.parse_event(batch.events[0].value) if batch.events else None
     assert event is None or isinstance(event, facts.PolicyEvent)
     return event
+
+
+def codes(desk: Desk, *commands: Signed) -> list[str | None]:
+    """Decide commands as one batch; say in order why each is denied, None where it is not, `rejected` if it is none."""
+    first = desk.offset
+    batch = desk.decide(*commands)
+    said: dict[int, str | None] = {record.offset: "rejected" for record, _ in batch.dead_letters}
+    for entry in batch.events:
+        event = facts.parse_event(entry.value)
+        if isinstance(event, facts.PolicyEvent):
+            said[event.data.decision.offset] = event.data.code if isinstance(event, facts.CommandDenied) else None
+    return [said[first + n] for n in range(len(commands))]
+
+
+def restarted(desk: Desk) -> State:
+    """Return the state that a successor reads from the records which a state topic would hold."""
+    records = {name: entity.model_dump_json().encode() for name, entity in reversed(desk.state.entities.items())}
+    segments = {segment.name: segment.model_dump_json().encode() for segment in desk.state.memory.segments.values()}
+    return State.from_records(json.loads(json.dumps(desk.state.head.to_json())), records | segments)
 
 
 def _state(desk: Desk) -> State:

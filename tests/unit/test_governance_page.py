@@ -8,7 +8,7 @@ import ast
 import inspect
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from tests.support.office import KEY, Office
@@ -16,10 +16,11 @@ from tests.support.people import START_MS, signer
 from tests.unit.deciding.cedar_requests import key, principal, registry, request
 
 from keyfold.ceremony.policies import NAMES, initial_policies, ready_policies
-from keyfold.client import Keyfold
+from keyfold.client import ClientSettings, Keyfold
 from keyfold.deciding import federation, grants, identities, jwks, jwt, limits, proposals
 from keyfold.deciding.budgets import WARNINGS
 from keyfold.deciding.cedar import Authorizer, Verdict, validate_policy
+from keyfold.deciding.suggesting import Usage, Use, suggest
 from keyfold.events import facts
 from keyfold.events.arguments import MAX_PROTECTED_ITEMS, GrantVerb, JwsAlgorithm
 from keyfold.events.commands import BY_VERB
@@ -282,6 +283,23 @@ def test_a_keys_policies_can_be_closed_for_good() -> None:
     assert made.code("DeletePolicy", arguments={"policy": "closed"}) == "AccessDenied"
 
 
+def test_decryption_needs_a_reason() -> None:
+    """The page's draft denies a decryption without a reason, and nothing else."""
+    texts = (policy('unless { context.reason != "" };'), "permit(principal, action, resource);")
+    assert not may(texts, "Decrypt", principal())
+    assert may(texts, "Decrypt", principal(), reason="incident 4711")
+    assert may(texts, "Encrypt", principal())
+
+
+def test_what_is_suggested() -> None:
+    """The page shows, letter for letter, what is suggested for the use that it is about."""
+    key_id, usage = "01a21395-b2b2-7a08-a413-2bd9a6fef7d1", Usage("bob")
+    for verb, tenants in (("GenerateDataKey", "712"), ("Decrypt", "12")):
+        for tenant in tenants:
+            usage.add(Use(key_id, verb, ({"tenant": tenant},)))
+    assert suggest(usage, {key_id: ["alias/orders"]}) == (policy("What bob was seen to use"),)
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -321,6 +339,23 @@ def test_its_programs(text: str) -> None:
         named = {keyword.arg: None for keyword in node.keywords if keyword.arg is not None}
         method = getattr(Keyfold, node.func.attr)
         first = [] if owner.id == "Keyfold" else [None]
-        inspect.signature(method).bind(*first, *node.args, **named)
+        bound = inspect.signature(method).bind(*first, *node.args, **named)
+        assert set(rest_of(method, bound)) <= known_rest(method), (node.func.attr, named)
         called += 1
     assert called
+
+
+def rest_name(method: Any) -> str | None:
+    """What the parameter is called that takes further named arguments."""
+    found = [p.name for p in inspect.signature(method).parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
+    return found[0] if found else None
+
+
+def rest_of(method: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
+    return dict(bound.arguments.get(rest_name(method) or "", {}))
+
+
+def known_rest(method: Any) -> set[str]:
+    """Which further arguments there are: those of a typed dictionary, or the client's settings."""
+    (typed,) = get_args(get_type_hints(method).get(rest_name(method) or "")) or (None,)
+    return set(ClientSettings.model_fields) if typed is None else set(typed.__annotations__)

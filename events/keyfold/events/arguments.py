@@ -170,10 +170,10 @@ class PutIssuerArguments(Frozen):
     """An OpenID Connect issuer whose tokens are accepted.
 
     `url` is the `iss` claim, `audience` the one `aud` that tokens must have. The scheduler reads the issuer's keys from
-    `jwks_source` (an https or http address, or the name of a file in its directory of key sets) and puts them with
-    `PutIssuerKeys`; None where an administrator does. They are used for `keys_lifetime_seconds` after that. `groups`
-    maps values of `groups_claim` to groups, `tags` maps names of claims to names of tags; `base_groups` are given to
-    all. A token may not live longer than `max_token_seconds`.
+    `jwks_source` (an https address, http in development, or the name of a file in its directory of key sets) and puts
+    them with `PutIssuerKeys`; None where an administrator does. They are used for `keys_lifetime_seconds` after that.
+    `groups` maps values of `groups_claim` to groups, `tags` maps names of claims to names of tags; `base_groups` are
+    given to all. A token may not live longer than `max_token_seconds`.
     """
 
     issuer: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,15}$")]

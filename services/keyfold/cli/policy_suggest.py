@@ -102,12 +102,13 @@ async def _uses(queries: Queries, principal: str, wanted: AuditFilter) -> AsyncI
         for use in _of(row, principal):
             yield use
     for proposal in await queries.proposals(status="Executed"):
-        if proposal.proposer == principal:
-            continue
-        async for row in _rows(queries, replace(wanted, proposal_id=proposal.proposal)):
-            if row.principal != principal:
-                for use in _of(row, principal):
-                    yield use
+        for approval in proposal.approvals:
+            if approval.principal != principal:
+                continue
+            async for row in _rows(queries, replace(wanted, command_id=approval.command_id)):
+                if row.principal != principal:
+                    for use in _of(row, principal):
+                        yield use
 
 
 def _of(row: AuditRow, principal: str) -> list[Use]:

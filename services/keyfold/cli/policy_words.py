@@ -103,7 +103,8 @@ def _policy(policy: PolicyText) -> str:
 
 
 def _limit(note: LimitNote) -> str:
-    about = f"{note.limit} ({note.kind}, {note.amount} in {note.period_seconds} s)"
+    share = ", of which each partition has its share" if note.shared else ""
+    about = f"{note.limit} ({note.kind}: {note.amount} in {note.period_seconds} s{share})"
     if note.level is None:
         return f"{about}: refuses the command"
     if note.kind == "quota":

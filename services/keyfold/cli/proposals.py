@@ -5,6 +5,7 @@ show something else, but never have it approved.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -40,8 +41,9 @@ Words = Annotated[
 ]
 Size = Annotated[int | None, typer.Option("--bytes", min=0, help="Of a data-plane verb: at most so many bytes.")]
 Pinned = Annotated[
-    str | None, typer.Option("--digest", metavar="HEX", help="Go on only if the proposal has this digest.")
+    str | None, typer.Option("--digest", metavar="HEX", help="Go on, without asking, only with this digest.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal nothing is asked in any case.")]
 
 
 @app.command()
@@ -126,6 +128,7 @@ def approve(
     proposal: ProposalId,
     *,
     digest: Pinned = None,
+    yes: Yes = False,
     reason: Reason = None,
     dry_run: Trial = False,
     no_wait: NoWait = False,
@@ -138,6 +141,7 @@ def approve(
     """
     session = of(context)
     found = _read(session, proposal, digest)
+    _ask(f"Approve this {found.verb}?", answered=yes or dry_run or digest is not None)
 
     async def send(kms: Keyfold) -> Approval | DryRun:
         key = key_of(found.stream)
@@ -154,6 +158,7 @@ def deny(
     proposal: ProposalId,
     *,
     digest: Pinned = None,
+    yes: Yes = False,
     reason: Reason = None,
     dry_run: Trial = False,
     no_wait: NoWait = False,
@@ -164,6 +169,7 @@ def deny(
     """
     session = of(context)
     found = _read(session, proposal, digest)
+    _ask(f"Deny this {found.verb}?", answered=yes or dry_run or digest is not None)
     key = key_of(found.stream)
     write(
         session,
@@ -224,6 +230,11 @@ def _read(session: Session, name: str, pinned: str | None) -> entities.Proposal:
     return found
 
 
+def _ask(question: str, *, answered: bool) -> None:
+    if not answered and sys.stdin.isatty():
+        typer.confirm(question, abort=True, err=True)
+
+
 def _proposal(session: Session, name: str) -> entities.Proposal:
     config = session.config
 
@@ -234,7 +245,7 @@ def _proposal(session: Session, name: str) -> entities.Proposal:
     found = session.run(work())
     if found is None:
         raise NotFound(f"there is no proposal {name}; `keyfold proposal list` shows which there are")
-    if sha256(found.command.encode()).hexdigest() != found.digest:
+    if sha256(found.command.encode()).hexdigest() != found.digest or _proposing(found).id != name:
         raise Differs(f"the projections show a command for proposal {name} that is not the one with its digest")
     return found
 

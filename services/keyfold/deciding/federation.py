@@ -156,12 +156,17 @@ def _put_issuer(command: Any, world: World) -> Rule:
     return facts.IssuerPut, arguments.model_dump()
 
 
+def _readable(address: str, development: bool) -> bool:
+    """Over plain http somebody on the way could put in keys of their own; only a development deployment takes it."""
+    return _ADDRESS.fullmatch(address) is not None and (development or address.startswith("https:"))
+
+
 def _check_settings(arguments: Any, development: bool) -> None:
-    if _ADDRESS.fullmatch(arguments.url) is None or not (development or arguments.url.startswith("https:")):
+    if not _readable(arguments.url, development):
         raise errors.InvalidIssuer("`url` must be an https address")
     source = arguments.jwks_source
-    if source is not None and _ADDRESS.fullmatch(source) is None and _FILE.fullmatch(source) is None:
-        raise errors.InvalidIssuer("`jwks_source` must be an https or http address or a plain file name")
+    if source is not None and not _readable(source, development) and _FILE.fullmatch(source) is None:
+        raise errors.InvalidIssuer("`jwks_source` must be an https address or a plain file name")
     if len(set(arguments.tags.values())) != len(arguments.tags):
         raise errors.InvalidIssuer("two claims are mapped to one tag")
 

@@ -17,7 +17,7 @@ from keyfold.deciding.supposing import Above
 from keyfold.deciding.world import World
 from keyfold.events import errors
 from keyfold.events.entities import DEPLOYMENT, Grant, Grants, Key, Limit, RegistryPolicy, grants_name
-from keyfold.events.streams import key_id_of
+from keyfold.events.streams import REGISTRY, key_id_of
 
 Mark = Literal["determined", "in error", "could apply", ""]
 
@@ -50,13 +50,17 @@ class GrantNote:
 
 @dataclass(frozen=True, slots=True)
 class LimitNote:
-    """A limit that applies. `level` is what it has after the command, None where it refuses the command."""
+    """A limit that applies. `level` is what it has after the command, None where it refuses the command.
+
+    Where it is `shared`, the partition has its share of the amount, and the level is of that.
+    """
 
     limit: str
     kind: str
     amount: int
     period_seconds: int
     level: int | None
+    shared: bool
 
 
 def texts(request: Request, answer: Answer, world: World, *, near: bool) -> Iterator[PolicyText]:
@@ -137,4 +141,5 @@ def limit_notes(recorded: Recorded) -> Iterator[LimitNote]:
         except (errors.RateLimited, errors.QuotaExceeded):
             level = None
         if isinstance(limit, Limit) and level != -1:
-            yield LimitNote(name, limit.limit_kind, limit.amount, limit.period_seconds, level)
+            shared = limit.per == "principal" and command.subject != REGISTRY
+            yield LimitNote(name, limit.limit_kind, limit.amount, limit.period_seconds, level, shared)

@@ -3,9 +3,10 @@
 Pure: it asks an authorizer about a supposed registry, and decides nothing itself. An administrator can repair it if she
 may put and delete the registry's policies, alone or by a proposal that everybody who may approve approves.
 
-It errs on one side, by counting too few: approvers beyond the first 1,000 are not seen, nor administrators beyond the
-first 10 that need approvals; a quorum that only some of the approvers together would meet is not found; and no source
-is named. A reason is given, as the caller chooses it freely.
+It errs on one side, by counting too few: whose rights end by themselves, at a time or with a token, does not count;
+approvers beyond the first 1,000 are not seen, nor administrators beyond the first 10 that need approvals; a quorum that
+only some of the approvers together would meet is not found; and no source is named. A reason is given, as the caller
+chooses it freely.
 """
 
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ class _Supposed:
         return tuple(each.principal for each in others if self._ask(each, "ApproveProposal", target=name).allowed)
 
     def _able(self) -> Iterator[Principal]:
-        return (person for person in self._people if person.may_act(self._now_ms))
+        """Leave out whose rights end by themselves: nobody would be asked before the last of them is over."""
+        return (person for person in self._people if person.may_act(self._now_ms) and _lasting(person))
 
     def _ask(
         self, person: Principal, action: str, target: str | None = None, approvals: tuple[str, ...] = ()
@@ -90,3 +92,9 @@ class _Supposed:
             approvals=approvals,
         )
         return self._authorizer.authorize(request, self._registry, self._revision)
+
+
+def _lasting(person: Principal) -> bool:
+    """Tell whether somebody stays until a command ends it: not an issuer's, with no end, with a key that has none."""
+    keys = (key for key in person.keys if key.status == "Active" and key.expires_at is None)
+    return person.principal_type != "federated" and person.expires_at is None and any(keys)

@@ -47,18 +47,31 @@ class Leaf:
     value: bytes
 
 
+@dataclass(slots=True)
+class Moment:
+    """Holds a world for as long as it is as it was."""
+
+    world: World | None
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A decision as it stands in the log, and the world in which it was made.
+    """A decision as it stands in the log, and the world in which it was made, until `Replay` is asked for more.
 
-    The world is live: it is to be used before `Replay` is asked for more. `flaw` says why it cannot be the one in which
-    the decision was made, if so.
+    `flaw` says why it cannot be the world in which the decision was made, if so.
     """
 
     leaf: Leaf
     event: facts.PolicyEvent
-    world: World
+    moment: Moment
     flaw: str | None = None
+
+    @property
+    def world(self) -> World:
+        """The world of the decision. Raises RuntimeError when it has moved on: then it would give wrong answers."""
+        if self.moment.world is None:
+            raise RuntimeError("the world of this decision has moved on; use it before the next decision is asked for")
+        return self.moment.world
 
     @property
     def decision(self) -> facts.Decision:
@@ -141,7 +154,9 @@ class Replay:
     def _decision(self, leaf: Leaf, event: facts.PolicyEvent) -> Iterator[Recorded]:
         state = self._own[leaf.partition]
         state.know(event.data.decision)
-        yield Recorded(leaf, event, self._world(leaf, event, state), self._flaw(leaf, event))
+        moment = Moment(self._world(leaf, event, state))
+        yield Recorded(leaf, event, moment, self._flaw(leaf, event))
+        moment.world = None
         _fold(state.entities, event)
 
     def _world(self, leaf: Leaf, event: facts.PolicyEvent, state: "_State") -> World:

@@ -26,7 +26,7 @@ KEY = "01890a5d-ac96-774b-bcce-b302099a8057"
 ORDERS = "alias/orders"
 built = functools.cache(typer.main.get_command)
 """Building all commands costs more than running one."""
-FAST = {"resend_initial_s": 0.05, "retry_initial_s": 0.005, "call_timeout_s": 3, "alias_wait_s": 0.05}
+FAST = {"retry_initial_s": 0.005, "alias_wait_s": 0.05}
 
 
 @dataclass

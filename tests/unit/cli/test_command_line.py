@@ -64,6 +64,7 @@ def test_the_commands_are_these() -> None:
         "principal key thumbprint",
         "issuer put", "issuer keys", "issuer delete", "issuer list", "login",
         "policy put", "policy validate", "policy delete", "policy list", "policy show",
+        "policy explain", "policy simulate", "policy suggest",
         "grant create", "grant retire", "grant revoke", "grant list", "grant show",
         "proposal create", "proposal list", "proposal show", "proposal approve", "proposal deny", "proposal cancel",
         "limit put", "limit delete", "limit list",

@@ -1,6 +1,8 @@
 """Proposals on the command line: what is approved is what was shown, byte for byte."""
 
+import io
 import json
+import sys
 from hashlib import sha256
 from typing import Any
 
@@ -146,6 +148,27 @@ def test_a_pinned_digest_must_be_the_proposals(terminal: Terminal, verb: str) ->
     ran = terminal("--json", "proposal", verb, ID, "--digest", "cd" * 32)
     assert (ran.code, json.loads(ran.err)["error"]["code"], ran.received) == (1, "ProposalMismatch", [])
     assert len(terminal.done("proposal", verb, ID, "--digest", found.digest).received) == 1
+
+
+class Person(io.StringIO):
+    """Standard input with somebody before it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+def test_a_person_is_asked(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """After reading what it is; a pinned digest, --yes and a dry run ask nothing."""
+    terminal.projected.proposals_.append(found := proposal())
+    for answer, code, sent in (("n", 130, 0), ("y", 0, 1)):
+        monkeypatch.setattr(sys, "stdin", Person(f"{answer}\n"))
+        ran = terminal("proposal", verb, ID)
+        assert (ran.code, len(ran.received)) == (code, sent)
+        assert ran.err.index(found.digest) < ran.err.index("this DestroyKeyNow?")
+    monkeypatch.setattr(sys, "stdin", Person(""))
+    for words in (["--yes"], ["--digest", found.digest], ["--dry-run"]):
+        assert len(terminal.done("proposal", verb, ID, *words).received) == 1
 
 
 @pytest.mark.parametrize("verb", ["approve", "deny", "show", "cancel"])

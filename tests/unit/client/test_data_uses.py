@@ -20,7 +20,8 @@ from keyfold.events.errors import (
 )
 
 PROPOSAL = "01890a5d-ac96-774b-bcce-b302099a8057"
-FAST = {"resend_initial_s": 0.05, "resend_max_s": 0.1, "recovery_grace_s": 0.05, "retry_initial_s": 0.005}
+FAST = {"recovery_grace_s": 0.05, "retry_initial_s": 0.005}
+RESENDING = {**FAST, "resend_initial_s": 0.05, "resend_max_s": 0.1}
 
 
 async def test_calls_share_a_command_only_with_the_same_reason(kms: Keyfold, deployment: Any) -> None:
@@ -118,7 +119,7 @@ async def test_what_carries_out_a_proposal_is_not_divided(deployment: Any, code:
 
 async def test_a_lost_result_of_a_proposal_is_looked_for_but_not_asked_anew(deployment: Any) -> None:
     """The proposal is used up; the same bytes are sent again, nothing else."""
-    async with deployment.connect(**FAST) as kms:
+    async with deployment.connect(**RESENDING) as kms:
         execute = deployment.execute
         deployment.execute = lambda got: execute(got, send=False)
         with pytest.raises(AlreadyExecuted):
@@ -130,7 +131,7 @@ async def test_a_result_of_a_proposal_that_was_overlooked_is_read_again(
     deployment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the reply partition, as for any other call."""
-    async with deployment.connect(**FAST) as kms:
+    async with deployment.connect(**RESENDING) as kms:
         receive, seen = kms._exchange._receive, list[Any]()
         monkeypatch.setattr(kms._exchange._inbox, "_deliver", seen.append)
         key_id = kms.new_key_id()

@@ -76,7 +76,7 @@ def test_addresses_of_issuers(url: str, taken: bool) -> None:
     ("source", "taken"),
     [
         ("https://id.example/jwks", True),
-        ("http://sidecar:8080/jwks", True),
+        ("http://sidecar:8080/jwks", False),
         ("corp.json", True),
         ("a" * 100, True),
         ("a" * 101, False),
@@ -93,8 +93,11 @@ def test_addresses_of_issuers(url: str, taken: bool) -> None:
     ],
 )
 def test_sources_of_keys(source: str, taken: bool) -> None:
-    """Keys come from an https or http address, or from a file that is named without any path."""
+    """Keys come from an https address (http in development), or from a file that is named without any path."""
     assert Hall().code("PutIssuer", **settings(jwks_source=source)) == (None if taken else "InvalidIssuer")
+    in_development = taken or source.startswith("http:")
+    code = Hall(development=True).code("PutIssuer", **settings(jwks_source=source))
+    assert code == (None if in_development else "InvalidIssuer")
 
 
 def test_issuers_are_told_apart() -> None:

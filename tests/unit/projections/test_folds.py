@@ -304,9 +304,19 @@ def test_months_are_bounded() -> None:
 
 def test_names_are_sorted_by_kind() -> None:
     """Each statement looks for its own kind; what cannot exist is not looked for."""
-    found = arguments_of(
-        [STREAM, "alias/a/b", "deployment", "principal/x", "signing-key/ff", "policy/p", "sealing-key/None", "odd/1"]
-    )
+    names = [
+        STREAM,
+        "alias/a/b",
+        "deployment",
+        "principal/x",
+        "signing-key/ff",
+        "policy/p",
+        "sealing-key/None",
+        "odd/1",
+    ]
+    names += ["issuer/i", "limit/l", f"grant/{KEY_ID}", "grant/x", f"grants/{KEY_ID}/bob", f"grants/{KEY_ID}"]
+    names += [f"grants/{KEY_ID}/bob/x", f"proposal/{KEY_ID}", "proposal/x", "bucket/rate/l/alice"]
+    found = arguments_of(names)
     assert {kind: names for kind, names in found.items() if names} == {
         "key": [KEY_ID],
         "alias": ["alias/a/b"],
@@ -314,6 +324,11 @@ def test_names_are_sorted_by_kind() -> None:
         "principal": ["x"],
         "signing_key": ["ff"],
         "policy": ["p"],
+        "issuer": ["i"],
+        "limit": ["l"],
+        "grant": [KEY_ID],
+        "grants": [f"{KEY_ID}/bob"],
+        "proposal": [KEY_ID],
     }
 
 
