@@ -21,7 +21,7 @@ from tests.support.whole_system import WholeSystem
 
 from keyfold.bus import Bus, Fault, MemoryBus, MemoryCluster
 from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused, PoliciesReset, reset_policies
-from keyfold.ceremony.policies import initial_policies
+from keyfold.ceremony.policy_sets import initial_policies
 from keyfold.config import Config
 from keyfold.deciding.cedar import Authorizer
 from keyfold.deciding.repair import repairers

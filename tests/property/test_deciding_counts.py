@@ -7,133 +7,26 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.property.giving import Giving, lab
 from tests.property.wishes import OTHER
 from tests.support.forks import codes, fork, restarted
-from tests.support.office import KEY, Office, bare
-from tests.support.people import PARTITIONS, START_MS, Signed, command, uuid
+from tests.support.office import KEY
+from tests.support.people import PARTITIONS, command
 
 from keyfold.events import facts
-from keyfold.events.entities import Grant
 from keyfold.events.streams import REGISTRY
-from keyfold.events.times import HOUR_MS, to_text
+from keyfold.events.times import HOUR_MS
 
 SLOW = [HealthCheck.too_slow]
-PEOPLE = ("carol", "dave", "erin")
 USERS = 'permit (principal, action in [Action::"Encrypt", Action::"Decrypt", Action::"GenerateDataKey"], resource);'
 
 
-@cache
-def lab(rules: str = "") -> Office:
-    made = bare(rules)
-    made.ask("CreateKey", OTHER)
-    for name in PEOPLE:
-        made.register(name)
-    return made
-
-
 # Grants
-
-
-@dataclass
-class Given:
-    """A grant as the oracle knows it. `given_on` is what was taken out of it for others."""
-
-    name: str
-    grantee: str
-    parent: "Given | None"
-    most: tuple[int | None, int | None]
-    delegable: bool
-    ends_ms: int
-    used: tuple[int, int] = (0, 0)
-    given_on: tuple[int, int] = (0, 0)
-    revoked: bool = False
-
-    def holds(self, now_ms: int) -> bool:
-        alone = not self.revoked and now_ms < self.ends_ms
-        return alone and (self.parent is None or self.parent.holds(now_ms))
-
-    def has_room(self, more: tuple[int, int]) -> bool:
-        together = zip(self.most, self.used, self.given_on, more, strict=True)
-        return all(most is None or used + given + extra <= most for most, used, given, extra in together)
-
-    def depth(self) -> int:
-        return 0 if self.parent is None else 1 + self.parent.depth()
-
-
-class Giving:
-    """An office where a few people give parts of their grants on and use them, and the oracle of it."""
-
-    def __init__(self) -> None:
-        self.made = fork(lab())
-        self.grants: list[Given] = []
-
-    def step(
-        self, kind: str, who: int, which: int, most: tuple[int | None, int | None], items: int
-    ) -> tuple[Signed, bool]:
-        """Return one command, and whether it must be authorized."""
-        self.made.number += 1
-        person = PEOPLE[who]
-        if kind == "use":
-            return self._ask("Encrypt", person, items=items), self._used(person, items)
-        parent = self.grants[which % len(self.grants)] if self.grants else None
-        if kind == "revoke" and parent is not None:
-            possible, parent.revoked = not parent.revoked, True
-            return self._ask("RevokeGrant", "alice", arguments={"grant": parent.name}), possible
-        delegable = items % 2 == 0
-        given = Given(uuid(self.made.number), person, parent, most, delegable, START_MS + HOUR_MS * (1 + which % 2))
-        if kind == "give" or parent is None:
-            given.parent = None
-            self.grants.append(given)
-            return self._give(given, "alice"), True
-        possible = self._may_give_on(given, parent)
-        if possible:
-            more = tuple(number or 0 for number in most)
-            parent.given_on = (parent.given_on[0] + more[0], parent.given_on[1] + more[1])
-            self.grants.append(given)
-        return self._give(given, parent.grantee), possible
-
-    def _ask(self, verb: str, by: str, **options: Any) -> Signed:
-        return command(verb, KEY, self.made.number, principal=by, issued_ms=self.made.now_ms, **options)
-
-    def _give(self, given: Given, by: str) -> Signed:
-        arguments = {
-            "grantee": given.grantee,
-            "verbs": ["Encrypt", "CreateGrant"] if given.delegable else ["Encrypt"],
-            "delegable": given.delegable,
-            "expires_at": to_text(given.ends_ms),
-            "max_operations": given.most[0],
-            "max_items": given.most[1],
-            "parent": given.parent.name if given.parent else None,
-        }
-        return self._ask("CreateGrant", by, arguments=arguments)
-
-    def _may_give_on(self, given: Given, parent: Given) -> bool:
-        limited = all(most is None or part is not None for most, part in zip(parent.most, given.most, strict=True))
-        within = limited and given.ends_ms <= parent.ends_ms and (not given.delegable or parent.depth() < 4)
-        room = parent.has_room((given.most[0] or 0, given.most[1] or 0))
-        return (
-            parent.delegable and parent.holds(self.made.now_ms) and within and room and given.ends_ms > self.made.now_ms
-        )
-
-    def _used(self, person: str, items: int) -> bool:
-        mine = (each for each in self.grants if each.grantee == person and each.holds(self.made.now_ms))
-        for given in mine:
-            if given.has_room((1, items)):
-                given.used = (given.used[0] + 1, given.used[1] + items)
-                return True
-        return False
-
-    def below(self, given: Given) -> tuple[int, int]:
-        """What was used of a grant and of everything that was given on of it."""
-        parts = [given.used, *(self.below(each) for each in self.grants if each.parent is given)]
-        return sum(operations for operations, _ in parts), sum(items for _, items in parts)
-
 
 bounds = st.tuples(*[st.one_of(st.none(), st.integers(1, 12))] * 2)
 kinds = st.sampled_from(("use", "use", "use", "use", "give", "on", "on", "revoke"))
@@ -154,13 +47,10 @@ def test_grants_are_never_used_beyond_their_allowance(story: list[tuple[list[Any
         assert [code is None for code in found] == [possible for _, possible in asked], found
         if restart:
             giving.made.state = restarted(giving.made)
-    for given in giving.grants:
-        assert all(most is None or used <= most for most, used in zip(given.most, giving.below(given), strict=True))
-        known = giving.made.state.entities[f"grant/{given.name}"]
-        assert isinstance(known, Grant)
-        assert (known.used_operations, known.used_items) == tuple(
-            used + on for used, on in zip(given.used, given.given_on, strict=True)
-        )
+    for grant in giving.grants:
+        assert all(most is None or used <= most for most, used in zip(grant.most, giving.below(grant), strict=True))
+        known = giving.made.grant(grant.name)
+        assert (known.used_operations, known.used_items) == grant.taken
 
 
 # Rates and quotas
@@ -216,7 +106,7 @@ def arrived(kind: str, rule: Rule, coming: Iterable[tuple[int, int, bool]]) -> d
 @settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(rules, arrivals)
 def test_a_rate_is_never_exceeded_in_any_window(rule: Rule, coming: list[tuple[int, int, bool]]) -> None:
-    """Between any two commands no more is authorized than the burst and what the rate brings, by looking at all pairs."""
+    """Between any two commands at most the burst and what the rate brings is authorized: all pairs are looked at."""
     burst = rule.share(rule.burst or rule.amount)
     per_ms = Fraction(rule.share(rule.amount), rule.period * 1000)
     for history in arrived("rate", rule, coming).values():

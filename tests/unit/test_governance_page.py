@@ -15,7 +15,7 @@ from tests.support.office import KEY, Office
 from tests.support.people import START_MS, signer
 from tests.unit.deciding.cedar_requests import key, principal, registry, request
 
-from keyfold.ceremony.policies import NAMES, initial_policies, ready_policies
+from keyfold.ceremony.policy_sets import NAMES, initial_policies, ready_policies
 from keyfold.client import ClientSettings, Keyfold
 from keyfold.deciding import federation, grants, identities, jwks, jwt, limits, proposals
 from keyfold.deciding.budgets import WARNINGS
@@ -272,15 +272,15 @@ def test_one_replaces_ones_own_key() -> None:
     assert [each.signing_key for each in known.usable_keys(START_MS)] == [signer("carol's next").fingerprint]
 
 
-def test_a_keys_policies_can_be_closed_for_good() -> None:
-    """The page warns: nobody takes a `forbid` of changing a key's policies off, whatever the registry says."""
+def test_a_keys_policies_are_not_closed_for_good() -> None:
+    """A `forbid` of changing a key's policies is refused on the key; in the registry it can be taken back."""
     made = council()
     closing = 'forbid(principal, action in [Action::"PutPolicy", Action::"DeletePolicy"], resource);'
-    assert put(made, "closed", closing) is None
-    assert put(made, "closed", "permit(principal, action, resource);") == "AccessDenied"
-    assert made.code("DeletePolicy", arguments={"policy": "closed"}) == "AccessDenied"
-    assert put(made, "everything", "permit(principal, action, resource);", REGISTRY) is None
-    assert made.code("DeletePolicy", arguments={"policy": "closed"}) == "AccessDenied"
+    assert put(made, "closed", closing) == "AdministratorsNeeded"
+    assert put(made, "closed", closing.replace("resource)", "resource is Key)"), REGISTRY) is None
+    assert put(made, "open", "permit(principal, action, resource);") == "AccessDenied"
+    assert made.code("DeletePolicy", REGISTRY, arguments={"policy": "closed"}) is None
+    assert put(made, "open", "permit(principal, action, resource);") is None
 
 
 def test_decryption_needs_a_reason() -> None:

@@ -17,7 +17,7 @@ from keyfold.ceremony.conduct import add, alone, require_deployment, root_identi
 from keyfold.ceremony.errors import CeremonyRefused
 from keyfold.ceremony.head import Head, author_of, changed
 from keyfold.ceremony.identities import ADMINISTRATORS, load_known
-from keyfold.ceremony.policies import initial_policies
+from keyfold.ceremony.policy_sets import initial_policies
 from keyfold.config import Config
 from keyfold.deciding.cedar import Authorizer
 from keyfold.deciding.repair import repairers

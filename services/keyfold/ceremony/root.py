@@ -29,7 +29,7 @@ from keyfold.ceremony.identities import (
     identity_path,
     load_known,
 )
-from keyfold.ceremony.policies import initial_policies
+from keyfold.ceremony.policy_sets import initial_policies
 from keyfold.config import Config
 from keyfold.events import facts, topics
 from keyfold.events.times import to_text

@@ -229,12 +229,16 @@ def _authorized(command: AnyCommand, key: Key | None) -> Rule:
 
 
 def _check_repairable(admitted: Admitted, verdict: _Verdict, world: World) -> None:
-    """Refuse what would leave the registry's policies to fewer than two administrators who could put them right."""
+    """Refuse what would leave policies to fewer than two administrators who could put them right."""
     kind, _ = verdict.rule
-    if admitted.command.subject != REGISTRY or not issubclass(kind, _GOVERNING):
+    if not issubclass(kind, _GOVERNING):
         return
-    changes = evolve(world.registry, _event(admitted, world, verdict, {}))
-    supposed = {**world.registry, **changes}
-    remaining = {name: entity for name, entity in supposed.items() if entity is not None}
-    if repairers(world.authorizer, remaining, world.now_ms, MIN_ADMINISTRATORS) < MIN_ADMINISTRATORS:
+    changes = evolve(world.entities, _event(admitted, world, verdict, {}))
+    key = changes.get(admitted.command.subject)
+    registry = world.registry
+    if admitted.command.subject == REGISTRY:
+        supposed = {**registry, **changes}
+        registry = {name: entity for name, entity in supposed.items() if entity is not None}
+    asked = key if isinstance(key, Key) else None
+    if repairers(world.authorizer, registry, world.now_ms, MIN_ADMINISTRATORS, asked) < MIN_ADMINISTRATORS:
         raise errors.AdministratorsNeeded

@@ -1,7 +1,7 @@
-"""Whether the policies of a registry could still be repaired, asked before a change that might lock everybody out.
+"""Whether policies, of the registry or of a key, could still be repaired: asked before a change that might lock out.
 
 Pure: it asks an authorizer about a supposed registry, and decides nothing itself. An administrator can repair it if she
-may put and delete the registry's policies, alone or by a proposal that everybody who may approve approves.
+may put and delete its policies, alone or by a proposal that everybody who may approve approves.
 
 It errs on one side, by counting too few: whose rights end by themselves, at a time or with a token, does not count;
 approvers beyond the first 1,000 are not seen, nor administrators beyond the first 10 that need approvals; a quorum that
@@ -9,12 +9,12 @@ only some of the approvers together would meet is not found; and no source is na
 chooses it freely.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 from keyfold.deciding.cedar import REGISTRY_ID, Authorizer, Request, Verdict
-from keyfold.events.entities import DEPLOYMENT, Deployment, Principal
+from keyfold.events.entities import DEPLOYMENT, Deployment, Key, Principal
 from keyfold.events.view import View, get
 
 ADMINISTRATORS: Final = "administrators"
@@ -25,30 +25,33 @@ _VERBS: Final = ("PutPolicy", "DeletePolicy")
 _REASON: Final = "repair"
 
 
-def repairers(authorizer: Authorizer, registry: View, now_ms: int, enough: int = MIN_ADMINISTRATORS) -> int:
+def repairers(
+    authorizer: Authorizer, registry: View, now_ms: int, enough: int = MIN_ADMINISTRATORS, key: Key | None = None
+) -> int:
     """Count the administrators who could repair the registry's policies at this time, up to `enough`, by name.
 
-    `registry` need not be the one that the authorizer decides on; nothing that it remembers is changed. Only if an
-    administrator needs approvals, and may propose, are others asked whether they may approve: of those who may act at
-    all, the first 1,000 by name. Raises KeyError before genesis.
+    With a `key`, its policies count instead, as it is given. `registry` need not be the one that the authorizer decides
+    on; nothing that it remembers is changed. Only if an administrator needs approvals, and may propose, are others
+    asked whether they may approve: of those who may act at all, the first 1,000 by name. Raises KeyError before
+    genesis.
     """
-    supposed = _Supposed(authorizer, registry, now_ms)
+    supposed = _Supposed(authorizer, registry, now_ms, key)
     able = (person for person in supposed.administrators() if supposed.can_repair(person))
     return sum(1 for _ in islice(able, enough))
 
 
 class _Supposed:
-    """A registry as it would be, and who could act in it at a time, in the order of names."""
+    """A registry (and a key) as it would be, and who could act in it at a time, in the order of names."""
 
-    def __init__(self, authorizer: Authorizer, registry: View, now_ms: int) -> None:
+    def __init__(self, authorizer: Authorizer, registry: View, now_ms: int, key: Key | None) -> None:
+        self._key = key
         self._authorizer, self._registry, self._now_ms = authorizer.supposing(registry), registry, now_ms
         self._revision = get(registry, DEPLOYMENT, Deployment).policies_revision
-        people = (entity for entity in registry.values() if isinstance(entity, Principal))
-        self._people = sorted(people, key=lambda person: person.principal)
+        self._people = [entity for entity in registry.values() if isinstance(entity, Principal)]
         self._proposers = 0
 
     def administrators(self) -> Iterator[Principal]:
-        return (person for person in self._able() if ADMINISTRATORS in person.groups)
+        return self._able(person for person in self._people if ADMINISTRATORS in person.groups)
 
     def can_repair(self, person: Principal) -> bool:
         verdicts = {verb: self._ask(person, verb) for verb in _VERBS}
@@ -66,12 +69,13 @@ class _Supposed:
     def _approvers_of(self, proposer: Principal) -> tuple[str, ...]:
         """Return everybody who may approve what she proposes, without approvals of her own. She herself never may."""
         name = proposer.principal
-        others = islice((person for person in self._able() if person.principal != name), MAX_APPROVERS)
+        others = islice((person for person in self._able(self._people) if person.principal != name), MAX_APPROVERS)
         return tuple(each.principal for each in others if self._ask(each, "ApproveProposal", target=name).allowed)
 
-    def _able(self) -> Iterator[Principal]:
+    def _able(self, people: Iterable[Principal]) -> Iterator[Principal]:
         """Leave out whose rights end by themselves: nobody would be asked before the last of them is over."""
-        return (person for person in self._people if person.may_act(self._now_ms) and _lasting(person))
+        ordered = sorted(people, key=lambda person: person.principal)
+        return (person for person in ordered if person.may_act(self._now_ms) and _lasting(person))
 
     def _ask(
         self, person: Principal, action: str, target: str | None = None, approvals: tuple[str, ...] = ()
@@ -79,9 +83,9 @@ class _Supposed:
         request = Request(
             principal=person,
             action=action,
-            key=None,
-            resource_id=REGISTRY_ID,
-            is_key=False,
+            key=self._key,
+            resource_id=self._key.key_id if self._key else REGISTRY_ID,
+            is_key=self._key is not None,
             creation=None,
             contexts=(),
             items=0,

@@ -1,7 +1,8 @@
 """Reading the key sets (JWKS, RFC 7517) that issuers publish: at an http or https address, or in a file.
 
-The only module that meets aiohttp. What is read comes in time, is small and is one JSON object; all else is an error
-that names the kind of failure, never the address or what was there. Whether the keys are usable is policy's to decide.
+The only module that meets aiohttp. What is read comes in time, is small and is a set of public keys; all else is an
+error that names the kind of failure, never the address or what was there, and goes no further: what is sent stays in
+the log for ever. Whether the keys are usable is policy's to decide.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from keyfold.events.errors import InvalidCommand, Unavailable
-from keyfold.events.strictjson import loads
+from keyfold.deciding.jwks import parse
+from keyfold.events.errors import InvalidIssuer, Unavailable
 
 MAX_BYTES: Final = 65_536
 MAX_REDIRECTS: Final = 3
@@ -48,14 +49,13 @@ class KeySets:
                     content = await self._fetch(source)
                 else:
                     content = await asyncio.to_thread(_read_file, self._directory, source)
-            loads(content)
-            return content.decode()
+            return _public(content.decode())
         except KeySetUnreadable:
             raise
         except TimeoutError:
             raise KeySetUnreadable(f"no answer within {self._deadline_s:g} s") from None
-        except InvalidCommand as error:
-            raise KeySetUnreadable(f"not a key set: {error}") from None
+        except (InvalidIssuer, UnicodeDecodeError) as error:
+            raise KeySetUnreadable(f"not a key set: {error if isinstance(error, InvalidIssuer) else 'not UTF-8'}") from None
         except Exception as error:  # noqa: BLE001 - whatever others serve, it must not stop the scheduler
             raise KeySetUnreadable(f"it cannot be read ({type(error).__name__})") from None
 
@@ -66,6 +66,11 @@ class KeySets:
                     return await _content(response)
                 address = _redirected(address, response.headers.get("Location", ""))
         raise KeySetUnreadable(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+def _public(text: str) -> str:
+    parse(text, ())
+    return text
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from tests.unit.deciding.cedar_requests import AT, key, principal, request
 
-from keyfold.ceremony.policies import initial_policies, ready_policies
+from keyfold.ceremony.policy_sets import initial_policies, ready_policies
 from keyfold.ceremony.statements import ADMINISTRATORS_GROUP, SERVICES_GROUP
 from keyfold.deciding.cedar import Authorizer, Verdict, validate_policy
 from keyfold.deciding.repair import repairers
