@@ -89,9 +89,13 @@ def postgres(infrastructure: Stack) -> Postgres:
 
 
 @pytest.fixture
-def postgres_database(postgres: Postgres) -> PostgresDatabase:
-    """A fresh database for one test."""
-    return postgres.database()
+def postgres_database(postgres: Postgres) -> Iterator[PostgresDatabase]:
+    """A fresh database for one test, removed after it: there are many, and each has hundreds of files."""
+    database = postgres.database()
+    yield database
+    name = psycopg.sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(database.dsn)["dbname"]))
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture(scope="module")

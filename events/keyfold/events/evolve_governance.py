@@ -3,7 +3,7 @@
 Part of `evolve`, which says what all handlers promise. A handler reads only what it names: a view may be incomplete.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from keyfold.events import facts
@@ -134,7 +134,7 @@ def _principal_authenticated(view: View, event: facts.PrincipalAuthenticated) ->
     changes: Changes = {}
     if isinstance(known, Principal):
         over = [each for each in known.keys if each.status == "Active" and not each.usable(now_ms)]
-        changes = {f"signing-key/{each.signing_key}": None for each in over}
+        changes = dict.fromkeys(_indexes(view, data.principal, over))
         principal = known.model_copy(update={"keys": tuple(each for each in known.keys if each not in over)})
     else:
         principal = Principal(
@@ -147,6 +147,15 @@ def _principal_authenticated(view: View, event: facts.PrincipalAuthenticated) ->
         )
     principal = principal.model_copy(update={"groups": tuple(data.groups), "tags": data.tags})
     return changes | _with_key(principal, key)
+
+
+def _indexes(view: View, principal: str, keys: Iterable[PrincipalKey]) -> Iterator[str]:
+    """Name the indexes that lead to this principal: root may have given a key to somebody else."""
+    for key in keys:
+        name = f"signing-key/{key.signing_key}"
+        index = view.get(name)
+        if isinstance(index, SigningKey) and index.principal == principal:
+            yield name
 
 
 def _issuer_put(view: View, event: facts.IssuerPut) -> Changes:

@@ -109,7 +109,7 @@ def uses_of(event: facts.PolicyEvent, principal: str) -> Iterator[Use]:
     """
     decision = event.data.decision
     command = parse_command(decision.command.encode())
-    if isinstance(event, facts.CommandDenied | facts.DryRunSucceeded) or command.data.dry_run:
+    if isinstance(event, facts.CommandDenied | facts.DryRunSucceeded):
         return
     carried_out = decision.proposal
     approves = isinstance(command, ApproveProposal)

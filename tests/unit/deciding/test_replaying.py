@@ -74,22 +74,24 @@ def test_a_decision_may_know_more_than_there_is() -> None:
     assert replaying.waiting == (made.log[1][0],)
 
 
-def test_leaves_that_are_no_events_count() -> None:
-    """A strange leaf in partition 0 has a position and is not given; who knew it is replayed all the same."""
+@pytest.mark.parametrize("more", [False, True])
+def test_leaves_that_are_no_events_count(more: bool) -> None:
+    """A strange leaf in partition 0 has a position and is not given; who knew it, and not the next, is replayed."""
     made = quiet()
     silent = certificate("policy")
     made.log[0].append(Leaf(0, len(made.log[0]), "root", 2, silent, silent.to_value()))
     made.follow(1, 1)
     asked(made, ("CreateKey", ONE, {}))
-    strange = made.log[0].pop()
-    sources = made.sources()
+    if more:
+        asked(made, put("one", "forbid (principal, action, resource);"))
+    sources = {1: iter(made.log[1]), 0: iter([leaf for leaf in made.log[0] if leaf.event is not silent])}
     replaying = Replay([1])
     found = []
     while (partition := replaying.wanted) is not None:
         leaf = next(sources[partition], None)
-        for each in replaying.end(partition, strange.position + 1) if leaf is None else replaying.take(leaf):
-            found.append(remake(each).verdict)
-    assert found == ["reproduced"]
+        for each in replaying.end(partition, len(made.log[0])) if leaf is None else replaying.take(leaf):
+            found.append((remake(each).verdict, "policy/one" in each.world.registry))
+    assert found == [("reproduced", False)]
 
 
 def changed(change: Callable[[facts.Decision], facts.Decision]) -> Callable[[Leaf], Leaf]:

@@ -165,9 +165,13 @@ def test_texts_stay_within_their_bounds() -> None:
     assert len(texts) >= 3
     assert all(len(text.encode()) <= MAX_TEXT_BYTES and len(statements_of(text)) <= 100 for text in texts)
     assert all(map(Coverage("alice", texts).permits, uses))
-    wide = [Use(K1, "Decrypt", [{f"t{n}": "\u0001" * 2000 for n in range(30)} | {f"s{n}": "x" for n in range(30)}])]
-    (text,) = suggested(*wide)
-    assert Coverage("alice", [text]).permits(wide[0])
+    wide = {f"t{n}": "\u0001" * 2000 for n in range(30)} | {f"s{n}": "x" for n in range(10)}
+    uses = [Use(uuid(n), "Decrypt", [wide]) for n in range(5)]
+    texts = suggested(*uses)
+    assert all(len(text.encode()) <= MAX_TEXT_BYTES for text in texts)
+    assert all(map(Coverage("alice", texts).permits, uses))
+    assert [text.count("hasTag") for text in texts] == [22, 22, 11]
+    (text,) = suggested(Use(K1, "Decrypt", [{f"s{n}": "x" for n in range(30)}]))
     assert text.count("hasTag") == MAX_TAGS
 
 

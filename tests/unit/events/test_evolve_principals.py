@@ -209,6 +209,18 @@ def test_keys_that_are_over_make_room(book: Book, deployer: str) -> None:
     assert (owner(book, "one"), owner(book, "two"), owner(book, "three")) == (None, deployer, deployer)
 
 
+def test_a_key_that_is_somebody_elses_by_now_stays_theirs(book: Book, deployer: str) -> None:
+    """Root may have given the key to an administrator meanwhile: its index is not taken away then."""
+    authenticate(book, "one", LATER, HOUR_LATER)
+    administrator = facts.InitialPrincipal(
+        principal="adam", public_key=public_key(book, "one"), groups=["administrators"]
+    )
+    book.tell(facts.PolicyReset, administrators=[administrator], removed=[], revoked=[])
+    authenticate(book, "two", HOUR_LATER, DAY_LATER)
+    assert owner(book, "one") == "adam"
+    assert statuses(book, deployer) == {named(book, "two"): "Active"}
+
+
 def test_a_key_comes_back_with_a_new_token(book: Book, deployer: str) -> None:
     """A key whose token expired is usable again with a new token that binds it, and is in the index."""
     authenticate(book, "one", LATER, HOUR_LATER)
