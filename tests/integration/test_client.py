@@ -68,7 +68,8 @@ async def test_encrypt_decrypt_rotate_and_alias(deployment: Any, bootstrap_serve
         contexts = [{"n": str(n % 3)} for n in range(500)]
         assert await kms.decrypt_batch(key_id, ciphertexts, contexts=contexts) == [b"%d" % n for n in range(500)]
         assert kms.counters()["unauthentic_replies"] == 0
-    assert len(deployment.received) < 20
+    # A slow machine makes the client send again: the same command, which counts once.
+    assert len({received.command.id for received in deployment.received}) < 20
 
 
 async def test_a_sealing_key_that_changes_under_load_costs_nobody_a_call(deployment: Any) -> None:

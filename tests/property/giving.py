@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.property.wishes import OTHER
+from tests.property.crowd import OTHER
 from tests.support.forks import fork
 from tests.support.office import KEY, Office, bare
 from tests.support.people import START_MS, Signed, command, uuid

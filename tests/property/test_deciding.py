@@ -11,8 +11,8 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.property.crowd import TEXTS, crowd, wish
 from tests.property.taking import Taking, batches
-from tests.property.wishes import TEXTS, crowd, wish
 from tests.support.desk import Desk
 from tests.support.forks import answered, desk_of, fork, put, restarted, tried
 from tests.support.office import KEY, Office

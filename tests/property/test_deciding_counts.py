@@ -12,8 +12,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.property.crowd import OTHER
 from tests.property.giving import Giving, lab
-from tests.property.wishes import OTHER
 from tests.support.forks import codes, fork, restarted
 from tests.support.office import KEY
 from tests.support.people import PARTITIONS, command

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from keyfold.bus import Bus, Inbound
 from keyfold.events import topics
-from keyfold.events.chains import ChainReader, ChainRepeat, read_event
+from keyfold.events.chains import Accepted, ChainReader, ChainRepeat, read_event
 from keyfold.events.statements import UntrustedRecord
 from keyfold.events.trust import Trust
 from keyfold.log import RegistryFollower
@@ -41,27 +41,36 @@ class VerifiedLog:
     async def _partition(self, partition: int) -> list[AuditRow]:
         chains = ChainReader(topics.EVENTS, partition, self.partitions)
         rows: list[AuditRow] = []
+        position = 0
         reader = self._bus.reader(topics.EVENTS, partition, committed=True)
         await reader.start(None)
         try:
             async for batch in reader.read_to_end():
                 for record in batch:
-                    row = self._believe(chains, record, len(rows))
-                    rows += [row] if row is not None else []
+                    accepted = self._accepted(chains, record)
+                    if accepted is not None:
+                        rows += self._row(record, accepted, position)
+                        position += 1
         finally:
             await reader.stop()
         return rows
 
-    def _believe(self, chains: ChainReader, record: Inbound, position: int) -> AuditRow | None:
+    def _accepted(self, chains: ChainReader, record: Inbound) -> Accepted | None:
+        trust = self._follower.trust
         try:
-            accepted = chains.accept(
-                self._follower.trust, record.key, record.value, record.headers, record.timestamp_ms
-            )
-            event = read_event(accepted, topics.EVENTS)
+            return chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
         except (UntrustedRecord, ChainRepeat):
             self.passed_over += 1
             return None
-        return audit_row(record.partition, position, record.offset, accepted, event)
+
+    def _row(self, record: Inbound, accepted: Accepted, position: int) -> list[AuditRow]:
+        """A leaf that is no known event has its place in the log and no row."""
+        try:
+            event = read_event(accepted, topics.EVENTS)
+        except UntrustedRecord:
+            self.passed_over += 1
+            return []
+        return [audit_row(record.partition, position, record.offset, accepted, event)]
 
 
 @asynccontextmanager

@@ -71,15 +71,20 @@ def policy_simulate(
 
 async def _simulated(session: Session, files: PolicyFiles, span: Span, *, replace: bool, log: bool) -> Simulation:
     async with source(session, log=log) as opened:
-        keys = {await opened.key_id(name): texts for name, texts in files.keys.items()}
-        if len(keys) < len(files.keys):
-            raise UsageError("two directories of keys are about the same key")
-        return await simulated(opened, Proposed(files.registry, keys, replace), span, session.say)
+        return await simulated(opened, await proposed(opened, files, replace=replace), span, session.say)
 
 
-async def simulated(opened: Source, proposed: Proposed, span: Span, say: Callable[[str], None]) -> Simulation:
+async def proposed(opened: Source, files: PolicyFiles, *, replace: bool) -> Proposed:
+    """Find the keys that are named. Raises `NotFound`, `InvalidArgument`, and `UsageError` for one named twice."""
+    keys = {await opened.key_id(name): texts for name, texts in files.keys.items()}
+    if len(keys) < len(files.keys):
+        raise UsageError("two directories of keys are about the same key")
+    return Proposed(files.registry, keys, replace)
+
+
+async def simulated(opened: Source, policies: Proposed, span: Span, say: Callable[[str], None]) -> Simulation:
     """Replay everything and ask about what lies in the span."""
-    simulation = Simulation(proposed)
+    simulation = Simulation(policies)
     replaying = Replaying(opened, range(opened.partitions), progress=say)
     async with aclosing(replaying.decisions()) as decisions:
         async for recorded in decisions:

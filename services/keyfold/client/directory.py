@@ -24,7 +24,7 @@ class Directory:
         self._bus = bus
         self._alias_wait_s = alias_wait_s
         self._tails: dict[int, Tail] = {}
-        self._opening: dict[int, asyncio.Lock] = {}
+        self._opening: dict[int, asyncio.Task[Tail]] = {}
 
     async def start(self, timeout_s: float) -> None:
         """Read partition 0, and wait until it has a genesis of the pinned deployment and a sealing key."""
@@ -56,6 +56,10 @@ class Directory:
 
     async def stop(self) -> None:
         """Stop all tails."""
+        opening = list(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         for tail in self._tails.values():
             await tail.stop()
         self._tails.clear()
@@ -64,17 +68,31 @@ class Directory:
         return directory_partition(alias, self.view.partitions or 2)
 
     async def _tail(self, partition: int) -> Tail:
-        async with self._opening.setdefault(partition, asyncio.Lock()):
-            tail = self._tails.get(partition)
-            if tail is None:
-                tail = Tail(self._bus, topics.DIRECTORY, partition, committed=True, deliver=self.view.offer)
-                try:
-                    await tail.start_reading_all()
-                except BaseException:
-                    await tail.stop()
-                    raise
-                self._tails[partition] = tail
+        """Return the tail of a partition, opened once: who waits for it goes on together, so that calls gather."""
+        tail = self._tails.get(partition)
+        if tail is not None:
             return tail
+        opening = self._opening.get(partition)
+        if opening is None:
+            opening = self._opening[partition] = asyncio.create_task(self._open(partition))
+            opening.add_done_callback(lambda done: self._opened(partition, done))
+        return await asyncio.shield(opening)
+
+    async def _open(self, partition: int) -> Tail:
+        tail = Tail(self._bus, topics.DIRECTORY, partition, committed=True, deliver=self.view.offer)
+        try:
+            await tail.start_reading_all()
+        except BaseException:
+            await tail.stop()
+            raise
+        self._tails[partition] = tail
+        return tail
+
+    def _opened(self, partition: int, done: "asyncio.Task[Tail]") -> None:
+        """Whoever waits has the error, and the next one tries again; nobody may wait any more."""
+        self._opening.pop(partition, None)
+        if not done.cancelled():
+            done.exception()
 
     def _what_is_missing(self) -> str:
         if self.view.trust is None:

@@ -14,7 +14,7 @@ from keyfold.deciding.decide import decide
 from keyfold.deciding.replaying import Recorded
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand, AssumePrincipalWithWebIdentity
+from keyfold.events.commands import AnyCommand, AssumePrincipalWithWebIdentity, parse_command
 from keyfold.events.entities import Principal
 from keyfold.events.evolve import get
 from keyfold.events.signatures import SignatureAlgorithm, Verifier, command_message_of_digest, fingerprint
@@ -78,16 +78,29 @@ def remake(recorded: Recorded) -> Remade:
 
 
 def check_signature(recorded: Recorded) -> None:
-    """Raise `SignatureInvalid` unless the principal's key signed the command, as the registry knew it then."""
-    decision, command = recorded.decision, recorded.command
-    key = principal_of(command, recorded.world).key(command.data.signing_key)
+    """Raise `SignatureInvalid` unless the principal's key signed the command, as the registry knew it then.
+
+    The command of a proposal that is carried out is checked too, with the key that its author signed it with; a key of
+    an issuer's principal may be over and gone by then: its signature was checked when it was proposed.
+    """
+    decision, world = recorded.decision, recorded.world
+    _check(world, recorded.command, decision, principal_of(recorded.command, world))
+    if decision.proposal is not None:
+        proposing = parse_command(decision.proposal.command.encode())
+        author = principal_of(proposing, world)
+        if author.key(proposing.data.signing_key) is not None or author.principal_type != "federated":
+            _check(world, proposing, decision.proposal, author)
+
+
+def _check(world: World, command: AnyCommand, signed: facts.Decision | facts.ProposalUse, principal: Principal) -> None:
+    key = principal.key(command.data.signing_key)
     if key is None:
         raise errors.SignatureInvalid("the principal has no such signing key")
-    deployment = fingerprint(bytes.fromhex(recorded.world.deployment.root_public_key))
+    deployment = fingerprint(bytes.fromhex(world.deployment.root_public_key))
     message = command_message_of_digest(
-        deployment, command.subject.encode(), decision.command.encode(), bytes.fromhex(decision.body_digest)
+        deployment, command.subject.encode(), signed.command.encode(), bytes.fromhex(signed.body_digest)
     )
-    _verifier(key.public_key, key.algorithm).verify(bytes.fromhex(decision.signature), message)
+    _verifier(key.public_key, key.algorithm).verify(bytes.fromhex(signed.signature), message)
 
 
 @lru_cache(maxsize=256)

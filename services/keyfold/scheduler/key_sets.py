@@ -54,8 +54,10 @@ class KeySets:
             raise
         except TimeoutError:
             raise KeySetUnreadable(f"no answer within {self._deadline_s:g} s") from None
-        except (InvalidIssuer, UnicodeDecodeError) as error:
-            raise KeySetUnreadable(f"not a key set: {error if isinstance(error, InvalidIssuer) else 'not UTF-8'}") from None
+        except InvalidIssuer as error:
+            raise KeySetUnreadable(f"not a key set: {error}") from None
+        except UnicodeDecodeError:
+            raise KeySetUnreadable("not a key set: it is not UTF-8") from None
         except Exception as error:  # noqa: BLE001 - whatever others serve, it must not stop the scheduler
             raise KeySetUnreadable(f"it cannot be read ({type(error).__name__})") from None
 

@@ -11,14 +11,16 @@ from tests.unit.cli.policy_world import World, world
 from tests.unit.deciding.replays import ONE, asked, put, quiet
 
 from keyfold.bus import Outbound
-from keyfold.cli.exits import NotReady
-from keyfold.cli.policy_explain import Target, explained
-from keyfold.cli.policy_sources import Replaying, Source
+from keyfold.cli.exits import NotReady, UsageError
+from keyfold.cli.policy_explain import Target, _named, explained
+from keyfold.cli.policy_sources import AuditSource, Replaying, Source
 from keyfold.deciding.remaking import remake
 from keyfold.events import topics
 from keyfold.events.chains import ChainGap
 from keyfold.events.errors import NotFound
 from keyfold.events.statements import Entry
+from keyfold.projections.memory import MemoryQueries
+from keyfold.projections.rows import AuditRow, Progress
 
 
 async def verdicts(source: Source, partitions: range | tuple[int, ...] = range(PARTITIONS)) -> list[tuple[str, str]]:
@@ -124,6 +126,49 @@ async def test_only_what_is_needed_is_replayed() -> None:
     """One partition's decisions, with the registry read as far as they knew it."""
     made = await world(small())
     assert [event_id for event_id, _ in await verdicts(made.audit(), (1,))] == ["1.0.decision", "1.1.decision"]
+
+
+async def test_the_registrys_own_decisions() -> None:
+    """Partition 0 alone is read once, for both."""
+    made = await world(small())
+    found = await verdicts(await made.log(), (0,))
+    assert found == [(f"0.{offset}.decision", "reproduced") for offset in range(len(found))]
+    assert len(found) == made.archive.decisions - 2
+
+
+async def test_what_comes_while_the_trail_is_read_is_read() -> None:
+    """The number of leaves is asked for before the last page, so that no event hides behind it."""
+    made = await world(small())
+    whole = made.queries
+
+    class Growing(MemoryQueries):
+        """One more page of partition 0 appears just after the number of leaves was told."""
+
+        known = 5
+
+        async def audit_log(self, partition: int, position: int = 0, limit: int = 1000) -> tuple[AuditRow, ...]:
+            rows = await whole.audit_log(partition, position, limit)
+            return tuple(row for row in rows if partition != 0 or row.position < self.known)
+
+        async def progress(self) -> tuple[Progress, ...]:
+            told = self.known
+            self.known = 1000
+            return tuple(replace(row, position=min(row.position, told)) for row in await whole.progress())
+
+    source = AuditSource(Growing(made.schemas), PARTITIONS)
+    assert await verdicts(source) == await verdicts(made.audit())
+    assert source.leaves() == len(made.archive.log[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "partition"), [("2.17.decision", 2), ("0.3.outcome", 0), ("01890000-0000-7000-8000-000000000000", None)]
+)
+def test_what_is_meant_by_an_id(name: str, partition: int | None) -> None:
+    """An event of a decision or of its outcome names the partition; a command's id does not."""
+    target = _named(name)
+    assert (None if target is None else target.partition) == partition
+    with pytest.raises(UsageError, match="neither"):
+        _named(f"{name}!")
 
 
 async def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,15 @@
-"""Suggesting and simulating over a whole deployment in memory: what is read, what is proved, what is told."""
+"""Suggesting over a whole deployment in memory: what is read, what is proved, what is told."""
 
 import pytest
-from tests.support.archive import ONLY_ADMINISTRATORS, Archive
+from tests.support.archive import Archive
 from tests.unit.cli.policy_world import World, world
-from tests.unit.deciding.replays import KEY_ID, ONE, asked, put, quiet, read
+from tests.unit.deciding.replays import KEY_ID, ONE, asked, quiet
 from tests.unit.deciding.test_explaining import proposed
 
 from keyfold.cli import policy_suggest
-from keyfold.cli.exits import UsageError
-from keyfold.cli.policy_simulate import Span, _words, simulated
+from keyfold.cli.policy_simulate import Span
 from keyfold.cli.policy_suggest import Suggestion, suggested
 from keyfold.deciding.covering import Unused
-from keyfold.deciding.supposing import Proposed
 from keyfold.events.errors import NotFound
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
@@ -100,46 +98,3 @@ async def test_who_is_not_known_is_not_found() -> None:
     with pytest.raises(NotFound, match="no principal mallory"):
         await suggestion(made, "mallory")
     assert (await suggestion(made, "dave")).texts == ()
-
-
-async def test_a_simulation_in_a_span() -> None:
-    """Only what lies in it is asked; the state is that of the time all the same. Totals and rows are told."""
-    archive = busy()
-    made = await world(archive)
-    told: list[str] = []
-    proposed_ = Proposed({"carol": FORBID_CAROL}, {})
-    whole = await simulated(made.audit(), proposed_, ALWAYS, told.append)
-    late = await simulated(await made.log(), proposed_, Span(since=to_text(archive.now_ms)), told.append)
-    early = await simulated(made.audit(), proposed_, Span(until=to_text(archive.now_ms)), told.append)
-    assert [each.totals.newly_denied for each in (whole, late, early)] == [4, 3, 1]
-    assert told == []
-    words = _words(late).splitlines()
-    assert words[1].split()[:5] == ["newly", "denied", "carol", "Decrypt", f"key/…{KEY_ID[-8:]}"]
-    assert "not asked: refused before   BatchTooLarge=1" in "\n".join(words)
-    assert _words(await simulated(made.audit(), Proposed({}, {}), ALWAYS, told.append)).startswith(
-        "nothing would change"
-    )
-
-
-async def test_a_simulation_says_what_it_could_not_read() -> None:
-    """Decisions that knew more of the registry than the projections hold are left out, and that is said."""
-    archive = busy()
-    asked(archive, put("one", ONLY_ADMINISTRATORS))
-    read(archive)
-    asked(archive, ("Decrypt", ONE, {"contexts": [{"tenant": "b"}]}), by="carol")
-    made = await world(archive)
-    await made.project({0: 8})
-    told: list[str] = []
-    found = await simulated(made.audit(), Proposed({"carol": FORBID_CAROL}, {}), ALWAYS, told.append)
-    assert found.totals.newly_denied == 4
-    assert len(told) == 1
-    assert "partition 1 is not in the projections yet" in told[0]
-
-
-@pytest.mark.parametrize("time", ["2026-01-31", "yesterday", "2026-13-01T00:00:00.000Z"])
-def test_times_are_checked(time: str) -> None:
-    """The one form that events have."""
-    with pytest.raises(UsageError, match="times are UTC"):
-        Span(since=time)
-    with pytest.raises(UsageError, match="times are UTC"):
-        Span(until=time)

@@ -4,7 +4,7 @@ A table (`conformance/*.toml`) names people, keys and registry policies, steps t
 case is one command: `by` whom, which `verb`, `on` which key (or `registry`, or `self`, the caller's own stream), with
 `args` and whatever else a command says; `after` and `at` let time pass first. A case has what was `given` before it,
 and what it `becomes`, or why it is `denied` (both with the ids of the determining `policies`) or `rejected` without an
-event. How a world is made of it is in `scene`.
+event. How a world is made of it is in `stage`.
 """
 
 import tomllib

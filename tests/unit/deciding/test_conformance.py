@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 from tests.unit.deciding.cases import Case, cases_of, read_tables
-from tests.unit.deciding.scene import Scene
+from tests.unit.deciding.stage import Stage
 
 from keyfold.deciding.cedar import validate_policy
 from keyfold.events import errors, facts
@@ -21,17 +21,17 @@ LEAST = 200
 
 
 @cache
-def world(table: str) -> Scene:
-    return Scene(TABLES[table])
+def world(table: str) -> Stage:
+    return Stage(TABLES[table])
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.identifier for case in CASES])
 def test_conformance(case: Case) -> None:
     """The command becomes what its line says, by the policies that its line names."""
-    scene = world(case.table).another()
+    stage = world(case.table).another()
     for step in case.given:
-        scene.do(step)
-    assert scene.answer(case.asked) == scene.resolved(case.expected)
+        stage.do(step)
+    assert stage.answer(case.asked) == stage.resolved(case.expected)
 
 
 def commands_of(case: Case) -> list[dict[str, Any]]:

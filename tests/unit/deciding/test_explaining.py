@@ -15,7 +15,7 @@ from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 
 HOUR = 3_600_000
-ONLY_CAROL = 'forbid (principal, action, resource) unless { principal == Principal::"carol" };'
+ONLY_CAROL = 'forbid (principal, action == Action::"Encrypt", resource) unless { principal == Principal::"carol" };'
 
 
 def used(rules: str = RULES) -> Archive:

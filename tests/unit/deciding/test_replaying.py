@@ -7,7 +7,7 @@ import pytest
 from tests.support.archive import Archive
 from tests.support.people import START_MS, certificate
 from tests.unit.deciding import issuers
-from tests.unit.deciding.replays import ONE, T, asked, last, put, quiet, recorded
+from tests.unit.deciding.replays import ONE, T, asked, last, put, quiet, read, recorded
 
 from keyfold.bus import Inbound
 from keyfold.deciding.remaking import Remade, check_signature, redecide, remake
@@ -15,6 +15,7 @@ from keyfold.deciding.replaying import Leaf, LogContradicts, Recorded, Replay
 from keyfold.events import facts
 from keyfold.events.errors import SignatureInvalid, UnsupportedVersion
 from keyfold.events.streams import REGISTRY
+from keyfold.events.times import to_text
 from keyfold.policy.batch import Batch
 from keyfold.policy.state import Draft
 
@@ -172,6 +173,28 @@ def test_signatures_are_checked_against_the_registry_of_the_time() -> None:
         last_changed(check_signature, signature="00" * 64)
     with pytest.raises(SignatureInvalid):
         last_changed(check_signature, body_digest="0" * 64)
+
+
+def test_the_proposers_signature_is_checked_too() -> None:
+    """What an approval carries out was signed by its proposer: a proposal of somebody else's making is noticed."""
+    made = quiet()
+    rule = 'forbid (principal, action == Action::"RotateKey", resource) unless { context.approvals.count >= 1 };'
+    wish = {"verb": "RotateKey", "expires_at": to_text(made.now_ms + 60_000)}
+    asked(made, put("quorum", rule), ("CreateKey", ONE, {}))
+    read(made)
+    asked(made, ("ProposeCommand", ONE, {"arguments": wish}))
+    created = made.log[1][-1].event
+    assert isinstance(created, facts.ProposalCreated)
+    known = {"proposal": created.data.proposal, "digest": created.data.digest}
+    asked(made, ("ApproveProposal", ONE, {"arguments": known}), by="bob")
+    assert isinstance(made.log[1][-1].event, facts.KeyRotated)
+    last(made, check_signature)
+    use = made.log[1][-1].event.data.decision.proposal
+    assert use is not None
+    forged = use.model_copy(update={"signature": "00" * 64})
+    made.log[1][-1] = changed(lambda each: each.model_copy(update={"proposal": forged}))(made.log[1][-1])
+    with pytest.raises(SignatureInvalid):
+        last(made, check_signature)
 
 
 def test_who_came_with_a_token_is_known_by_it_again() -> None:

@@ -1,6 +1,5 @@
 """Suggested policies: they can be put, cover what was used, and permit nothing beside it."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,9 @@ from tests.support.people import uuid
 from keyfold.deciding.cedar import validate_policy
 from keyfold.deciding.cedar.text import MAX_TEXT_BYTES, statements_of
 from keyfold.deciding.covering import Attached, Coverage, Unused, unused
-from keyfold.deciding.suggesting import MAX_TAGS, Condition, Usage, Use, quoted, suggest, uses_of
+from keyfold.deciding.suggesting import MAX_TAGS, Usage, Use, quoted, suggest, uses_of
 from keyfold.events import facts
 from keyfold.events.entities import Principal
-from keyfold.events.streams import REGISTRY
 
 K1, K2 = uuid(1), uuid(2)
 NASTY = [
@@ -250,9 +248,7 @@ def test_a_permit_for_everything_leaves_what_was_not_used() -> None:
     assert "Encrypt" not in found.verbs
 
 
-def test_conditions_are_readable_values() -> None:
-    """A value is escaped by code point where it is not plainly printable, never where it is."""
+def test_what_is_printable_stays_readable() -> None:
+    """A character is escaped by its code point where it is not plainly printable, and only there."""
     assert quoted('ü"\\\n🔑') == '"ü\\"\\\\\\u{a}🔑"'
-    assert Condition("t", ("a",)).values == ("a",)
-    assert json.loads(json.dumps(quoted("\u202e"))) == '"\\u{202e}"'
-    assert REGISTRY == "registry"
+    assert quoted("\u202e") == '"\\u{202e}"'

@@ -43,7 +43,7 @@ def milliseconds(text: str) -> int:
     return sum((-1 if sign == "-" else 1) * int(number) * UNITS[unit] for sign, number, unit in terms)
 
 
-class Scene(Office):
+class Stage(Office):
     """The world of one table, made by an administrator's commands; every case has a copy of it to itself."""
 
     def __init__(self, table: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ class Scene(Office):
             about_key = {"key_id": self.keys[name].removeprefix("key/"), "code": "TokenUnavailable"}
             self.finish(outcome_of(created, facts.OperationFailed, **about_key))
 
-    def another(self) -> "Scene":
+    def another(self) -> "Stage":
         made = fork(self)
         made.ids, made.desks = {}, {0: made.front, made.partition: made}
         return made
