@@ -148,14 +148,15 @@ def test_a_quota_is_exact_in_every_window(rule: Rule, coming: list[tuple[int, in
 # Budgets
 
 uses = st.lists(
-    st.tuples(st.sampled_from(("Encrypt", "GenerateDataKey", "Decrypt", "RotateKey")), st.integers(1, 60)),
+    st.tuples(st.sampled_from(("Encrypt", "GenerateDataKey", "Decrypt", "RotateKey")), st.integers(1, 30)),
     min_size=1,
     max_size=40,
 )
+budgets = st.one_of(st.integers(1, 200), st.sampled_from((2, 4, 10, 20, 40)))  # of the latter, exactly 50 % is met
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
-@given(st.integers(1, 200), st.one_of(st.none(), st.integers(1, 95)), uses, st.integers(1, 5))
+@given(budgets, st.one_of(st.none(), st.integers(1, 95)), uses, st.integers(1, 5))
 def test_budgets(budget: int, percent: int | None, story: list[tuple[str, int]], size: int) -> None:
     """A version never protects more than its budget, and each percentage that it reaches is said exactly once."""
     made = fork(lab(USERS))
