@@ -23,21 +23,22 @@ from benchmarks.measuring import Rate
 def show(rates: Sequence[Rate]) -> None:
     """Print the table, with each case as a part of both limits."""
     limits = {rate.case: rate.per_second for rate in rates}
-    print(f"\n{'case':42} {'per second':>11} {'µs':>9} {'spread':>7} {'of Cedar':>9} {'of verify':>9}  aim")
+    print(
+        f"\n{'case':42} {'per second':>11} {'µs':>9} {'of CPU':>9} {'spread':>7} {'of Cedar':>9} {'of verify':>9}  aim"
+    )
     for rate in rates:
         aim = "" if rate.aim is None else f"{rate.aim:,.0f}: {'met' if rate.met else 'MISSED'}"
-        print(
-            f"{rate.case:42} {rate.per_second:>11,.0f} {rate.microseconds:>9,.1f} {rate.spread:>7.1%}"
-            f" {rate.per_second / limits[CEDAR]:>8.2f}x {rate.per_second / limits[VERIFY]:>8.2f}x  {aim}"
-        )
+        times = f"{rate.per_second:>11,.0f} {rate.wall_us:>9,.1f} {rate.processor_us:>9,.1f} {rate.spread:>7.1%}"
+        parts = f"{rate.per_second / limits[CEDAR]:>8.2f}x {rate.per_second / limits[VERIFY]:>8.2f}x"
+        print(f"{rate.case:42} {times} {parts}  {aim}".rstrip())
 
 
 def show_growth(measured: Sequence[Growth], lines: Sequence[Fit]) -> None:
-    """Print what each size took, and the lines through them."""
-    print(f"\n{'memory of':24} {'entities':>12} {'at most':>12} {'entity':>10} {'at most':>10}")
+    """Print what each size took, in all and for each one, and the lines through them."""
+    print(f"\n{'memory of':24} {'entities':>12} {'decided':>12} {'at most':>12} {'entity':>10} {'decided':>10}")
     for each in measured:
-        per_one = f"{each.entities / each.number:>8,.0f} B {each.peak / each.number:>8,.0f} B"
-        sizes = f"{each.entities / 2**20:>8,.1f} MiB {each.peak / 2**20:>8,.1f} MiB"
+        sizes = " ".join(f"{size / 2**20:>8,.1f} MiB" for size in (each.entities, each.decided, each.peak))
+        per_one = " ".join(f"{size / each.number:>8,.0f} B" for size in (each.entities, each.decided))
         print(f"{each.number:>9,} {each.kind:14} {sizes} {per_one}")
     for line in lines:
         print(f"line through {line.kind}, {line.part}: {line.bytes_each:,.0f} bytes each, R² {line.r_squared:.4f}")

@@ -24,16 +24,17 @@ from keyfold.events.entities import Principal
 
 SIZES: Final[dict[str, tuple[int, ...]]] = {"principals": (1_000, 10_000, 100_000), "policies": (100, 1_000, 5_000)}
 QUICK_SIZES: Final[dict[str, tuple[int, ...]]] = {"principals": (1_000, 5_000, 20_000), "policies": (100, 500, 2_000)}
-OTHERS: Final = {"principals": 100, "policies": 1_000}  # how many policies beside principals, and the other way round
+BESIDE: Final = 100  # policies beside principals, principals beside policies
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Memory that one size took, in bytes: of the entities, and at most when every principal had decided once."""
+    """Memory that one size took, in bytes: the entities, all when every principal had decided once, and the most."""
 
     kind: str
     number: int
     entities: int
+    decided: int
     peak: int
 
 
@@ -51,16 +52,18 @@ def grow(kind: str, number: int) -> Growth:
     """Measure one size in this process."""
     gc.collect()
     before = _resident("VmRSS")
-    sizes = {"policies": OTHERS["principals"], "principals": OTHERS["policies"]} | {kind: number}
+    sizes = {"policies": BESIDE, "principals": BESIDE} | {kind: number}
     population = populate(sizes["policies"], sizes["principals"], real_keys=False)
     gc.collect()
     entities = _resident("VmRSS") - before
-    _decide_once(population, sizes["principals"])
-    return Growth(kind, number, entities, _resident("VmHWM") - before)
+    authorizer = Authorizer()
+    _decide_once(population, authorizer, sizes["principals"])
+    gc.collect()
+    return Growth(kind, number, entities, _resident("VmRSS") - before, _resident("VmHWM") - before)
 
 
-def _decide_once(population: Population, principals: int) -> None:
-    world = population.world(Authorizer())
+def _decide_once(population: Population, authorizer: Authorizer, principals: int) -> None:
+    world = population.world(authorizer)
     for number in range(principals):
         command = parse_command(population.document(number, number))
         principal = population.registry[f"principal/{name_of(number)}"]
@@ -94,7 +97,7 @@ def fits(measured: Sequence[Growth]) -> Iterator[Fit]:
     for kind in dict.fromkeys(each.kind for each in measured):
         sizes = [each for each in measured if each.kind == kind]
         numbers = [each.number for each in sizes]
-        for part in ("entities", "peak"):
+        for part in ("entities", "decided"):
             found = [getattr(each, part) for each in sizes]
             line = statistics.linear_regression(numbers, found)
             yield Fit(kind, part, round(line.slope), round(statistics.correlation(numbers, found) ** 2, 4))

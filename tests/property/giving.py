@@ -78,8 +78,8 @@ class Giving:
             return self._ask("RevokeGrant", "alice", arguments={"grant": parent.name}), possible
         if kind == "give":
             parent = None
-        ends_ms = START_MS + HOUR_MS * (1 + which % 2)
-        grant = Given(uuid(self.made.number), PEOPLE[who], parent, most, items % 2 == 0, ends_ms)
+        ends_ms = START_MS + HOUR_MS * (1 if which == 0 else 2)
+        grant = Given(uuid(self.made.number), PEOPLE[who], parent, most, items > 1, ends_ms)
         return self._given(grant, parent)
 
     def _given(self, grant: Given, parent: Given | None) -> tuple[Signed, bool]:

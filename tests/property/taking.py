@@ -112,10 +112,8 @@ class Taking:
             case "revoke-key":
                 key = signer("carol").fingerprint
                 self._alice("RevokeSigningKey", REGISTRY, principal="carol", signing_key=key)
-                if self.status == "Revoked" or not self.first_key:
-                    return "InvalidState"
-                self.first_key = False
-                return None
+                before, self.first_key = self.first_key, False
+                return None if before else "InvalidState"
         return self._standing(token)
 
     def _standing(self, token: str) -> str | None:

@@ -28,8 +28,8 @@ USERS = 'permit (principal, action in [Action::"Encrypt", Action::"Decrypt", Act
 
 # Grants
 
-bounds = st.tuples(*[st.one_of(st.none(), st.integers(1, 12))] * 2)
-kinds = st.sampled_from(("use", "use", "use", "use", "give", "on", "on", "revoke"))
+bounds = st.tuples(*[st.one_of(st.none(), st.none(), st.integers(1, 12))] * 2)
+kinds = st.sampled_from((*["use"] * 4, "give", *["on"] * 3, "revoke"))
 steps = st.tuples(kinds, st.integers(0, 2), st.integers(0, 9), bounds, st.integers(1, 6))
 
 
@@ -148,7 +148,10 @@ def test_a_quota_is_exact_in_every_window(rule: Rule, coming: list[tuple[int, in
 # Budgets
 
 uses = st.lists(
-    st.tuples(st.sampled_from(("Encrypt", "GenerateDataKey", "Decrypt", "RotateKey")), st.integers(1, 30)),
+    st.tuples(
+        st.sampled_from(("Encrypt", "GenerateDataKey", "Decrypt", "RotateKey")),
+        st.sampled_from((1, 1, 2, 3, 5, 10, 40)),
+    ),
     min_size=1,
     max_size=40,
 )

@@ -87,11 +87,14 @@ def _key_rotated(view: View, event: facts.KeyRotated) -> Changes:
     if event.data.version != len(key.versions) + 1:
         raise KeyError(f"{event.subject} version {event.data.version}")
     added = KeyVersion(version=event.data.version, offset=event.data.decision.offset, created_at=event.time)
-    return _changed(view, event, versions=(*key.versions, added), current_version=added.version)
+    status = "Enabled" if key.status == "Failed" else key.status
+    return _changed(view, event, versions=(*key.versions, added), current_version=added.version, status=status)
 
 
 def _status(status: KeyStatus) -> Callable[[View, Any], Changes]:
     def handler(view: View, event: facts.Event) -> Changes:
+        if _key(view, event).status == "Failed":
+            return {}
         return _changed(view, event, status=status, deletion_date=None, reason=getattr(event.data, "reason", ""))
 
     return handler
@@ -107,12 +110,15 @@ def _usage_budget_updated(view: View, event: facts.UsageBudgetUpdated) -> Change
 
 
 def _key_deletion_scheduled(view: View, event: facts.KeyDeletionScheduled) -> Changes:
+    if _key(view, event).status == "Failed":
+        return {}
     return _changed(view, event, status="PendingDeletion", deletion_date=event.data.deletion_date)
 
 
 def _key_destroyed(view: View, event: facts.KeyDestroyed) -> Changes:
     versions = tuple(v.model_copy(update={"status": "Destroyed"}) for v in _key(view, event).versions)
-    return _changed(view, event, status="Destroyed", deletion_date=None, versions=versions)
+    last = len(versions)
+    return _changed(view, event, status="Destroyed", deletion_date=None, versions=versions, current_version=last)
 
 
 def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
@@ -128,7 +134,9 @@ def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
 def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
     """A version whose material could not be made is not current; a key without any is failed.
 
-    The key may have been destroyed meanwhile (the worker lags behind policy): destroyed is final.
+    Policy may have decided about the key meanwhile, as it learns later what failed, while others read the failure
+    first: both must come to the same. Destroyed is final; what else was decided about a key without material leaves it
+    failed, and another version mends it.
     """
     key = view.get(event.subject)
     if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key) or key.status == "Destroyed":
@@ -139,7 +147,7 @@ def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
     versions = _with_version(key, failed, status="Failed")
     usable = [v.version for v in versions if v.status == "Active"]
     if not usable:
-        return _changed(view, event, versions=versions, status="Failed", deletion_date=None)
+        return _changed(view, event, versions=versions, status="Failed", deletion_date=None, reason="")
     return _changed(view, event, versions=versions, current_version=max(usable))
 
 

@@ -33,6 +33,8 @@ from keyfold.events.strictjson import loads
 from keyfold.events.times import to_milliseconds
 from keyfold.events.view import Changes, View, get
 
+MAX_REVOKED_KEYS: Final = 20
+
 
 def initial_principal(initial: facts.InitialPrincipal, time: str) -> Changes:
     """Return who genesis or a reset registers, with its signing key's index."""
@@ -93,7 +95,17 @@ def _principal_status(status: PrincipalStatus) -> Callable[[View, Any], Changes]
 
 def _with_key(principal: Principal, key: PrincipalKey) -> Changes:
     kept = tuple(each for each in principal.keys if each.signing_key != key.signing_key)
-    return _indexed(principal.model_copy(update={"keys": (*kept, key)}), key)
+    return _indexed(principal.model_copy(update={"keys": _bounded((*kept, key))}), key)
+
+
+def _bounded(keys: tuple[PrincipalKey, ...]) -> tuple[PrincipalKey, ...]:
+    """Keep the newest of the revoked keys only: a principal that rotates for ever must not outgrow its record.
+
+    The index keeps the others, so that none of them is ever taken for another principal's.
+    """
+    revoked = [key.signing_key for key in keys if key.status == "Revoked"]
+    dropped = set(revoked[:-MAX_REVOKED_KEYS])
+    return tuple(key for key in keys if key.signing_key not in dropped)
 
 
 def _without_key(principal: Principal, signing_key: str) -> Principal:
@@ -104,7 +116,7 @@ def _without_key(principal: Principal, signing_key: str) -> Principal:
         key.model_copy(update={"status": "Revoked"}) if key.signing_key == signing_key else key
         for key in principal.keys
     )
-    return principal.model_copy(update={"keys": keys})
+    return principal.model_copy(update={"keys": _bounded(keys)})
 
 
 def _signing_key_added(view: View, event: facts.SigningKeyAdded) -> Changes:
@@ -124,20 +136,29 @@ def _signing_key_revoked(view: View, event: facts.SigningKeyRevoked) -> Changes:
     return {f"principal/{principal.principal}": principal}
 
 
+def with_token_key(
+    principal: Principal, key: PrincipalKey, groups: tuple[str, ...], tags: dict[str, str], now_ms: int
+) -> Principal:
+    """Return an issuer's principal with the key that a token binds, and with the token's claims.
+
+    Keys that are over make room, and so do those that came with other claims: so whatever a key may do was said by a
+    token that binds it and lives; rights of one token are not lent to another's key, and do not outlast it.
+    """
+    same = (principal.groups, principal.tags) == (groups, tags)
+    kept = (each for each in principal.keys if each.status == "Revoked" or (same and each.usable(now_ms)))
+    keys = _bounded((*(each for each in kept if each.signing_key != key.signing_key), key))
+    return principal.model_copy(update={"keys": keys, "groups": groups, "tags": tags})
+
+
 def _principal_authenticated(view: View, event: facts.PrincipalAuthenticated) -> Changes:
-    """The last token's claims count for all keys of the principal. Keys that are over make room."""
     data = event.data
     name = f"principal/{data.principal}"
     key = principal_key(data.public_key, data.algorithm, event.time, data.expires_at)
     known = view.get(name)
-    now_ms = to_milliseconds(event.time)
-    changes: Changes = {}
-    if isinstance(known, Principal):
-        over = [each for each in known.keys if each.status == "Active" and not each.usable(now_ms)]
-        changes = dict.fromkeys(_indexes(view, data.principal, over))
-        principal = known.model_copy(update={"keys": tuple(each for each in known.keys if each not in over)})
-    else:
-        principal = Principal(
+    before = (
+        known
+        if isinstance(known, Principal)
+        else Principal(
             principal=data.principal,
             principal_type="federated",
             keys=(),
@@ -145,8 +166,10 @@ def _principal_authenticated(view: View, event: facts.PrincipalAuthenticated) ->
             issuer=data.issuer,
             token_subject=data.token_subject,
         )
-    principal = principal.model_copy(update={"groups": tuple(data.groups), "tags": data.tags})
-    return changes | _with_key(principal, key)
+    )
+    after = with_token_key(before, key, tuple(data.groups), data.tags, to_milliseconds(event.time))
+    gone = (each for each in before.keys if each.status == "Active" and after.key(each.signing_key) is None)
+    return dict.fromkeys(_indexes(view, data.principal, gone)) | _indexed(after, key)
 
 
 def _indexes(view: View, principal: str, keys: Iterable[PrincipalKey]) -> Iterator[str]:

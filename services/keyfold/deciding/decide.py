@@ -13,7 +13,7 @@ from keyfold.deciding.admission import Admitted, reply_topic_allowed
 from keyfold.deciding.authorizing import Denied, Permission, authorize
 from keyfold.deciding.control import CONTROL
 from keyfold.deciding.lifecycle import check_state
-from keyfold.deciding.repair import MIN_ADMINISTRATORS, repairers
+from keyfold.deciding.repairing import GOVERNING, check_repairable
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
@@ -30,21 +30,11 @@ from keyfold.events.commands import (
 )
 from keyfold.events.entities import Alias, Key
 from keyfold.events.evolve import PROTECTING, evolve
-from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 from keyfold.events.topics import MAX_COMMAND_BYTES
 
 __all__ = ["Denied", "NotYet", "decide", "denial"]
 
-_GOVERNING: Final = (
-    facts.PolicyPut,
-    facts.PolicyDeleted,
-    facts.PrincipalUpdated,
-    facts.PrincipalSuspended,
-    facts.PrincipalRevoked,
-    facts.SigningKeyRotated,
-    facts.SigningKeyRevoked,
-)
 _STANDING: Final[dict[str, type[errors.Refusal]]] = {
     "Revoked": errors.PrincipalRevoked,
     "Suspended": errors.PrincipalSuspended,
@@ -77,15 +67,14 @@ def decide(admitted: Admitted, world: World) -> facts.PolicyEvent:
         permission = authorize(admitted.command, admitted.principal, world, approved_by)
         policies = permission.policies
         use = proposals.use_of(proposal, approved_by) if proposal else None
-        verdict = _carry_out(admitted, permission, use, world)
-        _check_repairable(admitted, verdict, world)
         charges = limits.charges(admitted.command, admitted.principal, world)
+        verdict = _carry_out(admitted, permission, use, world)
     except NotYet:
         raise
     except errors.Refusal as refusal:
         return denial(admitted, world, refusal.code, getattr(refusal, "policies", policies))
     if admitted.command.data.dry_run:
-        return _dry_run(admitted, verdict, world)
+        return _dry_run(admitted, verdict, world, charges)
     return _event(admitted, world, verdict, charges)
 
 
@@ -95,14 +84,14 @@ def denial(admitted: Admitted, world: World, code: str, policies: tuple[str, ...
     return _event(admitted, world, _Verdict((facts.CommandDenied, data), Permission(policies)), {})
 
 
-def _dry_run(admitted: Admitted, verdict: _Verdict, world: World) -> facts.PolicyEvent:
+def _dry_run(admitted: Admitted, verdict: _Verdict, world: World, charges: dict[str, int]) -> facts.PolicyEvent:
     kind, _ = verdict.rule
     data = {
         "verb": admitted.command.verb,
         "principal": admitted.principal.principal,
         "would_be": kind.type_name,
     }
-    return _event(admitted, world, _Verdict((facts.DryRunSucceeded, data), verdict.permission), {})
+    return _event(admitted, world, _Verdict((facts.DryRunSucceeded, data), verdict.permission), charges)
 
 
 def _event(admitted: Admitted, world: World, verdict: _Verdict, charges: dict[str, int]) -> facts.PolicyEvent:
@@ -168,16 +157,16 @@ def _carry_out(admitted: Admitted, permission: Permission, use: facts.ProposalUs
             _check_batch(wanted, wanted.data)
         return _Verdict(rule, permission)
     if isinstance(command, ApproveProposal):
-        return _approved(command, permission, world)
-    return _Verdict(_rule(command, world), permission, use)
+        return _approved(admitted, command, permission, world)
+    return _Verdict(_checked_rule(admitted, command, world), permission, use)
 
 
-def _approved(command: ApproveProposal, permission: Permission, world: World) -> _Verdict:
+def _approved(admitted: Admitted, command: ApproveProposal, permission: Permission, world: World) -> _Verdict:
     granted: list[Permission] = []
 
     def carry_out(wanted: AnyCommand, by: Permission) -> Rule:
         granted.append(by)
-        return _rule(wanted, world)
+        return _checked_rule(admitted, wanted, world)
 
     rule, executed = proposals.approve(command, world, carry_out)
     if executed is None:
@@ -228,17 +217,9 @@ def _authorized(command: AnyCommand, key: Key | None) -> Rule:
     }
 
 
-def _check_repairable(admitted: Admitted, verdict: _Verdict, world: World) -> None:
-    """Refuse what would leave policies to fewer than two administrators who could put them right."""
-    kind, _ = verdict.rule
-    if not issubclass(kind, _GOVERNING):
-        return
-    changes = evolve(world.entities, _event(admitted, world, verdict, {}))
-    key = changes.get(admitted.command.subject)
-    registry = world.registry
-    if admitted.command.subject == REGISTRY:
-        supposed = {**registry, **changes}
-        registry = {name: entity for name, entity in supposed.items() if entity is not None}
-    asked = key if isinstance(key, Key) else None
-    if repairers(world.authorizer, registry, world.now_ms, MIN_ADMINISTRATORS, asked) < MIN_ADMINISTRATORS:
-        raise errors.AdministratorsNeeded
+def _checked_rule(admitted: Admitted, command: AnyCommand, world: World) -> Rule:
+    """Return what a command becomes, unless that would leave policies to too few who could put them right."""
+    rule = _rule(command, world)
+    if issubclass(rule[0], GOVERNING) and command.subject == admitted.command.subject:
+        check_repairable(evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {})), world)
+    return rule

@@ -19,7 +19,7 @@ from keyfold.events import errors, facts
 from keyfold.events.commands import AssumePrincipalWithWebIdentity
 from keyfold.events.entities import Issuer, Principal, SigningKey
 from keyfold.events.evolve import View
-from keyfold.events.evolve_governance import principal_key
+from keyfold.events.evolve_governance import principal_key, with_token_key
 from keyfold.events.identities import principal_name
 from keyfold.events.signatures import fingerprint
 from keyfold.events.times import SECOND_MS, to_text
@@ -85,9 +85,7 @@ def principal_of(identity: Identity, public_key: str, registry: View, now_ms: in
             issuer=identity.issuer,
             token_subject=identity.token_subject,
         )
-    kept = (each for each in known.keys if each.status == "Revoked" or each.usable(now_ms))
-    keys = (*(each for each in kept if each.signing_key != key.signing_key), key)
-    return known.model_copy(update={"keys": keys, "groups": tuple(identity.groups), "tags": identity.tags})
+    return with_token_key(known, key, tuple(identity.groups), identity.tags, now_ms)
 
 
 def _groups(claims: dict[str, Any], issuer: Issuer) -> list[str]:

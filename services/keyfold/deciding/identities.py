@@ -111,11 +111,30 @@ def _rotate_signing_key(command: Any, world: World) -> Rule:
         raise errors.NotFound("the principal has no active signing key of this fingerprint")
     _check_new_key(arguments, world)
     _check_room(tuple(key for key in principal.usable_keys(world.now_ms) if key != replaced))
-    return facts.SigningKeyRotated, arguments.model_dump()
+    expires_at = arguments.expires_at
+    if command.data.principal == principal.principal:
+        expires_at = _own_expiry(command, replaced)
+    return facts.SigningKeyRotated, {**arguments.model_dump(), "expires_at": expires_at}
+
+
+def _own_expiry(command: Any, replaced: PrincipalKey) -> str | None:
+    """Who rotates a key of their own replaces the one that they sign with, and gets no more time by it."""
+    wanted: str | None = command.data.arguments.expires_at
+    if replaced.signing_key != command.data.signing_key:
+        raise errors.InvalidState("sign with the key that is replaced; an administrator may replace any")
+    if replaced.expires_at is None:
+        return wanted
+    if wanted is not None and to_milliseconds(wanted) > to_milliseconds(replaced.expires_at):
+        raise errors.InvalidCommand("the key that is replaced ends before; an administrator may give more time")
+    return wanted or replaced.expires_at
 
 
 def _revoke_signing_key(command: Any, world: World) -> Rule:
-    principal, signing_key = _principal(command, world), command.data.arguments.signing_key
+    """A revoked principal's keys can be revoked too: then what they sign is not even decided any more."""
+    arguments = command.data.arguments
+    principal, signing_key = world.principal(arguments.principal), arguments.signing_key
+    if principal is None:
+        raise errors.NotFound
     key = principal.key(signing_key)
     if key is None:
         raise errors.NotFound("the principal has no signing key of this fingerprint")

@@ -14,6 +14,7 @@ from keyfold.events.times import to_milliseconds, to_text
 
 MIN_PENDING_SECONDS: Final = 7 * 86_400
 MAX_TAGS: Final = 50
+MAX_VERSIONS: Final = 10_000
 
 
 def governed_key(command: AnyCommand, world: World) -> Key:
@@ -37,6 +38,8 @@ def _create_key(command: Any, world: World) -> Rule:
 
 def _rotate_key(command: Any, world: World) -> Rule:
     key = governed_key(command, world)
+    if len(key.versions) >= MAX_VERSIONS:
+        raise errors.InvalidState(f"a key has at most {MAX_VERSIONS} versions; create another one")
     cause = command.data.arguments.cause
     if cause == "usage-budget" and not rotation_due(key):
         raise errors.InvalidState("the current version has not used that much of its budget")

@@ -1,7 +1,8 @@
 """Rate limits and quotas, counted from what was authorized and from broker time alone. Pure.
 
 A level is a whole number and stands in the decision that charged it, so it is exact across restarts and replays. What
-is refused is not charged. Verbs that put limits and policies right are never limited: nobody is locked out by a limit.
+is refused is not charged; a dry run is charged to rates and to no quota. Verbs that put limits and policies right, and
+those of proposals, are never limited: nobody is locked out by a limit.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,10 @@ from keyfold.events.times import SECOND_MS, to_milliseconds
 
 MILLI: Final = 1000
 MAX_LIMITS: Final = 100
-UNLIMITED: Final = frozenset({"PutLimit", "DeleteLimit", "PutPolicy", "DeletePolicy"})
+UNLIMITED: Final = frozenset(
+    {"PutLimit", "DeleteLimit", "PutPolicy", "DeletePolicy"}
+    | {"ProposeCommand", "ApproveProposal", "DenyProposal", "CancelProposal"}
+)
 
 
 def charges(command: AnyCommand, principal: Principal, world: World) -> dict[str, int]:
@@ -43,6 +47,7 @@ def _applicable(command: AnyCommand, principal: Principal, world: World) -> Iter
             and (limit.per == "principal" or key_id is not None)
             and (not limit.verbs or command.verb in limit.verbs)
             and (limit.unit == "commands" or isinstance(command.data, DataPlaneData))
+            and not (command.data.dry_run and limit.limit_kind == "quota")
         ):
             yield limit
 

@@ -4,9 +4,9 @@ Pure: it asks an authorizer about a supposed registry, and decides nothing itsel
 may put and delete its policies, alone or by a proposal that everybody who may approve approves.
 
 It errs on one side, by counting too few: whose rights end by themselves, at a time or with a token, does not count;
-approvers beyond the first 1,000 are not seen, nor administrators beyond the first 10 that need approvals; a quorum that
-only some of the approvers together would meet is not found; and no source is named. A reason is given, as the caller
-chooses it freely.
+approvers beyond the first 1,000 (members of `approvers` first) are not seen, nor administrators beyond the first 10
+that need approvals; a quorum that only some of the approvers together would meet is not found; and no source is named.
+A reason is given, as the caller chooses it freely.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,6 +18,7 @@ from keyfold.events.entities import DEPLOYMENT, Deployment, Key, Principal
 from keyfold.events.view import View, get
 
 ADMINISTRATORS: Final = "administrators"
+APPROVERS: Final = "approvers"
 MIN_ADMINISTRATORS: Final = 2
 MAX_APPROVERS: Final = 1_000
 MAX_PROPOSERS: Final = 10
@@ -38,6 +39,13 @@ def repairers(
     supposed = _Supposed(authorizer, registry, now_ms, key)
     able = (person for person in supposed.administrators() if supposed.can_repair(person))
     return sum(1 for _ in islice(able, enough))
+
+
+def lasting_administrators(registry: View, now_ms: int, enough: int = MIN_ADMINISTRATORS) -> int:
+    """Count the administrators who may act and last, whatever policies say, up to `enough`."""
+    people = (entity for entity in registry.values() if isinstance(entity, Principal))
+    found = (each for each in people if ADMINISTRATORS in each.groups and each.may_act(now_ms) and _lasting(each))
+    return sum(1 for _ in islice(found, enough))
 
 
 class _Supposed:
@@ -74,7 +82,7 @@ class _Supposed:
 
     def _able(self, people: Iterable[Principal]) -> Iterator[Principal]:
         """Leave out whose rights end by themselves: nobody would be asked before the last of them is over."""
-        ordered = sorted(people, key=lambda person: person.principal)
+        ordered = sorted(people, key=lambda person: (APPROVERS not in person.groups, person.principal))
         return (person for person in ordered if person.may_act(self._now_ms) and _lasting(person))
 
     def _ask(

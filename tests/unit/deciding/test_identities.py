@@ -115,7 +115,8 @@ def test_revoking_principals() -> None:
     assert hall.code("RevokePrincipal", principal="dave") is None
     assert hall.principal("dave").status == "Revoked"
     for verb, more in AFTERWARDS.items():
-        assert hall.code(verb, principal="carol", **more) == "InvalidState", verb
+        expected = None if verb == "RevokeSigningKey" else "InvalidState"
+        assert hall.code(verb, principal="carol", **more) == expected, verb
 
 
 AFTERWARDS: dict[str, dict[str, Any]] = {
@@ -133,6 +134,26 @@ AFTERWARDS: dict[str, dict[str, Any]] = {
 def test_nobody(verb: str) -> None:
     """What is not registered cannot be changed."""
     assert Hall().code(verb, principal="nobody", **AFTERWARDS[verb]) == "NotFound"
+
+
+def test_rotating_ones_own_key_gives_no_more_time() -> None:
+    """Who replaces a key of their own signs with it, and the successor ends no later; an administrator is free."""
+    hall = hall_with("carol")
+    for name in ("alice", "carol"):
+        assert hall.code("AddSigningKey", principal=name, public_key=public(f"{name} 2"), expires_at=SOON) is None
+    other = {"principal": "alice", "public_key": public("alice 3"), "replaces": print_of("alice 2")}
+    assert hall.code("RotateSigningKey", **other) == "InvalidState"
+    made = document("RotateSigningKey", REGISTRY, 900, principal="alice", arguments=other)
+    made["data"]["signing_key"] = print_of("alice 2")
+    hall.decide(signed_by(signer("alice 2"), json.dumps(made).encode(), REGISTRY))
+    successor = hall.principal("alice").key(print_of("alice 3"))
+    assert successor is not None
+    assert successor.expires_at == SOON
+    free = {"principal": "carol", "public_key": public("carol 3"), "replaces": print_of("carol 2")}
+    assert hall.code("RotateSigningKey", **free) is None
+    given = hall.principal("carol").key(print_of("carol 3"))
+    assert given is not None
+    assert given.expires_at is None
 
 
 def test_two_administrators_remain() -> None:

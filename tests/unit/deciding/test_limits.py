@@ -97,13 +97,23 @@ def test_whom_a_limit_is_for(scope: dict[str, Any], by: str, verb: str, applies:
 
 
 def test_what_is_refused_is_not_charged() -> None:
-    """Denials, refusals of state and dry runs leave the levels as they are."""
+    """Denials and refusals of state leave the levels as they are."""
     made = limited(amount=1, period_seconds=3600)
     assert made.code("Encrypt", by="carol", alias="alias/none") == "AliasMoved"
-    assert isinstance(made.ask("Encrypt", by="carol", dry_run=True), facts.DryRunSucceeded)
     assert made.code("Encrypt", by="carol", items=1001) == "BatchTooLarge"
     assert made.code("Encrypt", by="carol") is None
     assert made.code("Encrypt", by="carol") == "RateLimited"
+
+
+def test_a_dry_run_is_charged_to_rates_only() -> None:
+    """Dry runs cost the log as much as others do, so a rate counts them; a quota of use does not."""
+    made = limited(amount=1, period_seconds=3600)
+    assert isinstance(made.ask("Encrypt", by="carol", dry_run=True), facts.DryRunSucceeded)
+    assert made.code("Encrypt", by="carol", dry_run=True) == "RateLimited"
+    made = limited(kind="quota", amount=1, period_seconds=3600)
+    assert isinstance(made.ask("Encrypt", by="carol", dry_run=True), facts.DryRunSucceeded)
+    assert made.code("Encrypt", by="carol") is None
+    assert made.code("Encrypt", by="carol") == "QuotaExceeded"
 
 
 def test_levels_are_in_the_decision_and_survive_a_restart() -> None:

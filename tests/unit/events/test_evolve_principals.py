@@ -191,12 +191,25 @@ def test_first_authentication(book: Book, deployer: str) -> None:
 
 
 def test_the_last_token_counts(book: Book, deployer: str) -> None:
-    """A later token's claims replace the earlier's groups and tags, for all keys that still live."""
+    """A later token's claims replace the earlier's groups and tags, and with other claims its key takes their place."""
     authenticate(book, "one", LATER, DAY_LATER)
     authenticate(book, "two", HOUR_LATER, DAY_LATER, groups=["federated"], tags={})
     made = book.principal(deployer)
     assert (made.groups, made.tags, made.registered_at) == (("federated",), {}, LATER)
-    assert statuses(book, deployer) == {named(book, "one"): "Active", named(book, "two"): "Active"}
+    assert statuses(book, deployer) == {named(book, "two"): "Active"}
+    assert (owner(book, "one"), owner(book, "two")) == (None, deployer)
+
+
+def test_revoked_keys_are_bounded(with_bob: Book) -> None:
+    """Of revoked keys the newest twenty stay with the principal; the index keeps all, so that none is used again."""
+    for number in range(30):
+        old = with_bob.principal().usable_keys(0)[-1].signing_key
+        fresh = public_key(with_bob, f"bob again {number}")
+        with_bob.tell(facts.SigningKeyRotated, replaces=old, public_key=fresh, expires_at=None)
+    keys = with_bob.principal().keys
+    assert [key.status for key in keys].count("Revoked") == 20
+    assert with_bob.principal().key(named(with_bob, "bob")) is None
+    assert owner(with_bob, "bob") == "bob"
 
 
 def test_keys_that_are_over_make_room(book: Book, deployer: str) -> None:
