@@ -46,7 +46,7 @@ class Refusal(KeyfoldError):
 
 class InvalidCommand(Refusal):
     code = "InvalidCommand"
-    hint = "the command does not follow the published schema; correct it and send it again"
+    hint = "the command, or what it asks for, breaks a published rule of form or bounds; correct it and send it again"
 
 
 class UnsupportedVersion(Refusal):
@@ -107,7 +107,7 @@ class RegistryBehind(Refusal):
 
 class AccessDenied(Refusal):
     code = "AccessDenied"
-    hint = "no policy permits this principal to do this; ask an administrator for a policy"
+    hint = "no policy permits this principal to do this, or one forbids it; ask an administrator"
 
 
 class ApprovalRequired(AccessDenied):

@@ -14,6 +14,7 @@ from keyfold.client import When
 from keyfold.client.control import Options
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.signatures import PUBLIC_KEY_BYTES, SignatureAlgorithm
+from keyfold.events.streams import UUID_PATTERN
 from keyfold.events.times import to_milliseconds
 
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="A key id or an alias, like alias/orders.")]
@@ -46,6 +47,13 @@ _ALGORITHMS: Final[dict[int, SignatureAlgorithm]] = {size: name for name, size i
 def how(reason: str | None, dry_run: bool) -> Options:
     """Return how a command is to be sent."""
     return Options(reason=reason, dry_run=dry_run)
+
+
+def identifier(text: str) -> str:
+    """Take an id as it is. Raises `UsageError`, before Postgres would have to read it."""
+    if re.fullmatch(UUID_PATTERN, text) is None:
+        raise UsageError(f"{text!r} is no id: a lower-case UUID, like 01890a5d-ac96-774b-bcce-b302099a8057")
+    return text
 
 
 def pairs(words: Sequence[str] | None, option: str = "--context") -> dict[str, str]:

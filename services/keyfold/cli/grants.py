@@ -5,20 +5,33 @@ from typing import Annotated, get_args
 import typer
 
 from keyfold.cli import output
-from keyfold.cli.arguments import KeyName, NoWait, PrincipalName, Reason, Trial, chosen, how, moment, pairs
+from keyfold.cli.arguments import (
+    KeyName,
+    NoWait,
+    PrincipalName,
+    Reason,
+    Trial,
+    chosen,
+    how,
+    identifier,
+    moment,
+    pairs,
+)
 from keyfold.cli.projected import key_id_of
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold
 from keyfold.client.governance_verbs import GrantTerms
-from keyfold.events.arguments import GrantVerb
-from keyfold.events.entities import Grant
+from keyfold.deciding.grants import holds
+from keyfold.events.arguments import EncryptionAlgorithm, GrantVerb
+from keyfold.events.entities import Entity, Grant
 from keyfold.events.errors import NotFound
 from keyfold.events.times import to_text
+from keyfold.projections.ports import Queries
 
 app = typer.Typer(name="grant", help="Who may do what with one key, until when and how often.", no_args_is_help=True)
 
-GrantId = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id.")]
+GrantId = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id.", callback=identifier)]
 Verbs = Annotated[list[str], typer.Option(metavar="VERB", help="What may be done, like Decrypt; may be repeated.")]
 Until = Annotated[str, typer.Option(metavar="WHEN", help="When it ends: 30d, 12h, 15m, 90s from now, or a time.")]
 Subset = Annotated[
@@ -42,6 +55,7 @@ def create(
     expires: Until,
     subset: Subset = None,
     equals: Equals = None,
+    algorithm: Annotated[list[str] | None, typer.Option(metavar="ALG", help="Only with this algorithm.")] = None,
     max_operations: Annotated[int | None, typer.Option(min=1, help="How many commands it covers.")] = None,
     max_items: Annotated[int | None, typer.Option(min=1, help="How many items it covers.")] = None,
     delegable: Annotated[bool, typer.Option("--delegable", help="Its grantee may grant parts of it further.")] = False,
@@ -59,6 +73,7 @@ def create(
     terms = GrantTerms(expires_at=moment(expires), max_operations=max_operations, max_items=max_items, reason=reason)
     terms["encryption_context_subset"] = pairs(subset, "--context-subset") or None
     terms["encryption_context_equals"] = pairs(equals, "--context-equals") or None
+    terms["algorithms"] = chosen(algorithm, get_args(EncryptionAlgorithm), "--algorithm") if algorithm else None
     terms |= {"delegable": delegable, "retiring_principal": retiring, "parent": parent}
 
     async def send(kms: Keyfold) -> Completed:
@@ -141,7 +156,8 @@ def list_(
         async with session.queries(config) as queries:
             key_id = None if key is None else await key_id_of(queries, key)
             live_at = to_text(now_ms()) if live else None
-            return await queries.grants(key_id=key_id, grantee=grantee, live_at=live_at)
+            found = await queries.grants(key_id=key_id, grantee=grantee, live_at=live_at)
+            return await _that_hold(queries, found) if live else found
 
     found = session.run(work())
     rows = [(g.grant, _status(g), g.key_id, g.grantee, g.verbs, g.created_by, g.expires_at) for g in found]
@@ -175,6 +191,14 @@ def show(context: typer.Context, grant: GrantId) -> None:
         ("part of", found.parent),
     ]
     session.show(found, output.pairs(about))
+
+
+async def _that_hold(queries: Queries, found: tuple[Grant, ...]) -> tuple[Grant, ...]:
+    """Leave out those that have ended with a grant that they are a part of."""
+    known: dict[str, Entity] = {f"grant/{grant.grant}": grant for grant in found}
+    for key_id in {grant.key_id for grant in found if grant.parent is not None}:
+        known |= {f"grant/{grant.grant}": grant for grant in await queries.grants(key_id=key_id)}
+    return tuple(grant for grant in found if holds(grant, known, now_ms()))
 
 
 def _grant(session: Session, grant: str) -> Grant:

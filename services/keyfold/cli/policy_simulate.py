@@ -66,7 +66,7 @@ def policy_simulate(
     session, span = of(context), Span(since, until)
     files = read_policies(policies.expanduser())
     found = session.run(_simulated(session, files, span, replace=replace, log=log))
-    session.show({"totals": asdict(found.totals), "changed": [_as_data(each) for each in found.changed]}, _words(found))
+    session.show({"totals": found.totals, "changed": [_as_data(each) for each in found.changed]}, _words(found))
 
 
 async def _simulated(session: Session, files: PolicyFiles, span: Span, *, replace: bool, log: bool) -> Simulation:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from keyfold.cli import exits, output
-from keyfold.cli.arguments import NoWait, Pairs, Reason, Trial, how, moment, pairs
+from keyfold.cli.arguments import NoWait, Pairs, Reason, Trial, how, identifier, moment, pairs
 from keyfold.cli.exits import Differs
 from keyfold.cli.projected import key_id_of
 from keyfold.cli.session import Session, now_ms, of
@@ -33,7 +33,7 @@ from keyfold.events.streams import key_id_of as key_of
 
 app = typer.Typer(name="proposal", help="Commands that need approvals.", no_args_is_help=True)
 
-ProposalId = Annotated[str, typer.Argument(metavar="PROPOSAL", help="The proposal's id.")]
+ProposalId = Annotated[str, typer.Argument(metavar="PROPOSAL", help="The proposal's id.", callback=identifier)]
 On = Annotated[str, typer.Argument(metavar="KEY", help="The key, by id or alias; `registry` for what is about no key.")]
 Words = Annotated[
     list[str] | None,

@@ -121,6 +121,7 @@ def policy_put(
     Example: keyfold policy put analysts-read analysts.cedar --key alias/orders
     """
     text = read_text(source)
+    validate_policy(text)  # policy would only say that it is refused: here it can be said where and why
     write(
         of(context),
         lambda kms: kms.put_policy(name, text, key=key, **how(reason, dry_run)),
