@@ -13,7 +13,7 @@ from keyfold.deciding.explaining import Explanation, explain
 
 DENIED = """\
 Encrypt on key/00000000-0000-0000-0000-000000000003 at 2026-09-21T14:13:20.000Z was denied: AccessDenied (no policy \
-permits this principal to do this; ask an administrator for a policy).
+permits this principal to do this, or one forbids it; ask an administrator).
 
 command  00000000-0000-0000-0000-000000000007, signed with key KEY…; its signature is valid
 
