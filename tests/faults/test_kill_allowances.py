@@ -1,6 +1,7 @@
 """What is counted stays exact when policy is killed: a grant's allowance, a version's budget, a quota, a quorum.
 
-Callers use everything up, while the processor that counts is killed again and again. The log says what was authorized.
+Callers use everything up, while the processor that counts is killed again and again, and a second one takes partitions
+over and is killed too. The log says what was authorized.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.support.log_checker import Acknowledged, explain
 from tests.support.log_story import Story
+from tests.support.second_instance import SecondInstance
 from tests.support.whole_system import WholeSystem, whole_system
 
 from keyfold.client import Approval, Keyfold
@@ -120,10 +122,18 @@ async def _approve(system: WholeSystem, identity: Path, key: str, proposal: obje
 
 
 async def _kill_policy(system: WholeSystem, source: random.Random) -> None:
-    for _ in range(4):
-        await asyncio.sleep(source.uniform(0.2, 1.2))
-        await system.kill("policy")
-        await system.start("policy")
+    """Kill the one processor, let a second share the partitions, kill the first, and in the end the second."""
+    second = SecondInstance(system, "policy")
+    try:
+        for number in range(4):
+            await asyncio.sleep(source.uniform(0.2, 1.2))
+            await system.kill("policy")
+            if number == 1:
+                await second.start()
+            await system.start("policy")
+        assert second.owned(), "partitions moved"
+    finally:
+        second.kill()
 
 
 def _authorized(story: Story, key: str) -> Iterator[facts.CommandAuthorized]:
