@@ -1,8 +1,8 @@
 """`decide`: from an admitted command and what is known, to the one event that answers it. Pure and total.
 
 No I/O, clock, randomness or ids made inside: the same command, state and time give the same bytes again. The order of
-checks: who (revoked?), form, freshness of the caller's view, sealing key, authorization, then state, what must remain
-possible, limits. Authorization comes before state, so that who may not use a key does not learn about it.
+checks: who (revoked?), form, freshness of the caller's view, sealing key, authorization, limits, then state and what
+must remain possible. Authorization comes before state, so that who may not use a key does not learn about it.
 """
 
 from dataclasses import dataclass

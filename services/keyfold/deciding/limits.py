@@ -29,9 +29,11 @@ def charges(command: AnyCommand, principal: Principal, world: World) -> dict[str
     if not world.deployment.limits or command.verb in UNLIMITED:
         return {}
     key_id = key_id_of(command.subject) or ""
+    levels = [(limit, _charged(limit, command, principal, world)) for limit in _applicable(command, principal, world)]
     return {
-        bucket_name(limit, principal.principal, key_id): _charged(limit, command, principal, world)
-        for limit in _applicable(command, principal, world)
+        bucket_name(limit, principal.principal, key_id): level
+        for limit, level in levels
+        if limit.limit_kind == "rate" or not command.data.dry_run
     }
 
 
@@ -47,7 +49,6 @@ def _applicable(command: AnyCommand, principal: Principal, world: World) -> Iter
             and (limit.per == "principal" or key_id is not None)
             and (not limit.verbs or command.verb in limit.verbs)
             and (limit.unit == "commands" or isinstance(command.data, DataPlaneData))
-            and not (command.data.dry_run and limit.limit_kind == "quota")
         ):
             yield limit
 

@@ -122,9 +122,7 @@ def approve(command: Any, world: World, carry_out: CarryOut) -> tuple[Rule, Prop
         raise errors.AlreadyApproved
     wanted = proposed_in(proposal.command.encode())
     try:
-        author = world.principal(proposal.proposer)
-        if author is None or not author.may_act(world.now_ms):
-            raise errors.PrincipalRevoked
+        author = _author(proposal, world)
         permission = authorize(wanted, author, world, (*approvers(proposal, world), approver))
         if wanted.data_plane:
             return _counted(proposal, approver, "Approved", None), None
@@ -133,6 +131,16 @@ def approve(command: Any, world: World, carry_out: CarryOut) -> tuple[Rule, Prop
         return _counted(proposal, approver, "Pending", None), None
     except errors.Refusal as refusal:
         return _counted(proposal, approver, "Failed", refusal.code), None
+
+
+def _author(proposal: Proposal, world: World) -> Principal:
+    """Return who proposed it. Raises `PrincipalRevoked`, and `AccessDenied` where that may be mended."""
+    author = world.principal(proposal.proposer)
+    if author is None or author.status == "Revoked":
+        raise errors.PrincipalRevoked
+    if not author.may_act(world.now_ms):
+        raise errors.AccessDenied("the proposer is suspended, or out of time")
+    return author
 
 
 def _counted(proposal: Proposal, approver: str, status: str, code: str | None) -> Rule:

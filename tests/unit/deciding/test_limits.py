@@ -114,6 +114,16 @@ def test_a_dry_run_is_charged_to_rates_only() -> None:
     assert isinstance(made.ask("Encrypt", by="carol", dry_run=True), facts.DryRunSucceeded)
     assert made.code("Encrypt", by="carol") is None
     assert made.code("Encrypt", by="carol") == "QuotaExceeded"
+    assert made.code("Encrypt", by="carol", dry_run=True) == "QuotaExceeded"
+
+
+def test_limits_are_asked_before_the_state() -> None:
+    """What costs work, as the question whether policies stay repairable, is asked within the limits only."""
+    made = limited(amount=1, period_seconds=3600)
+    assert made.code("Encrypt", by="carol") is None
+    made.ask("DisableKey")
+    assert made.code("Encrypt", by="carol") == "RateLimited"
+    assert made.code("Encrypt", by="dave") == "KeyDisabled"
 
 
 def test_levels_are_in_the_decision_and_survive_a_restart() -> None:

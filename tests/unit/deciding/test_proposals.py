@@ -151,6 +151,20 @@ def test_a_proposal_of_somebody_who_was_revoked_fails() -> None:
     assert made.key().status == "Enabled"
 
 
+def test_a_proposal_of_somebody_who_is_suspended_waits() -> None:
+    """A suspension may be taken back: until then approvals are counted and nothing is executed."""
+    made = council()
+    made.register("carl", "administrators")
+    proposal = propose(made, by="carl")
+    assert made.code("SuspendPrincipal", REGISTRY, arguments={"principal": "carl"}) is None
+    for name in ("ann", "ben"):
+        event = approve(made, proposal, name)
+        assert isinstance(event, facts.ProposalApproved)
+        assert event.data.status == "Pending"
+    assert made.code("ResumePrincipal", REGISTRY, arguments={"principal": "carl"}) is None
+    assert isinstance(approve(made, proposal, "cem"), facts.KeyDeletionScheduled)
+
+
 def test_a_refusal_of_state_closes_the_proposal() -> None:
     """What cannot be carried out when its last approval comes has failed, with the reason, once and for all."""
     made = council()
