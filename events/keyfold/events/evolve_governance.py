@@ -1,4 +1,4 @@
-"""How events about who may do what change entities: principals, issuers, policies, limits, grants, proposals.
+"""How events about who may do what change entities: principals, issuers, policies, limits, grants.
 
 Part of `evolve`, which says what all handlers promise. A handler reads only what it names: a view may be incomplete.
 """
@@ -6,10 +6,9 @@ Part of `evolve`, which says what all handlers promise. A handler reads only wha
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from keyfold.events import facts
+from keyfold.events import evolve_proposals, facts
 from keyfold.events.entities import (
     DEPLOYMENT,
-    Approval,
     AttachedPolicy,
     Bucket,
     Deployment,
@@ -21,15 +20,12 @@ from keyfold.events.entities import (
     Principal,
     PrincipalKey,
     PrincipalStatus,
-    Proposal,
-    ProposalStatus,
     RegistryPolicy,
     SigningKey,
     grants_name,
 )
 from keyfold.events.signatures import SignatureAlgorithm, fingerprint
 from keyfold.events.streams import REGISTRY
-from keyfold.events.strictjson import loads
 from keyfold.events.times import to_milliseconds
 from keyfold.events.view import Changes, View, get
 
@@ -310,62 +306,6 @@ def _grant_ended(status: str) -> Callable[[View, Any], Changes]:
     return handler
 
 
-def _proposal_created(_view: View, event: facts.ProposalCreated) -> Changes:
-    data, decision = event.data, event.data.decision
-    proposal = Proposal(
-        proposal=data.proposal,
-        stream=event.subject,
-        digest=data.digest,
-        command=decision.command,
-        body_digest=decision.body_digest,
-        signature=decision.signature,
-        verb=data.verb,
-        proposer=data.proposer,
-        created_at=event.time,
-        expires_at=data.expires_at,
-    )
-    return {f"proposal/{data.proposal}": proposal}
-
-
-def _proposal_approved(view: View, event: facts.ProposalApproved) -> Changes:
-    data = event.data
-    name = f"proposal/{data.proposal}"
-    proposal = get(view, name, Proposal)
-    approval = Approval(principal=data.approver, command_id=_command_id(event), time=event.time)
-    changed = proposal.model_copy(update={"approvals": (*proposal.approvals, approval)})
-    closed = {"code": data.code, "closed_at": event.time, "closed_by": data.approver} if data.status == "Failed" else {}
-    return {name: changed.model_copy(update={"status": data.status, **closed})}
-
-
-def _sender(event: facts.PolicyEvent) -> str:
-    return str(loads(event.data.decision.command.encode())["data"]["principal"])
-
-
-def _command_id(event: facts.PolicyEvent) -> str:
-    return str(loads(event.data.decision.command.encode())["id"])
-
-
-def _proposal_closed(status: ProposalStatus) -> Callable[[View, Any], Changes]:
-    def handler(view: View, event: facts.ProposalDenied | facts.ProposalCancelled) -> Changes:
-        name = f"proposal/{event.data.proposal}"
-        denier = event.data.approver if isinstance(event, facts.ProposalDenied) else None
-        update = {"status": status, "closed_at": event.time, "closed_by": denier or _sender(event)}
-        return {name: get(view, name, Proposal).model_copy(update=update)}
-
-    return handler
-
-
-def _proposal_executed(view: View, event: facts.PolicyEvent, use: facts.ProposalUse) -> Changes:
-    """The approval that executes a proposal has no event of its own, so it is noted here."""
-    name = f"proposal/{use.proposal}"
-    proposal = get(view, name, Proposal)
-    principal, approvals = _sender(event), proposal.approvals
-    if principal != proposal.proposer:
-        approvals = (*approvals, Approval(principal=principal, command_id=_command_id(event), time=event.time))
-    update = {"status": "Executed", "approvals": approvals, "closed_at": event.time, "closed_by": principal}
-    return {name: proposal.model_copy(update=update)}
-
-
 def consequences(view: View, event: facts.PolicyEvent) -> Changes:
     """Return what a decision changes beside its own fact: limits' levels, a grant's use, the executed proposal."""
     decision = event.data.decision
@@ -374,7 +314,7 @@ def consequences(view: View, event: facts.PolicyEvent) -> Changes:
         name = f"grant/{decision.grant}"
         changes[name] = _used(get(view, name, Grant), 1, event.data.items)
     if decision.proposal is not None and not isinstance(event, facts.CommandDenied | facts.DryRunSucceeded):
-        changes |= _proposal_executed(view, event, decision.proposal)
+        changes |= evolve_proposals.executed(view, event, decision.proposal)
     return changes
 
 
@@ -399,8 +339,5 @@ HANDLERS: Final[dict[type[facts.Event], Callable[[View, Any], Changes]]] = {
     facts.GrantCreated: _grant_created,
     facts.GrantRetired: _grant_ended("Retired"),
     facts.GrantRevoked: _grant_ended("Revoked"),
-    facts.ProposalCreated: _proposal_created,
-    facts.ProposalApproved: _proposal_approved,
-    facts.ProposalDenied: _proposal_closed("Denied"),
-    facts.ProposalCancelled: _proposal_closed("Cancelled"),
+    **evolve_proposals.HANDLERS,
 }
