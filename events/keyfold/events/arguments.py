@@ -8,6 +8,19 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from keyfold.events.signatures import SignatureAlgorithm, check_public_key
+from keyfold.events.specs import (
+    EncryptionAlgorithm,
+    KeyAgreementAlgorithm,
+    KeyEncapsulationAlgorithm,
+    KeyPairSpec,
+    KeySpec,
+    KeyUsage,
+    MacAlgorithm,
+    MessageType,
+    SigningAlgorithm,
+    WrappingAlgorithm,
+    WrappingKeySpec,
+)
 from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Uuid
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import Instant
@@ -18,10 +31,10 @@ MAX_PROTECTED_ITEMS: Final = 2**31
 NIST SP 800-38D, section 8.3, allows."""
 
 Protection = Literal["HSM", "SOFTWARE"]
-KeySpec = Literal["SYMMETRIC_DEFAULT"]
-EncryptionAlgorithm = Literal["SYMMETRIC_DEFAULT"]
+Origin = Literal["KEYFOLD", "EXTERNAL"]
 PrincipalType = Literal["human", "workload"]
-RotationCause = Literal["requested", "usage-budget"]
+RotationCause = Literal["requested", "usage-budget", "period", "compromise"]
+DeletionCause = Literal["requested", "expired"]
 LimitKind = Literal["rate", "quota"]
 LimitUnit = Literal["commands", "items"]
 LimitScope = Literal["principal", "key"]
@@ -29,8 +42,15 @@ JwsAlgorithm = Literal[
     "EdDSA", "Ed25519", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"
 ]
 GrantVerb = Literal[
-    "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "CreateGrant"
-]
+    "Encrypt", "Decrypt", "ReEncrypt", "ReEncryptFrom", "ReEncryptTo",
+    "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
+    "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
+    "Sign", "Verify", "GenerateMac", "VerifyMac", "DeriveSharedSecret", "Encapsulate", "Decapsulate",
+    "GetPublicKey", "CreateGrant",
+]  # fmt: skip
+GrantAlgorithm = (
+    EncryptionAlgorithm | SigningAlgorithm | MacAlgorithm | KeyAgreementAlgorithm | KeyEncapsulationAlgorithm
+)
 Text = Annotated[str, StringConstraints(max_length=1024)]
 TagName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Tags = Annotated[dict[TagName, Text], Field(max_length=50)]
@@ -39,6 +59,8 @@ PolicyText = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
 VerbName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]{2,63}$")]
 Budget = Annotated[int, Field(ge=1, le=MAX_PROTECTED_ITEMS)]
 RotatePercent = Annotated[int, Field(ge=1, le=95)]
+KeyVersionNumber = Annotated[int, Field(ge=1, le=2**32 - 1)]
+RotationPeriod = Annotated[int, Field(ge=1, le=2560 * 86_400)]
 PublicKey = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|[0-9a-f]{3904})$")]
 Context = dict[str, str]
 Jwks = Annotated[str, StringConstraints(min_length=2, max_length=65_536)]
@@ -49,10 +71,20 @@ class NoArguments(Frozen):
 
 
 class CreateKeyArguments(Frozen):
-    """`usage_budget` is how many items a version may protect; at `rotate_at_percent` of it the key is rotated."""
+    """`usage_budget` is how many items a version may protect; at `rotate_at_percent` of it the key is rotated.
+
+    `key_usage` may be None where the spec has one usage only. A key of origin EXTERNAL waits for imported material.
+    From `not_before` to `not_after` the key protects; `rotation_period_seconds` is 90 to 2560 days (any in a
+    deployment for development), None for no rotation by period.
+    """
 
     key_spec: KeySpec = "SYMMETRIC_DEFAULT"
+    key_usage: KeyUsage | None = None
+    origin: Origin = "KEYFOLD"
     protection: Protection = "HSM"
+    not_before: Instant | None = None
+    not_after: Instant | None = None
+    rotation_period_seconds: RotationPeriod | None = None
     description: Text = ""
     tags: Tags = Field(default_factory=dict)
     usage_budget: Budget = MAX_PROTECTED_ITEMS
@@ -60,7 +92,11 @@ class CreateKeyArguments(Frozen):
 
 
 class RotateKeyArguments(Frozen):
-    """`usage-budget` is the scheduler's cause: refused unless the current version has used that much of its budget."""
+    """Causes other than `requested` are the scheduler's, and refused unless they hold.
+
+    `usage-budget`: the current version has used that much of its budget; `period`: it is as old as the rotation period
+    says; `compromise`: it is marked as compromised.
+    """
 
     cause: RotationCause = "requested"
 
@@ -68,6 +104,60 @@ class RotateKeyArguments(Frozen):
 class UsageBudgetArguments(Frozen):
     items: Budget
     rotate_at_percent: RotatePercent | None = None
+
+
+class KeyValidityArguments(Frozen):
+    """When the key protects. What is None stays as it is; `never` takes a bound away."""
+
+    not_before: Instant | Literal["never"] | None = None
+    not_after: Instant | Literal["never"] | None = None
+
+
+class KeyRotationArguments(Frozen):
+    """`rotation_period_seconds` is 90 to 2560 days; shorter only in a deployment for development."""
+
+    rotation_period_seconds: RotationPeriod
+
+
+class KeyVersionArguments(Frozen):
+    version: KeyVersionNumber
+    reason: Text = ""
+
+
+class MarkKeyCompromisedArguments(Frozen):
+    """Which versions are compromised (None: all that exist), and since when (KMIP: Compromise Occurrence Date)."""
+
+    versions: Annotated[list[KeyVersionNumber], Field(min_length=1, max_length=1000)] | None = None
+    occurred_at: Instant
+    reason: Text = ""
+
+
+class GetPublicKeyArguments(Frozen):
+    """`key_version` None is the current version."""
+
+    key_version: KeyVersionNumber | None = None
+
+
+class GetParametersForImportArguments(Frozen):
+    """How the material will be wrapped. The import token is the command's id."""
+
+    wrapping_algorithm: WrappingAlgorithm = "RSA_AES_KEY_WRAP_SHA_256"
+    wrapping_key_spec: WrappingKeySpec = "RSA_4096"
+    key_version: KeyVersionNumber | None = None
+
+
+class ImportKeyMaterialArguments(Frozen):
+    """The wrapped material is the command's one item, in its sealed body; it is deleted after `valid_to`, if given."""
+
+    import_token: Uuid
+    valid_to: Instant | None = None
+
+
+class DeleteImportedKeyMaterialArguments(Frozen):
+    """`expired` is the scheduler's cause: refused unless the material's `valid_to` is over."""
+
+    key_version: KeyVersionNumber | None = None
+    cause: DeletionCause = "requested"
 
 
 class TagArguments(Frozen):
@@ -240,11 +330,11 @@ class CreateGrantArguments(Frozen):
     """
 
     grantee: Name
-    verbs: Annotated[list[GrantVerb], Field(min_length=1, max_length=6)]
+    verbs: Annotated[list[GrantVerb], Field(min_length=1, max_length=20)]
     expires_at: Instant
     encryption_context_equals: Context | None = None
     encryption_context_subset: Context | None = None
-    algorithms: Annotated[list[EncryptionAlgorithm], Field(min_length=1)] | None = None
+    algorithms: Annotated[list[GrantAlgorithm], Field(min_length=1, max_length=20)] | None = None
     max_operations: Annotated[int, Field(ge=1, le=2**53)] | None = None
     max_items: Annotated[int, Field(ge=1, le=2**53)] | None = None
     delegable: bool = False
@@ -281,6 +371,91 @@ class DecideProposalArguments(Frozen):
 
 class ProposalArguments(Frozen):
     proposal: Uuid
+
+
+class EncryptArguments(Frozen):
+    encryption_algorithm: EncryptionAlgorithm = "SYMMETRIC_DEFAULT"
+
+
+class DecryptArguments(Frozen):
+    """`key_version` is for RSA keys, whose ciphertexts do not name it (None: the current version)."""
+
+    encryption_algorithm: EncryptionAlgorithm = "SYMMETRIC_DEFAULT"
+    key_version: KeyVersionNumber | None = None
+
+
+class SignArguments(Frozen):
+    """Items are messages; with `DIGEST` digests of the algorithm's hash, with `EXTERNAL_MU` 64-byte ML-DSA values."""
+
+    signing_algorithm: SigningAlgorithm
+    message_type: MessageType = "RAW"
+
+
+class VerifyArguments(Frozen):
+    """Items are pairs of signature and message (`keyfold.events.parts`). `key_version` None is the current version."""
+
+    signing_algorithm: SigningAlgorithm
+    message_type: MessageType = "RAW"
+    key_version: KeyVersionNumber | None = None
+
+
+class GenerateMacArguments(Frozen):
+    mac_algorithm: MacAlgorithm
+
+
+class VerifyMacArguments(Frozen):
+    """Items are pairs of MAC and message (`keyfold.events.parts`). `key_version` None is the current version."""
+
+    mac_algorithm: MacAlgorithm
+    key_version: KeyVersionNumber | None = None
+
+
+class DeriveSharedSecretArguments(Frozen):
+    """Items are the other side's public keys, DER (SubjectPublicKeyInfo)."""
+
+    key_agreement_algorithm: KeyAgreementAlgorithm = "ECDH"
+    key_version: KeyVersionNumber | None = None
+
+
+class EncapsulateArguments(Frozen):
+    """Items are empty; each gives a fresh shared secret and what encapsulates it."""
+
+    key_encapsulation_algorithm: KeyEncapsulationAlgorithm = "ML_KEM"
+
+
+class DecapsulateArguments(Frozen):
+    key_encapsulation_algorithm: KeyEncapsulationAlgorithm = "ML_KEM"
+    key_version: KeyVersionNumber | None = None
+
+
+class DataKeyPairArguments(Frozen):
+    key_pair_spec: KeyPairSpec
+
+
+class ReEncryptFromArguments(Frozen):
+    """The first half of re-encryption to another key: results are parcels that only `ReEncryptTo` there can open."""
+
+    destination_key_id: KeyId
+
+
+class ReEncryptToArguments(Frozen):
+    """The second half: items are parcels of `ReEncryptFrom`, contexts those to encrypt under."""
+
+    source_key_id: KeyId
+
+
+class EpochEvidence(Frozen):
+    """Where a partition says that it has turned: an event's place on the events topic."""
+
+    partition: Annotated[int, Field(ge=0, le=10_000)]
+    offset: Annotated[int, Field(ge=0)]
+
+
+class EndStorageEpochArguments(Frozen):
+    """The old epoch, and the place of each partition's `StorageEpochTurned`."""
+
+    epoch: Annotated[int, Field(ge=1, le=2**32 - 1)]
+    evidence: Annotated[list[EpochEvidence], Field(min_length=1, max_length=10_000)]
 
 
 class DataKeyArguments(Frozen):

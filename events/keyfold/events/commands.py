@@ -147,6 +147,60 @@ class UpdateUsageBudget(Command[args.UsageBudgetArguments]):
     verb, scope = "UpdateUsageBudget", "key"
 
 
+class UpdateKeyValidity(Command[args.KeyValidityArguments]):
+    verb, scope = "UpdateKeyValidity", "key"
+
+
+class EnableKeyRotation(Command[args.KeyRotationArguments]):
+    """Rotation by period, from now on."""
+
+    verb, scope = "EnableKeyRotation", "key"
+
+
+class DisableKeyRotation(Command[args.NoArguments]):
+    verb, scope = "DisableKeyRotation", "key"
+
+
+class DisableKeyVersion(Command[args.KeyVersionArguments]):
+    """A version that is not the current one stops opening and verifying."""
+
+    verb, scope = "DisableKeyVersion", "key"
+
+
+class EnableKeyVersion(Command[args.KeyVersionArguments]):
+    verb, scope = "EnableKeyVersion", "key"
+
+
+class DestroyKeyVersion(Command[args.KeyVersionArguments]):
+    """A version that was disabled or compromised for the waiting period loses its material, alone."""
+
+    verb, scope = "DestroyKeyVersion", "key"
+
+
+class MarkKeyCompromised(Command[args.MarkKeyCompromisedArguments]):
+    verb, scope = "MarkKeyCompromised", "key"
+
+
+class GetPublicKey(Command[args.GetPublicKeyArguments]):
+    verb, scope = "GetPublicKey", "key"
+
+
+class GetParametersForImport(Command[args.GetParametersForImportArguments]):
+    """A wrapping key for one import; an earlier one of this key is void."""
+
+    verb, scope = "GetParametersForImport", "key"
+
+
+class ImportKeyMaterial(DataPlaneCommand[args.ImportKeyMaterialArguments]):
+    """Its one item is the wrapped material."""
+
+    verb, scope = "ImportKeyMaterial", "key"
+
+
+class DeleteImportedKeyMaterial(Command[args.DeleteImportedKeyMaterialArguments]):
+    verb, scope = "DeleteImportedKeyMaterial", "key"
+
+
 class CreateGrant(Command[args.CreateGrantArguments]):
     verb, scope = "CreateGrant", "key"
 
@@ -269,16 +323,72 @@ class EraseSealingKey(Command[args.SealingKeyArguments]):
     verb, scope = "EraseSealingKey", "registry"
 
 
-class Encrypt(DataPlaneCommand[args.NoArguments]):
+class BeginStorageEpoch(Command[args.NoArguments]):
+    """All blobs are made anew under the next storage epoch. For a policy that asks for approvals."""
+
+    verb, scope = "BeginStorageEpoch", "registry"
+
+
+class EndStorageEpoch(Command[args.EndStorageEpochArguments]):
+    """Sent by the scheduler when every partition has turned: the old epoch's key is destroyed."""
+
+    verb, scope = "EndStorageEpoch", "registry"
+
+
+class Encrypt(DataPlaneCommand[args.EncryptArguments]):
     verb, scope = "Encrypt", "key"
 
 
-class Decrypt(DataPlaneCommand[args.NoArguments]):
+class Decrypt(DataPlaneCommand[args.DecryptArguments]):
     verb, scope = "Decrypt", "key"
 
 
 class ReEncrypt(DataPlaneCommand[args.ReEncryptArguments]):
     verb, scope = "ReEncrypt", "key"
+
+
+class ReEncryptFrom(DataPlaneCommand[args.ReEncryptFromArguments]):
+    verb, scope = "ReEncryptFrom", "key"
+
+
+class ReEncryptTo(DataPlaneCommand[args.ReEncryptToArguments]):
+    verb, scope = "ReEncryptTo", "key"
+
+
+class Sign(DataPlaneCommand[args.SignArguments]):
+    verb, scope = "Sign", "key"
+
+
+class Verify(DataPlaneCommand[args.VerifyArguments]):
+    verb, scope = "Verify", "key"
+
+
+class GenerateMac(DataPlaneCommand[args.GenerateMacArguments]):
+    verb, scope = "GenerateMac", "key"
+
+
+class VerifyMac(DataPlaneCommand[args.VerifyMacArguments]):
+    verb, scope = "VerifyMac", "key"
+
+
+class DeriveSharedSecret(DataPlaneCommand[args.DeriveSharedSecretArguments]):
+    verb, scope = "DeriveSharedSecret", "key"
+
+
+class Encapsulate(DataPlaneCommand[args.EncapsulateArguments]):
+    verb, scope = "Encapsulate", "key"
+
+
+class Decapsulate(DataPlaneCommand[args.DecapsulateArguments]):
+    verb, scope = "Decapsulate", "key"
+
+
+class GenerateDataKeyPair(DataPlaneCommand[args.DataKeyPairArguments]):
+    verb, scope = "GenerateDataKeyPair", "key"
+
+
+class GenerateDataKeyPairWithoutPlaintext(DataPlaneCommand[args.DataKeyPairArguments]):
+    verb, scope = "GenerateDataKeyPairWithoutPlaintext", "key"
 
 
 class GenerateDataKey(DataPlaneCommand[args.DataKeyArguments]):
@@ -296,13 +406,18 @@ class GenerateRandom(DataPlaneCommand[args.DataKeyArguments]):
 AnyCommand = Command[Any]
 COMMANDS: Final[tuple[type[AnyCommand], ...]] = (
     CreateKey, RotateKey, EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, DestroyKey, DestroyKeyNow,
+    UpdateKeyValidity, EnableKeyRotation, DisableKeyRotation, DisableKeyVersion, EnableKeyVersion, DestroyKeyVersion,
+    MarkKeyCompromised, GetPublicKey, GetParametersForImport, ImportKeyMaterial, DeleteImportedKeyMaterial,
     TagResource, UntagResource, UpdateUsageBudget, CreateGrant, RetireGrant, RevokeGrant,
-    Encrypt, Decrypt, ReEncrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateRandom,
+    Encrypt, Decrypt, ReEncrypt, ReEncryptFrom, ReEncryptTo, Sign, Verify, GenerateMac, VerifyMac, DeriveSharedSecret,
+    Encapsulate, Decapsulate, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateDataKeyPair,
+    GenerateDataKeyPairWithoutPlaintext, GenerateRandom,
     CreateAlias, UpdateAlias, DeleteAlias,
     RegisterPrincipal, UpdatePrincipal, SuspendPrincipal, ResumePrincipal, RevokePrincipal,
     AddSigningKey, RotateSigningKey, RevokeSigningKey, AssumePrincipalWithWebIdentity,
     PutIssuer, DeleteIssuer, PutIssuerKeys, PutLimit, DeleteLimit, PutPolicy, DeletePolicy,
-    ProposeCommand, ApproveProposal, DenyProposal, CancelProposal, RotateSealingKey, EraseSealingKey,
+    ProposeCommand, ApproveProposal, DenyProposal, CancelProposal,
+    RotateSealingKey, EraseSealingKey, BeginStorageEpoch, EndStorageEpoch,
 )  # fmt: skip
 BY_VERB: Final = {model.verb: model for model in COMMANDS}
 _BY_TYPE: Final = {f"{TYPE_PREFIX}{model.verb}.v1": model for model in COMMANDS}

@@ -9,26 +9,60 @@ from typing import Final, Literal
 from pydantic import Field
 
 from keyfold.events import arguments as args
-from keyfold.events.arguments import MAX_PROTECTED_ITEMS, KeySpec, Protection, Tags
+from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Origin, Protection, Tags
 from keyfold.events.signatures import SignatureAlgorithm
+from keyfold.events.specs import KeySpec, KeyUsage, WrappingAlgorithm
+from keyfold.events.storage import Capability
 from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name, Stream, Uuid
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import to_milliseconds
 
 KeyStatus = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
-VersionStatus = Literal["Active", "Destroyed", "Failed"]
+VersionStatus = Literal["PendingImport", "Active", "Disabled", "Destroyed", "Failed"]
 PrincipalStatus = Literal["Active", "Suspended", "Revoked"]
 ProposalStatus = Literal["Pending", "Approved", "Executed", "Failed", "Denied", "Cancelled"]
 
 
 class KeyVersion(Frozen):
-    """One version of a key's material. `offset` is the command that made it; `protected_items` counts its use."""
+    """One version of a key's material. `offset` is the command that made it; `protected_items` counts its use.
+
+    `reason` and `changed_at` are those of its present status. A version is compromised beside its status, since
+    `occurred_at`, said at `compromised_at`. Of imported material, `material_offset` is the command that imported or
+    deleted it last, `valid_to` its end.
+    """
 
     version: int
     offset: int
     created_at: str
     status: VersionStatus = "Active"
     protected_items: int = 0
+    reason: str = ""
+    changed_at: str | None = None
+    compromised_at: str | None = None
+    occurred_at: str | None = None
+    compromise_reason: str = ""
+    material_offset: int | None = None
+    valid_to: str | None = None
+    key_check_value: str | None = None
+    erased_at: str | None = None
+
+    @property
+    def compromised(self) -> bool:
+        """Tell whether it is marked as compromised."""
+        return self.compromised_at is not None
+
+    def has_material(self, now_ms: int) -> bool:
+        """Tell whether its material is there as far as decisions say, and imported material is not over."""
+        return self.status in {"Active", "Disabled"} and not _over(self.valid_to, now_ms)
+
+
+class ImportParameters(Frozen):
+    """One import that is open. See `facts.ImportParametersIssued`."""
+
+    import_token: Uuid
+    version: int
+    wrapping_algorithm: WrappingAlgorithm
+    expires_at: str
 
 
 class AttachedPolicy(Frozen):
@@ -44,6 +78,8 @@ class Key(Frozen):
     kind: Literal["key"] = "key"
     key_id: KeyId
     key_spec: KeySpec
+    key_usage: KeyUsage = "ENCRYPT_DECRYPT"
+    origin: Origin = "KEYFOLD"
     protection: Protection
     description: str
     tags: Tags
@@ -58,6 +94,17 @@ class Key(Frozen):
     policy_revision: int = 0
     usage_budget: int = MAX_PROTECTED_ITEMS
     rotate_at_percent: int | None = None
+    not_before: str | None = None
+    not_after: str | None = None
+    rotation_period_seconds: int | None = None
+    rotation_enabled_at: str | None = None
+    changed_at: str | None = None
+    import_parameters: ImportParameters | None = None
+
+    @property
+    def current(self) -> KeyVersion:
+        """Return the version that protects."""
+        return self.versions[self.current_version - 1]
 
     def version(self, number: int) -> KeyVersion:
         """Return a version; versions are numbered from 1 without holes. Raises KeyError."""
@@ -198,7 +245,7 @@ class Grant(Frozen):
     expires_at: str
     encryption_context_equals: args.Context | None
     encryption_context_subset: args.Context | None
-    algorithms: tuple[args.EncryptionAlgorithm, ...] | None
+    algorithms: tuple[args.GrantAlgorithm, ...] | None
     max_operations: int | None
     max_items: int | None
     delegable: bool
@@ -275,8 +322,27 @@ class SealingKey(Frozen):
     erased_at: str | None = None
 
 
+class Capabilities(Frozen):
+    """What keys can be made here. See `facts.TokenCapabilitiesFound`."""
+
+    kind: Literal["capabilities"] = "capabilities"
+    module: str
+    capabilities: tuple[Capability, ...]
+    imports: dict[str, str]
+    found_at: str
+
+    def offer(self, spec: str, usage: str, protection: str) -> Capability | None:
+        """Return what is offered for this kind of key, or None."""
+        wanted = (spec, usage, protection)
+        return next((c for c in self.capabilities if (c.key_spec, c.key_usage, c.protection) == wanted), None)
+
+
 class Deployment(Frozen):
-    """What Genesis fixed, the registry revision (accepted policy records on partition 0), the names of all limits."""
+    """What Genesis fixed, the registry revision (accepted policy records on partition 0), the names of all limits.
+
+    `storage_epoch` is the current one, `storage_epoch_ended` the last whose key is destroyed (by the event
+    `storage_epoch_end`). In between a turn is under way.
+    """
 
     kind: Literal["deployment"] = "deployment"
     root_public_key: Fingerprint
@@ -286,6 +352,9 @@ class Deployment(Frozen):
     policies_revision: int = 0
     current_sealing_key: Uuid | None = None
     limits: tuple[Name, ...] = ()
+    storage_epoch: int = 1
+    storage_epoch_ended: int = 0
+    storage_epoch_end: str | None = None
 
 
 Entity = (
@@ -301,9 +370,11 @@ Entity = (
     | Grants
     | Proposal
     | SealingKey
+    | Capabilities
     | Deployment
 )
 DEPLOYMENT: Final = "deployment"
+CAPABILITIES: Final = "capabilities"
 
 
 def grants_name(key_id: str, grantee: str) -> str:

@@ -247,6 +247,36 @@ class KeyDestroyed(InvalidState):
     hint = "the key was destroyed; what it protected cannot be recovered with it"
 
 
+class KeyPendingImport(InvalidState):
+    code = "KeyPendingImport"
+    hint = "the key's material was not imported yet, was deleted or has expired; import it"
+
+
+class KeyNotYetValid(InvalidState):
+    code = "KeyNotYetValid"
+    hint = "the key's `not_before` has not come yet; wait, or update its validity"
+
+
+class KeyExpired(InvalidState):
+    code = "KeyExpired"
+    hint = "the key's `not_after` is over: it opens and verifies, and protects nothing; use another key"
+
+
+class KeyCompromised(InvalidState):
+    code = "KeyCompromised"
+    hint = "the key version is marked as compromised; rotate the key, or ask who may still open with it"
+
+
+class KeyVersionUnusable(InvalidState):
+    code = "KeyVersionUnusable"
+    hint = "this version of the key is disabled, destroyed or has no material; describe the key to see its versions"
+
+
+class InvalidKeyUsage(Refusal):
+    code = "InvalidKeyUsage"
+    hint = "the key's spec or usage does not have this verb or algorithm; describe the key to see what it has"
+
+
 class AliasMoved(Refusal):
     code = "AliasMoved"
     retriable = True
@@ -276,6 +306,36 @@ class InvalidBody(Refusal):
 class InvalidCiphertext(Refusal):
     code = "InvalidCiphertext"
     hint = "the ciphertext, its key or its encryption context is not the right one"
+
+
+class InvalidSignature(Refusal):
+    code = "InvalidSignature"
+    hint = "the signature is not this key's for this message and algorithm"
+
+
+class InvalidMac(Refusal):
+    code = "InvalidMac"
+    hint = "the MAC is not this key's for this message and algorithm"
+
+
+class InvalidPublicKey(Refusal):
+    code = "InvalidPublicKey"
+    hint = "the public key does not parse, or is no point of this key's curve"
+
+
+class IncorrectKeyMaterial(Refusal):
+    code = "IncorrectKeyMaterial"
+    hint = "the imported material does not fit the key's spec, or differs from what was imported before"
+
+
+class ImportTokenInvalid(Refusal):
+    code = "ImportTokenInvalid"
+    hint = "the import token was used, replaced or never issued; get parameters for import again"
+
+
+class ImportTokenExpired(ImportTokenInvalid):
+    code = "ImportTokenExpired"
+    hint = "the import token's time is over; get parameters for import again"
 
 
 class ReplyTooLarge(Refusal):

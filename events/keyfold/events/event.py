@@ -15,6 +15,8 @@ from keyfold.events.times import Instant
 Role = Literal["policy", "hsm", "root", "projector", "notary", "analytics"]
 Count = Annotated[int, Field(ge=0)]
 Version = Annotated[int, Field(ge=1, le=2**32 - 1)]
+Epoch = Annotated[int, Field(ge=1, le=2**32 - 1)]
+Attributes = Annotated[dict[str, bool | int | str], Field(max_length=60)]
 Code = Annotated[str, Field(max_length=64)]
 
 

@@ -5,8 +5,8 @@ that table (`trust`). Fields are whitelisted: no plaintext, no KMS ciphertext, n
 events carry the decision with the command's exact bytes, so that it can be checked, explained and made again from
 events alone; the HSM worker's events name the command's offset.
 
-The vocabulary is whole here. Its classes about who may do what are defined in `governance`, the HSM worker's in
-`outcomes` and `keystore`.
+The vocabulary is whole here. Its classes about who may do what are defined in `governance`, those about the later life
+of keys in `key_life`, the HSM worker's in `outcomes`, `keystore` and `storage`.
 """
 
 from typing import Annotated, Final
@@ -17,10 +17,11 @@ from keyfold.events import strictjson
 from keyfold.events.arguments import (
     MAX_PROTECTED_ITEMS,
     Budget,
-    KeySpec,
+    Origin,
     Protection,
     RotatePercent,
     RotationCause,
+    RotationPeriod,
     Tags,
 )
 from keyfold.events.errors import UnsupportedVersion
@@ -53,8 +54,24 @@ from keyfold.events.governance import (
     SigningKeyRevoked,
     SigningKeyRotated,
 )
+from keyfold.events.key_life import (
+    ImportedKeyMaterialDeleted,
+    ImportParametersIssued,
+    KeyCompromised,
+    KeyDecisionData,
+    KeyRotationDisabled,
+    KeyRotationEnabled,
+    KeyValidityUpdated,
+    KeyVersionDestroyed,
+    KeyVersionDisabled,
+    KeyVersionEnabled,
+)
 from keyfold.events.keystore import (
+    ErasureCertified,
+    ImportKeyErased,
+    ImportKeyStored,
     KeyMaterialErased,
+    KeyMaterialRewrapped,
     KeyMaterialStored,
     KeystoreRecord,
     SealingKeyDeleted,
@@ -64,12 +81,23 @@ from keyfold.events.keystore import (
 )
 from keyfold.events.outcomes import (
     CommandCompleted,
+    ImportParametersCreated,
     KeyMaterialGenerated,
+    KeyMaterialImported,
     KeyUseCeased,
     KeyUsed,
     OperationFailed,
     Outcome,
     OutcomeData,
+)
+from keyfold.events.specs import KeySpec, KeyUsage
+from keyfold.events.storage import (
+    Capability,
+    KeyErased,
+    StorageEpochBegun,
+    StorageEpochKeyDestroyed,
+    StorageEpochTurned,
+    TokenCapabilitiesFound,
 )
 from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name
 from keyfold.events.strictjson import Frozen
@@ -81,6 +109,7 @@ __all__ = [
     "AliasCreated",
     "AliasDeleted",
     "AliasUpdated",
+    "Capability",
     "Code",
     "CommandAuthorized",
     "CommandCompleted",
@@ -89,16 +118,23 @@ __all__ = [
     "Decision",
     "DecisionData",
     "DryRunSucceeded",
+    "ErasureCertified",
     "Event",
     "Genesis",
     "GrantCreated",
     "GrantRetired",
     "GrantRevoked",
+    "ImportKeyErased",
+    "ImportKeyStored",
+    "ImportParametersCreated",
+    "ImportParametersIssued",
+    "ImportedKeyMaterialDeleted",
     "InitialPolicy",
     "InitialPrincipal",
     "IssuerDeleted",
     "IssuerKeysPut",
     "IssuerPut",
+    "KeyCompromised",
     "KeyCreated",
     "KeyDecisionData",
     "KeyDeletionCancelled",
@@ -106,13 +142,22 @@ __all__ = [
     "KeyDestroyed",
     "KeyDisabled",
     "KeyEnabled",
+    "KeyErased",
     "KeyMaterialErased",
     "KeyMaterialGenerated",
+    "KeyMaterialImported",
+    "KeyMaterialRewrapped",
     "KeyMaterialStored",
     "KeyRotated",
+    "KeyRotationDisabled",
+    "KeyRotationEnabled",
     "KeyTagged",
     "KeyUseCeased",
     "KeyUsed",
+    "KeyValidityUpdated",
+    "KeyVersionDestroyed",
+    "KeyVersionDisabled",
+    "KeyVersionEnabled",
     "KeystoreRecord",
     "LimitDeleted",
     "LimitPut",
@@ -144,6 +189,10 @@ __all__ = [
     "SigningKeyAdded",
     "SigningKeyRevoked",
     "SigningKeyRotated",
+    "StorageEpochBegun",
+    "StorageEpochKeyDestroyed",
+    "StorageEpochTurned",
+    "TokenCapabilitiesFound",
     "UsageBudgetUpdated",
     "UsageBudgetWarning",
     "Version",
@@ -151,12 +200,12 @@ __all__ = [
 ]
 
 
-class KeyDecisionData(DecisionData):
-    key_id: KeyId
-
-
 class CommandAuthorized(PolicyEvent):
-    """A command without a lifecycle fact of its own may be executed; its use is charged here."""
+    """A command without a lifecycle fact of its own may be executed; its use is charged here.
+
+    `refused_versions` are those that it must not use although their material may exist: disabled ones, and compromised
+    ones where no policy names the principal. `key_version` is the version that it uses, where the command says which.
+    """
 
     class Data(DecisionData):
         verb: str
@@ -166,6 +215,7 @@ class CommandAuthorized(PolicyEvent):
         protection: Protection | None
         items: Count
         bytes: Count
+        refused_versions: list[Version] = Field(default_factory=list)
 
     type_name = "keyfold.command.authorized.v1"
     data: Data
@@ -186,12 +236,17 @@ class CommandDenied(PolicyEvent):
 class KeyCreated(PolicyEvent):
     class Data(KeyDecisionData):
         key_spec: KeySpec
+        key_usage: KeyUsage = "ENCRYPT_DECRYPT"
+        origin: Origin = "KEYFOLD"
         protection: Protection
         description: str
         tags: Tags
         created_by: Name
         usage_budget: Budget = MAX_PROTECTED_ITEMS
         rotate_at_percent: RotatePercent | None = None
+        not_before: Instant | None = None
+        not_after: Instant | None = None
+        rotation_period_seconds: RotationPeriod | None = None
 
     type_name = "keyfold.key.created.v1"
     data: Data
@@ -201,6 +256,8 @@ class KeyRotated(PolicyEvent):
     class Data(KeyDecisionData):
         version: Version
         key_spec: KeySpec
+        key_usage: KeyUsage = "ENCRYPT_DECRYPT"
+        origin: Origin = "KEYFOLD"
         protection: Protection
         cause: RotationCause
 
@@ -366,15 +423,23 @@ EVENT_TYPES: Final[tuple[type[Event], ...]] = (
     CommandAuthorized, CommandDenied, DryRunSucceeded,
     KeyCreated, KeyRotated, KeyEnabled, KeyDisabled, KeyDeletionScheduled, KeyDeletionCancelled, KeyDestroyed,
     KeyTagged, UsageBudgetUpdated, UsageBudgetWarning,
+    KeyValidityUpdated, KeyRotationEnabled, KeyRotationDisabled,
+    KeyVersionDisabled, KeyVersionEnabled, KeyVersionDestroyed, KeyCompromised,
+    ImportParametersIssued, ImportedKeyMaterialDeleted,
     AliasCreated, AliasUpdated, AliasDeleted,
     PrincipalRegistered, PrincipalUpdated, PrincipalSuspended, PrincipalResumed, PrincipalRevoked,
     SigningKeyAdded, SigningKeyRotated, SigningKeyRevoked, PrincipalAuthenticated,
     IssuerPut, IssuerDeleted, IssuerKeysPut, PolicyPut, PolicyDeleted, LimitPut, LimitDeleted,
     GrantCreated, GrantRetired, GrantRevoked,
     ProposalCreated, ProposalApproved, ProposalDenied, ProposalCancelled,
-    KeyUsed, KeyMaterialGenerated, KeyUseCeased, CommandCompleted, OperationFailed,
-    SealingKeyPublished, SealingKeyErased, Genesis, ServiceKeyCertified, ServiceKeyRevoked, PolicyReset,
-    KeyMaterialStored, KeyMaterialErased, SealingKeyStored, SealingKeyDeleted,
+    StorageEpochBegun,
+    KeyUsed, KeyMaterialGenerated, KeyMaterialImported, ImportParametersCreated, KeyUseCeased, CommandCompleted,
+    OperationFailed,
+    SealingKeyPublished, SealingKeyErased, TokenCapabilitiesFound,
+    StorageEpochTurned, StorageEpochKeyDestroyed, KeyErased,
+    Genesis, ServiceKeyCertified, ServiceKeyRevoked, PolicyReset,
+    KeyMaterialStored, KeyMaterialRewrapped, KeyMaterialErased, ImportKeyStored, ImportKeyErased, ErasureCertified,
+    SealingKeyStored, SealingKeyDeleted,
 )  # fmt: skip
 BY_TYPE: Final = {model.type_name: model for model in EVENT_TYPES}
 

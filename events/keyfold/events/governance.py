@@ -211,7 +211,7 @@ class GrantCreated(PolicyEvent):
         expires_at: Instant
         encryption_context_equals: args.Context | None
         encryption_context_subset: args.Context | None
-        algorithms: list[args.EncryptionAlgorithm] | None
+        algorithms: list[args.GrantAlgorithm] | None
         max_operations: Count | None
         max_items: Count | None
         delegable: bool

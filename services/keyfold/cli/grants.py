@@ -23,9 +23,10 @@ from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold
 from keyfold.client.governance_verbs import GrantTerms
 from keyfold.deciding.grants import holds
-from keyfold.events.arguments import EncryptionAlgorithm, GrantVerb
+from keyfold.events.arguments import GrantVerb
 from keyfold.events.entities import Entity, Grant
 from keyfold.events.errors import NotFound
+from keyfold.events.specs import EncryptionAlgorithm
 from keyfold.events.times import to_text
 from keyfold.projections.ports import Queries
 

@@ -10,7 +10,8 @@ from typing import Literal, Required, Unpack, overload
 from keyfold.client.arguments import When, moment
 from keyfold.client.control import Control, Options, Sending
 from keyfold.client.results import Completed, DryRun, dry_run_of
-from keyfold.events.arguments import EncryptionAlgorithm, GrantVerb, LimitKind, LimitScope, LimitUnit
+from keyfold.events.arguments import GrantVerb, LimitKind, LimitScope, LimitUnit
+from keyfold.events.specs import EncryptionAlgorithm
 
 
 class GrantTerms(Sending, total=False):

@@ -13,8 +13,9 @@ from uuid import UUID
 
 from keyfold.custody import HandleCache, KeyReference, SealingPrivateKey
 from keyfold.events import commands, facts
-from keyfold.events.arguments import KeySpec, Protection
+from keyfold.events.arguments import Protection
 from keyfold.events.errors import AlreadyExists, InvalidCommand, InvalidState, NotFound
+from keyfold.events.specs import KeySpec
 from keyfold.events.streams import REGISTRY, key_id_bytes
 from keyfold.hsm.data_verbs import KeyCustody
 from keyfold.hsm.keystore import Draft

@@ -1,14 +1,15 @@
 """The few PKCS#11 functions that are called through ctypes, because python-pkcs11 lacks them or is too slow for them.
 
 Lacking: C_Initialize with CKF_OS_LOCKING_OK (python-pkcs11 passes NULL, which switches SoftHSM2's locks off),
-C_InitToken, and C_Login on a session that can be closed when the PIN is wrong. Slow: python-pkcs11 asks every
-operation for its length first, allocates 8 KiB and makes a Python class per object, which doubles the time of an
-AES-GCM call and of loading a key. All the rest (sessions, stored keys, key pairs, searches, attributes, copies) is
-python-pkcs11's.
+C_InitToken, C_Login on a session that can be closed when the PIN is wrong, private keys without the attributes that
+only secret keys have, and nested templates outside its mapper. Slow: python-pkcs11 asks every operation for its length
+first, allocates 8 KiB and makes a Python class per object, which doubles the time of an AES-GCM call and of loading a
+key. All the rest (sessions, stored keys, searches, copies) is python-pkcs11's.
 
 Calls can hold Python's global lock. A token that is a library in this process (SoftHSM2: 12 µs per call) must: when a
 thread lets go of the lock for microseconds and another computes, it waits up to 5 ms to get it back, twice per item.
-A token behind a network must not.
+A token behind a network must not. `C_…KeyPair`, and the private-key operations under the names `slow_…`, never hold
+it: they compute for a millisecond or for seconds, wherever they run.
 """
 
 import ctypes
@@ -25,6 +26,25 @@ CKU_USER: Final = 1
 CKM_AES_KEY_GEN: Final = 0x1080
 CKM_AES_GCM: Final = 0x1087
 CKM_AES_KEY_WRAP_PAD: Final = 0x210A
+CKM_AES_ECB: Final = 0x1081
+CKM_RSA_PKCS_KEY_PAIR_GEN: Final = 0x0000
+CKM_RSA_PKCS: Final = 0x0001
+CKM_RSA_X_509: Final = 0x0003
+CKM_RSA_PKCS_OAEP: Final = 0x0009
+CKM_RSA_PKCS_PSS: Final = 0x000D
+CKM_GENERIC_SECRET_KEY_GEN: Final = 0x0350
+CKM_EC_KEY_PAIR_GEN: Final = 0x1040
+CKM_ECDSA: Final = 0x1041
+CKM_ECDH1_DERIVE: Final = 0x1050
+CKM_EC_EDWARDS_KEY_PAIR_GEN: Final = 0x1055
+CKM_EDDSA: Final = 0x1057
+CKM_RSA_AES_KEY_WRAP: Final = 0x1054
+CKM_HMAC: Final = {"224": 0x0256, "256": 0x0251, "384": 0x0261, "512": 0x0271}
+CKM_SHA: Final = {"1": 0x0220, "256": 0x0250, "384": 0x0260, "512": 0x0270}
+CKG_MGF1: Final = {"1": 1, "256": 2, "384": 3, "512": 4}
+CKZ_DATA_SPECIFIED: Final = 1
+CKD_NULL: Final = 1
+CK_UNAVAILABLE_INFORMATION: Final = ctypes.c_ulong(-1).value
 
 _ULONG: Final = ctypes.c_ulong
 _POINTER: Final = ctypes.c_void_p
@@ -52,6 +72,28 @@ class CkGcmParams(ctypes.Structure):
     )  # fmt: skip
 
 
+class CkRsaPssParams(ctypes.Structure):
+    """CK_RSA_PKCS_PSS_PARAMS."""
+
+    _fields_ = (("hash", _ULONG), ("mgf", _ULONG), ("salt_length", _ULONG))
+
+
+class CkRsaOaepParams(ctypes.Structure):
+    """CK_RSA_PKCS_OAEP_PARAMS; without a label."""
+
+    _fields_ = (
+        ("hash", _ULONG), ("mgf", _ULONG), ("source", _ULONG), ("source_data", _POINTER), ("source_length", _ULONG),
+    )  # fmt: skip
+
+
+class CkEcdh1DeriveParams(ctypes.Structure):
+    """CK_ECDH1_DERIVE_PARAMS. Bytes assigned to `public` are kept alive here."""
+
+    _fields_ = (
+        ("kdf", _ULONG), ("shared_length", _ULONG), ("shared", _POINTER), ("public_length", _ULONG), ("public", _BYTES),
+    )  # fmt: skip
+
+
 class CkInitializeArgs(ctypes.Structure):
     """CK_C_INITIALIZE_ARGS; the four mutex callbacks stay NULL: the library uses the system's locks."""
 
@@ -68,18 +110,25 @@ _PLACES: Final = {
     "C_InitToken": (9, (_ULONG, _BYTES, _ULONG, _BYTES)),
     "C_Login": (18, (_ULONG, _ULONG, _BYTES, _ULONG)),
     "C_Logout": (19, (_ULONG,)),
+    "C_CreateObject": (20, (_ULONG, _POINTER, _ULONG, _POINTER)),
     "C_DestroyObject": (22, (_ULONG, _ULONG)),
+    "C_GetAttributeValue": (24, (_ULONG, _ULONG, _POINTER, _ULONG)),
     "C_EncryptInit": (29, (_ULONG, _POINTER, _ULONG)),
     "C_Encrypt": (30, (_ULONG, _BYTES, _ULONG, _POINTER, _POINTER)),
     "C_DecryptInit": (33, (_ULONG, _POINTER, _ULONG)),
     "C_Decrypt": (34, (_ULONG, _BYTES, _ULONG, _POINTER, _POINTER)),
     "C_SignInit": (42, (_ULONG, _POINTER, _ULONG)),
+    "C_Sign": (43, (_ULONG, _BYTES, _ULONG, _POINTER, _POINTER)),
     "C_GenerateKey": (58, (_ULONG, _POINTER, _POINTER, _ULONG, _POINTER)),
+    "C_GenerateKeyPair": (59, (_ULONG, _POINTER, _POINTER, _ULONG, _POINTER, _ULONG, _POINTER, _POINTER)),
     "C_WrapKey": (60, (_ULONG, _POINTER, _ULONG, _ULONG, _POINTER, _POINTER)),
     "C_UnwrapKey": (61, (_ULONG, _POINTER, _ULONG, _BYTES, _ULONG, _POINTER, _ULONG, _POINTER)),
+    "C_DeriveKey": (62, (_ULONG, _POINTER, _ULONG, _POINTER, _ULONG, _POINTER)),
     "C_GenerateRandom": (64, (_ULONG, _POINTER, _ULONG)),
 }
-_NEVER_HOLD: Final = frozenset({"C_Initialize", "C_Finalize", "C_InitToken", "C_Login", "C_Logout"})
+_NEVER_HOLD: Final = frozenset(
+    {"C_Initialize", "C_Finalize", "C_InitToken", "C_Login", "C_Logout", "C_GenerateKeyPair"}
+)
 
 
 class Cryptoki:
@@ -105,10 +154,18 @@ class Cryptoki:
         self.unwrap_key = self._function("C_UnwrapKey")
         self.destroy_object = self._function("C_DestroyObject")
         self.generate_random = self._function("C_GenerateRandom")
+        self.generate_key_pair = self._function("C_GenerateKeyPair")
+        self.create_object = self._function("C_CreateObject")
+        self.get_attribute_value = self._function("C_GetAttributeValue")
+        self.sign_init = self._function("C_SignInit")
+        self.sign = self._function("C_Sign")
+        self.slow_sign = self._function("C_Sign", slow=True)
+        self.slow_decrypt = self._function("C_Decrypt", slow=True)
+        self.derive_key = self._function("C_DeriveKey")
 
-    def _function(self, name: str) -> Any:
+    def _function(self, name: str, *, slow: bool = False) -> Any:
         place, arguments = _PLACES[name]
-        hold = self.hold_lock and name not in _NEVER_HOLD
+        hold = self.hold_lock and not slow and name not in _NEVER_HOLD
         prototype = (ctypes.PYFUNCTYPE if hold else ctypes.CFUNCTYPE)(_ULONG, *arguments)
         return prototype(self._table[place] or 0)
 

@@ -23,6 +23,9 @@ USAGES: Final = (
 )  # fmt: skip
 
 
+NOT_OF_PRIVATE_KEYS: Final = (Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP)
+
+
 def sealed(*usages: Attribute, **exceptions: bool) -> dict[Attribute, Any]:
     """Return a template that allows these usages and nothing else; `exceptions` name other flags, as TOKEN=False.
 
@@ -38,6 +41,12 @@ def sealed(*usages: Attribute, **exceptions: bool) -> dict[Attribute, Any]:
         "MODIFIABLE": False,
     }
     return {Attribute[name]: value for name, value in flags.items()}
+
+
+def sealed_private(*usages: Attribute, **exceptions: bool) -> dict[Attribute, Any]:
+    """The same for a private key: it has CKA_SIGN_RECOVER, and no CKA_ENCRYPT, CKA_VERIFY and CKA_WRAP."""
+    template = sealed(*usages, **{"SIGN_RECOVER": False, **exceptions})
+    return {key: value for key, value in template.items() if key not in NOT_OF_PRIVATE_KEYS}
 
 
 DATA_KEY: Final[Template] = sealed(Attribute.ENCRYPT, Attribute.DECRYPT, TOKEN=False)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from keyfold.events.arguments import KeySpec, Protection, Tags
+from keyfold.events.arguments import Protection, Tags
 from keyfold.events.entities import Key, Principal
+from keyfold.events.specs import KeySpec
 
 REGISTRY_ID: Final = "registry"
 

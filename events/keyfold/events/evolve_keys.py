@@ -1,0 +1,233 @@
+"""How events change keys and their versions. Part of `evolve`, which says what all handlers promise.
+
+Policy folds its own decisions before it learns what the HSM worker did, others read both as they lie in the log. So
+what the worker states must come to the same before and after what policy decided meanwhile: it touches fields of its
+own, or is told apart by the offsets of the commands.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from keyfold.events import facts
+from keyfold.events.entities import ImportParameters, Key, KeyStatus, KeyVersion, VersionStatus
+from keyfold.events.view import Changes, View, get
+
+PROTECTING: Final = frozenset(
+    {"Encrypt", "ReEncrypt", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
+    | {"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "Sign", "GenerateMac", "Encapsulate"}
+)
+"""Verbs that apply protection (SP 800-57 part 1, section 5.3.5): by the current version only, counted."""
+
+
+def _key(view: View, event: facts.Event) -> Key:
+    return get(view, event.subject, Key)
+
+
+def _changed(view: View, event: facts.Event, **update: Any) -> Changes:
+    return {event.subject: _key(view, event).model_copy(update=update)}
+
+
+def _with_version(key: Key, number: int, **update: Any) -> tuple[KeyVersion, ...]:
+    return tuple(v.model_copy(update=update) if v.version == number else v for v in key.versions)
+
+
+def _new_version(event: facts.KeyCreated | facts.KeyRotated, number: int) -> KeyVersion:
+    status: VersionStatus = "PendingImport" if event.data.origin == "EXTERNAL" else "Active"
+    return KeyVersion(version=number, offset=event.data.decision.offset, created_at=event.time, status=status)
+
+
+def _key_created(_view: View, event: facts.KeyCreated) -> Changes:
+    data = event.data
+    key = Key(
+        key_id=data.key_id,
+        key_spec=data.key_spec,
+        key_usage=data.key_usage,
+        origin=data.origin,
+        protection=data.protection,
+        description=data.description,
+        tags=data.tags,
+        status="Enabled",
+        created_at=event.time,
+        created_by=data.created_by,
+        versions=(_new_version(event, 1),),
+        current_version=1,
+        usage_budget=data.usage_budget,
+        rotate_at_percent=data.rotate_at_percent,
+        not_before=data.not_before,
+        not_after=data.not_after,
+        rotation_period_seconds=data.rotation_period_seconds,
+        rotation_enabled_at=event.time if data.rotation_period_seconds else None,
+    )
+    return {event.subject: key}
+
+
+def _key_rotated(view: View, event: facts.KeyRotated) -> Changes:
+    """A version that waits for its material becomes current when it is imported."""
+    key = _key(view, event)
+    if event.data.version != len(key.versions) + 1:
+        raise KeyError(f"{event.subject} version {event.data.version}")
+    added = _new_version(event, event.data.version)
+    current = key.current_version if added.status == "PendingImport" else added.version
+    mended: dict[str, Any] = {"status": "Enabled", "changed_at": event.time} if key.status == "Failed" else {}
+    return _changed(view, event, versions=(*key.versions, added), current_version=current, **mended)
+
+
+def _status(status: KeyStatus) -> Callable[[View, Any], Changes]:
+    def handler(view: View, event: facts.Event) -> Changes:
+        if _key(view, event).status == "Failed":
+            return {}
+        told = {"reason": getattr(event.data, "reason", ""), "changed_at": event.time}
+        return _changed(view, event, status=status, deletion_date=None, **told)
+
+    return handler
+
+
+def _key_tagged(view: View, event: facts.KeyTagged) -> Changes:
+    return _changed(view, event, tags=event.data.tags)
+
+
+def _usage_budget_updated(view: View, event: facts.UsageBudgetUpdated) -> Changes:
+    data = event.data
+    return _changed(view, event, usage_budget=data.items, rotate_at_percent=data.rotate_at_percent)
+
+
+def _validity_updated(view: View, event: facts.KeyValidityUpdated) -> Changes:
+    return _changed(view, event, not_before=event.data.not_before, not_after=event.data.not_after)
+
+
+def _rotation_enabled(view: View, event: facts.KeyRotationEnabled) -> Changes:
+    period = event.data.rotation_period_seconds
+    return _changed(view, event, rotation_period_seconds=period, rotation_enabled_at=event.time)
+
+
+def _rotation_disabled(view: View, event: facts.KeyRotationDisabled) -> Changes:
+    return _changed(view, event, rotation_period_seconds=None, rotation_enabled_at=None)
+
+
+def _key_deletion_scheduled(view: View, event: facts.KeyDeletionScheduled) -> Changes:
+    if _key(view, event).status == "Failed":
+        return {}
+    date = event.data.deletion_date
+    return _changed(view, event, status="PendingDeletion", deletion_date=date, changed_at=event.time)
+
+
+def _key_destroyed(view: View, event: facts.KeyDestroyed) -> Changes:
+    versions = tuple(
+        v if v.status == "Destroyed" else v.model_copy(update={"status": "Destroyed", "changed_at": event.time})
+        for v in _key(view, event).versions
+    )
+    ended = {"deletion_date": None, "changed_at": event.time, "import_parameters": None}
+    return _changed(view, event, status="Destroyed", versions=versions, current_version=len(versions), **ended)
+
+
+def _version_status(status: str) -> Callable[[View, Any], Changes]:
+    def handler(view: View, event: Any) -> Changes:
+        key, told = _key(view, event), {"reason": event.data.reason, "changed_at": event.time}
+        key.version(event.data.version)
+        return _changed(view, event, versions=_with_version(key, event.data.version, status=status, **told))
+
+    return handler
+
+
+def _compromised(view: View, event: facts.KeyCompromised) -> Changes:
+    data, marked = event.data, set(event.data.versions)
+    told = {"compromised_at": event.time, "occurred_at": data.occurred_at, "compromise_reason": data.reason}
+    versions = tuple(v.model_copy(update=told) if v.version in marked else v for v in _key(view, event).versions)
+    return _changed(view, event, versions=versions)
+
+
+def _import_parameters_issued(view: View, event: facts.ImportParametersIssued) -> Changes:
+    data = event.data
+    parameters = ImportParameters(
+        import_token=data.import_token,
+        version=data.version,
+        wrapping_algorithm=data.wrapping_algorithm,
+        expires_at=data.expires_at,
+    )
+    return _changed(view, event, import_parameters=parameters)
+
+
+def _material_imported(view: View, event: facts.KeyMaterialImported) -> Changes:
+    """What was decided behind this import counts: a later deletion or import, and destruction."""
+    key, data = _key(view, event), event.data
+    version = key.version(data.version)
+    update: dict[str, Any] = {"key_check_value": data.key_check_value}
+    if (version.material_offset or -1) < data.offset:
+        update |= {"material_offset": data.offset, "valid_to": data.valid_to}
+        if version.status == "PendingImport":
+            update |= {"status": "Active", "changed_at": event.time}
+    current = max(key.current_version, data.version)
+    return _changed(view, event, versions=_with_version(key, data.version, **update), current_version=current)
+
+
+def _imported_material_deleted(view: View, event: facts.ImportedKeyMaterialDeleted) -> Changes:
+    key, data = _key(view, event), event.data
+    told = {"material_offset": data.decision.offset, "valid_to": None, "changed_at": event.time, "reason": data.cause}
+    return _changed(view, event, versions=_with_version(key, data.version, status="PendingImport", **told))
+
+
+def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
+    """Budgets are charged at authorization: what may have been used counts as used. An import token is used up."""
+    data = event.data
+    if data.verb == "ImportKeyMaterial":
+        return _changed(view, event, import_parameters=None)
+    if data.verb not in PROTECTING or data.key_version is None:
+        return {}
+    key = _key(view, event)
+    count = key.version(data.key_version).protected_items + data.items
+    return _changed(view, event, versions=_with_version(key, data.key_version, protected_items=count))
+
+
+def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
+    """A version whose material could not be made is not current; a key without any is failed.
+
+    Policy may have decided about the key meanwhile, as it learns later what failed, while others read the failure
+    first: both must come to the same. Destroyed is final; what else was decided about a key without material leaves it
+    failed, and another version mends it.
+    """
+    key = view.get(event.subject)
+    if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key) or key.status == "Destroyed":
+        return {}
+    failed = next((v.version for v in key.versions if v.offset == event.data.offset), None)
+    if failed is None:
+        return {}
+    versions = _with_version(key, failed, status="Failed", changed_at=event.time)
+    usable = [v.version for v in versions if v.status in {"Active", "Disabled"}]
+    if usable:
+        return _changed(view, event, versions=versions, current_version=max(usable))
+    ended = {"deletion_date": None, "reason": "", "changed_at": event.time}
+    return _changed(view, event, versions=versions, status="Failed", **ended)
+
+
+def _key_erased(view: View, event: facts.KeyErased) -> Changes:
+    erased = set(event.data.versions)
+    versions = tuple(
+        v.model_copy(update={"erased_at": event.time}) if v.version in erased else v for v in _key(view, event).versions
+    )
+    return _changed(view, event, versions=versions)
+
+
+HANDLERS: Final[dict[type[facts.Event], Callable[[View, Any], Changes]]] = {
+    facts.KeyCreated: _key_created,
+    facts.KeyRotated: _key_rotated,
+    facts.KeyEnabled: _status("Enabled"),
+    facts.KeyDisabled: _status("Disabled"),
+    facts.KeyDeletionScheduled: _key_deletion_scheduled,
+    facts.KeyDeletionCancelled: _status("Disabled"),
+    facts.KeyDestroyed: _key_destroyed,
+    facts.KeyTagged: _key_tagged,
+    facts.UsageBudgetUpdated: _usage_budget_updated,
+    facts.KeyValidityUpdated: _validity_updated,
+    facts.KeyRotationEnabled: _rotation_enabled,
+    facts.KeyRotationDisabled: _rotation_disabled,
+    facts.KeyVersionDisabled: _version_status("Disabled"),
+    facts.KeyVersionEnabled: _version_status("Active"),
+    facts.KeyVersionDestroyed: _version_status("Destroyed"),
+    facts.KeyCompromised: _compromised,
+    facts.ImportParametersIssued: _import_parameters_issued,
+    facts.ImportedKeyMaterialDeleted: _imported_material_deleted,
+    facts.CommandAuthorized: _authorized,
+    facts.OperationFailed: _operation_failed,
+    facts.KeyMaterialImported: _material_imported,
+    facts.KeyErased: _key_erased,
+}
