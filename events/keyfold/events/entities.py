@@ -18,7 +18,7 @@ from keyfold.events.strictjson import Frozen
 from keyfold.events.times import to_milliseconds
 
 KeyStatus = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
-VersionStatus = Literal["PendingImport", "Active", "Disabled", "Destroyed", "Failed"]
+VersionStatus = Literal["Active", "Disabled", "Destroyed", "Failed"]
 PrincipalStatus = Literal["Active", "Suspended", "Revoked"]
 ProposalStatus = Literal["Pending", "Approved", "Executed", "Failed", "Denied", "Cancelled"]
 
@@ -27,8 +27,8 @@ class KeyVersion(Frozen):
     """One version of a key's material. `offset` is the command that made it; `protected_items` counts its use.
 
     `reason` and `changed_at` are those of its present status. A version is compromised beside its status, since
-    `occurred_at`, said at `compromised_at`. Of imported material, `material_offset` is the command that imported or
-    deleted it last, `valid_to` its end.
+    `occurred_at`, said at `compromised_at`. `material` is False while imported material is awaited, was deleted or was
+    never there; `material_offset` is the command that imported or deleted it last, `valid_to` its end.
     """
 
     version: int
@@ -41,6 +41,7 @@ class KeyVersion(Frozen):
     compromised_at: str | None = None
     occurred_at: str | None = None
     compromise_reason: str = ""
+    material: bool = True
     material_offset: int | None = None
     valid_to: str | None = None
     key_check_value: str | None = None
@@ -52,8 +53,8 @@ class KeyVersion(Frozen):
         return self.compromised_at is not None
 
     def has_material(self, now_ms: int) -> bool:
-        """Tell whether its material is there as far as decisions say, and imported material is not over."""
-        return self.status in {"Active", "Disabled"} and not _over(self.valid_to, now_ms)
+        """Tell whether there is material that is not over, as far as is known, whatever its status."""
+        return self.material and not _over(self.valid_to, now_ms)
 
 
 class ImportParameters(Frozen):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keyfold.events import facts
-from keyfold.events.entities import ImportParameters, Key, KeyStatus, KeyVersion, VersionStatus
+from keyfold.events.entities import ImportParameters, Key, KeyStatus, KeyVersion
 from keyfold.events.view import Changes, View, get
 
 PROTECTING: Final = frozenset(
@@ -32,8 +32,8 @@ def _with_version(key: Key, number: int, **update: Any) -> tuple[KeyVersion, ...
 
 
 def _new_version(event: facts.KeyCreated | facts.KeyRotated, number: int) -> KeyVersion:
-    status: VersionStatus = "PendingImport" if event.data.origin == "EXTERNAL" else "Active"
-    return KeyVersion(version=number, offset=event.data.decision.offset, created_at=event.time, status=status)
+    material = event.data.origin != "EXTERNAL"
+    return KeyVersion(version=number, offset=event.data.decision.offset, created_at=event.time, material=material)
 
 
 def _key_created(_view: View, event: facts.KeyCreated) -> Changes:
@@ -67,7 +67,7 @@ def _key_rotated(view: View, event: facts.KeyRotated) -> Changes:
     if event.data.version != len(key.versions) + 1:
         raise KeyError(f"{event.subject} version {event.data.version}")
     added = _new_version(event, event.data.version)
-    current = key.current_version if added.status == "PendingImport" else added.version
+    current = added.version if added.material else key.current_version
     mended: dict[str, Any] = {"status": "Enabled", "changed_at": event.time} if key.status == "Failed" else {}
     return _changed(view, event, versions=(*key.versions, added), current_version=current, **mended)
 
@@ -153,17 +153,15 @@ def _material_imported(view: View, event: facts.KeyMaterialImported) -> Changes:
     version = key.version(data.version)
     update: dict[str, Any] = {"key_check_value": data.key_check_value}
     if (version.material_offset or -1) < data.offset:
-        update |= {"material_offset": data.offset, "valid_to": data.valid_to}
-        if version.status == "PendingImport":
-            update |= {"status": "Active", "changed_at": event.time}
+        update |= {"material": True, "material_offset": data.offset, "valid_to": data.valid_to}
     current = max(key.current_version, data.version)
     return _changed(view, event, versions=_with_version(key, data.version, **update), current_version=current)
 
 
 def _imported_material_deleted(view: View, event: facts.ImportedKeyMaterialDeleted) -> Changes:
     key, data = _key(view, event), event.data
-    told = {"material_offset": data.decision.offset, "valid_to": None, "changed_at": event.time, "reason": data.cause}
-    return _changed(view, event, versions=_with_version(key, data.version, status="PendingImport", **told))
+    gone = {"material": False, "material_offset": data.decision.offset, "valid_to": None}
+    return _changed(view, event, versions=_with_version(key, data.version, **gone))
 
 
 def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
