@@ -42,7 +42,7 @@ class Keys:
 
     def add(self, version: int) -> Handle:
         reference = KeyReference(self.key_id, version, "SYMMETRIC_DEFAULT", self.protection)
-        self.handles[version] = self.custody.open(reference, self.custody.generate(reference))
+        self.handles[version] = self.custody.open(reference, self.custody.generate(reference).blob)
         return self.handles[version]
 
     def resolve(self, version: int) -> Handle | None:

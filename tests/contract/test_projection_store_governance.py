@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import pytest
 from tests.contract.projection_world import STORES, World, folded, prepared
 from tests.unit.projections import folding
-from tests.unit.projections.histories import Maker, seeded, signer
+from tests.unit.projections.histories import START_MS, Maker, seeded, signer
 
 from keyfold.events import facts
 from keyfold.events.entities import Entity, Grant, Issuer, Key, Limit, Principal, Proposal, SigningKey
@@ -17,6 +17,7 @@ from keyfold.projections.rows import AuditRow, DueRotation
 
 SEEDS = [3, 9, 12]
 HOUR_MS = 3_600_000
+NOW = to_text(START_MS + HOUR_MS)
 NOBODY = "0193f3a0-7c00-7000-8000-00000000000a"
 
 Kind = TypeVar("Kind")
@@ -118,7 +119,7 @@ async def test_what_does_not_exist_is_none_or_nothing(world: World) -> None:
         None,
     )
     assert (await queries.issuers(), await queries.limits(), await queries.buckets()) == ((), (), ())
-    assert (await queries.grants(), await queries.proposals(), await queries.due_rotations()) == ((), (), ())
+    assert (await queries.grants(), await queries.proposals(), await queries.due_rotations(NOW)) == ((), (), ())
 
 
 async def test_grants_by_key_grantee_and_time(world: World) -> None:
@@ -179,11 +180,14 @@ async def test_rotations_are_due_at_their_percentage(world: World, maker: Maker)
     disabled = create_key(maker, 200, 50, 200)
     maker.decided(facts.KeyDisabled, f"key/{disabled}", "DisableKey", key_id=disabled, reason="")
     await fold(world, maker)
-    assert await world.queries.due_rotations() == (DueRotation(over, 1), DueRotation(due, 1))
-    assert await world.queries.due_rotations(limit=1) == (DueRotation(over, 1),)
+    assert await world.queries.due_rotations(NOW) == (
+        DueRotation(over, 1, "usage-budget"),
+        DueRotation(due, 1, "usage-budget"),
+    )
+    assert await world.queries.due_rotations(NOW, limit=1) == (DueRotation(over, 1, "usage-budget"),)
     encrypt(maker, early, 1)
     await fold(world, maker)
-    assert {row.key_id for row in await world.queries.due_rotations()} == {early, due, over}
+    assert {row.key_id for row in await world.queries.due_rotations(NOW)} == {early, due, over}
 
 
 async def test_a_rotated_key_is_not_due_until_its_rotation_fails(world: World, maker: Maker) -> None:
@@ -193,10 +197,10 @@ async def test_a_rotated_key_is_not_due_until_its_rotation_fails(world: World, m
     spec = {"key_spec": "SYMMETRIC_DEFAULT", "protection": "HSM", "version": 2, "cause": "usage-budget"}
     maker.decided(facts.KeyRotated, stream, "RotateKey", key_id=key_id, **spec)
     await fold(world, maker)
-    assert await world.queries.due_rotations() == ()
+    assert await world.queries.due_rotations(NOW) == ()
     maker.outcome(facts.OperationFailed, stream, "RotateKey", key_id=key_id, code="TokenUnavailable")
     await fold(world, maker)
-    assert await world.queries.due_rotations() == (DueRotation(key_id, 1),)
+    assert await world.queries.due_rotations(NOW) == (DueRotation(key_id, 1, "usage-budget"),)
 
 
 async def test_a_key_without_a_usable_version_is_not_due(world: World, maker: Maker) -> None:
@@ -206,7 +210,7 @@ async def test_a_key_without_a_usable_version_is_not_due(world: World, maker: Ma
     maker.offsets[f"key/{key_id}"] = maker.view[f"key/{key_id}"].versions[0].offset
     maker.outcome(facts.OperationFailed, f"key/{key_id}", "CreateKey", key_id=key_id, code="TokenUnavailable")
     await fold(world, maker)
-    assert await world.queries.due_rotations() == ()
+    assert await world.queries.due_rotations(NOW) == ()
 
 
 async def test_keys_keep_their_order_through_a_rotation(world: World, maker: Maker) -> None:

@@ -2,24 +2,30 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from tests.unit.projections import folding
-from tests.unit.projections.histories import PARTITIONS, START_MS, seeded, simulated
+from tests.unit.projections.histories import HISTORIES, PARTITIONS, START_MS, seeded, simulated
+from tests.unit.projections.living import living
 
 from keyfold.events import facts
+from keyfold.events.entities import Key
 from keyfold.events.times import to_text
 from keyfold.projections import tables
 from keyfold.projections.errors import OwnedElsewhere, StoreRefused, StoreUnavailable
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
+from keyfold.projections.ports import Queries
+from keyfold.projections.states import state_of
 from keyfold.projections.store import PostgresPartitionStore, PostgresQueries, PostgresSchemas
 from keyfold.projections.store.session import Session, Statements
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresDatabase
+
+DAY_MS = 86_400_000
 
 pytestmark = pytest.mark.stack
 
@@ -81,6 +87,14 @@ QUESTIONS = {
         "grant_id_time_idx",
         "SELECT * FROM keyfold.audit WHERE grant_id = '0193f3a0-7c00-7000-8000-00000000000a'",
     ),
+    "compromised versions": (
+        "key_versions_compromised",
+        "SELECT * FROM keyfold.key_versions WHERE compromised_at IS NOT NULL",
+    ),
+    "material that is over": (
+        "key_versions_valid_to",
+        "SELECT * FROM keyfold.key_versions WHERE valid_to <= '2026-06-01T00:00:00Z'",
+    ),
     "audit of a proposal": (
         "proposal_id_time_idx",
         "SELECT * FROM keyfold.audit WHERE proposal_id = '0193f3a0-7c00-7000-8000-00000000000a'",
@@ -98,6 +112,23 @@ async def test_questions_of_auditors_are_answered_from_an_index(
         plan = "\n".join(line for (line,) in auditor.execute(b"EXPLAIN " + statement.encode()))
         assert index in plan, question
         assert "Seq Scan" not in plan, question
+
+
+async def test_an_auditor_sees_the_state_of_every_key(
+    auditor: psycopg.Connection[Any], store: PostgresPartitionStore
+) -> None:
+    """As of now, in SQL alone; the same as policy would say."""
+    events = living(seeded(4), 200)
+    await folding.feed_all(store, events, seeded(1))
+    keys = [entity for entity in folding.evolved(events).values() if isinstance(entity, Key)]
+    rows = auditor.execute(
+        "SELECT key_id::text, state, (extract(epoch FROM now()) * 1000)::bigint FROM keyfold.key_states"
+    )
+    found = {key_id: (state, now_ms) for key_id, state, now_ms in rows}
+    assert found.keys() == {key.key_id for key in keys}
+    for key in keys:
+        state, now_ms = found[key.key_id]
+        assert state == state_of(key, now_ms)
 
 
 @pytest.mark.parametrize(
@@ -337,12 +368,17 @@ async def test_months_have_tables_of_their_own(
         assert table == f"keyfold_blue.audit_{first}" == f"keyfold_blue.audit_{last}"
 
 
+@pytest.mark.parametrize("generator", ["simulated", "living"])
 @pytest.mark.parametrize("seed", range(6))
 async def test_postgres_holds_what_memory_holds(
-    postgres_database: "PostgresDatabase", schemas: PostgresSchemas, store: PostgresPartitionStore, seed: int
+    postgres_database: "PostgresDatabase",
+    schemas: PostgresSchemas,
+    store: PostgresPartitionStore,
+    seed: int,
+    generator: str,
 ) -> None:
-    """The same history, cut differently: every table has the same rows in both stores."""
-    events = simulated(seeded(seed), 120)
+    """The same history, cut differently: every table has the same rows in both stores, and readers the same answers."""
+    events = HISTORIES[generator](seeded(seed), 160)
     memory = MemorySchemas()
     await memory.prepare(PARTITIONS)
     await folding.feed_all(memory.partition_store("blue"), events, seeded(seed))
@@ -352,6 +388,8 @@ async def test_postgres_holds_what_memory_holds(
         assert await mine.audit_log(partition, limit=10_000) == await theirs.audit_log(partition, limit=10_000)
         assert await store.offsets(partition) == await memory.partition_store("blue").offsets(partition)
     assert await mine.usage() == await theirs.usage()
+    for now in (START_MS, START_MS + 30 * DAY_MS, START_MS + 4000 * DAY_MS):
+        assert await _answers(mine, to_text(now), events) == await _answers(theirs, to_text(now), events)
     await mine.close()
     with psycopg.connect(postgres_database.dsn) as connection:
         for table, rows in memory.schemas["blue"].rows.items():
@@ -361,6 +399,22 @@ async def test_postgres_holds_what_memory_holds(
             ).fetchall()
             expected = sorted(_plain(row) for row in rows.values())
             assert sorted(_plain(json.loads(document)) for (document,) in found) == expected, table
+
+
+async def _answers(queries: Queries, now: str, events: Sequence[facts.Event]) -> list[Any]:
+    """What readers are told about keys and epochs."""
+    found = [
+        await queries.list_keys(now=now, limit=1000),
+        await queries.due_deletions(now),
+        await queries.due_rotations(now),
+        await queries.due_material_expiries(now),
+        await queries.capabilities(),
+        await queries.storage_epoch(),
+    ]
+    for key_id in {event.data.key_id for event in events if isinstance(event, facts.KeyCreated)}:
+        found += [await queries.key_versions(key_id), await queries.last_use(key_id), await queries.erasures(key_id)]
+        found += [await queries.public_key(key_id), await queries.public_key(key_id, 1)]
+    return found
 
 
 def _plain(row: dict[str, Any]) -> str:

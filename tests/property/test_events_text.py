@@ -16,7 +16,8 @@ from keyfold.events.times import to_milliseconds, to_text
 MANY = settings(max_examples=80, deadline=None)
 EXAMPLES: dict[str, Any] = runpy.run_path(str(Path(__file__).resolve().parents[1] / "vectors" / "examples.py"))
 VALUES = [EXAMPLES["command_example"](verb)["value"].encode() for verb in EXAMPLES["ARGUMENTS"]]
-EVENTS = [event.to_value() for event in EXAMPLES["events"]()]
+VALUES += [EXAMPLES["command_example"](name)["value"].encode() for name in EXAMPLES["VARIANTS"]]
+EVENTS = [event.to_value() for event in (*EXAMPLES["events"](), *EXAMPLES["event_variants"]().values())]
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 json_values = st.recursive(
@@ -87,18 +88,34 @@ def test_damaged_documents(value: bytes, data: st.DataObject) -> None:
 @MANY
 def test_replaced_values(value: bytes, data: st.DataObject) -> None:
     """A command with any one value replaced by any other is parsed or refused, and what is parsed says what it read."""
-    document = json.loads(value)
-    places = list(_places(document))
-    place = data.draw(st.sampled_from(places))
-    target = document
-    for part in place[:-1]:
-        target = target[part]
-    target[place[-1]] = data.draw(json_values)
+    document = _replaced(json.loads(value), data)
     try:
         command = commands.parse_command(json.dumps(document).encode())
     except (InvalidCommand, UnsupportedVersion):
         return
     assert command.model_dump(exclude_unset=True, mode="json") == document
+
+
+@given(st.sampled_from(EVENTS), st.data())
+@settings(max_examples=250, deadline=None)
+def test_replaced_values_of_events(value: bytes, data: st.DataObject) -> None:
+    """An event with any one value replaced by any other is parsed or refused; what is parsed gives its bytes again."""
+    document = _replaced(json.loads(value), data)
+    try:
+        event = facts.parse_event(json.dumps(document).encode())
+    except (InvalidCommand, UnsupportedVersion):
+        return
+    assert json.loads(event.to_value()) == document
+    assert facts.parse_event(event.to_value()) == event
+
+
+def _replaced(document: Any, data: st.DataObject) -> Any:
+    place = data.draw(st.sampled_from(list(_places(document))))
+    target = document
+    for part in place[:-1]:
+        target = target[part]
+    target[place[-1]] = data.draw(json_values)
+    return document
 
 
 def _places(node: Any, path: tuple[Any, ...] = ()) -> Any:
@@ -136,3 +153,16 @@ def test_partitions(stream: str, partitions: int) -> None:
     made = streams.partition_of(stream, partitions)
     assert 1 <= made < partitions or stream == "registry"
     assert made == streams.partition_of(stream, partitions)
+
+
+@given(st.integers(0, 99_999), st.integers(2, 100))
+@MANY
+def test_streams_of_partitions(number: int, partitions: int) -> None:
+    """What is about a partition lies in it; what is about one that is not there lies nowhere."""
+    stream = streams.partition_stream(number)
+    assert streams.is_stream(stream)
+    if number < partitions:
+        assert streams.partition_of(stream, partitions) == number
+        return
+    with pytest.raises(ValueError, match="no such partition"):
+        streams.partition_of(stream, partitions)

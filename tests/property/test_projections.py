@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from tests.support.histories import decided
 from tests.unit.projections import folding
 from tests.unit.projections.histories import HISTORIES, PARTITIONS, seeded
+from tests.unit.projections.living import living
 
 from keyfold.events import facts
 from keyfold.events.entities import (
+    Capabilities,
     Deployment,
     Entity,
     Grant,
@@ -34,7 +36,7 @@ from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.memory.schemas import Schema
 from keyfold.projections.rows import AuditRow
 
-Made = TypeVar("Made", Principal, Issuer, Limit, Grant, Proposal, Deployment)
+Made = TypeVar("Made", Principal, Issuer, Limit, Grant, Proposal, Deployment, Capabilities)
 
 MANY = settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -68,7 +70,7 @@ async def check_replay(events: Sequence[facts.Event], cuts: int) -> None:
     truth = folding.evolved(events)
     assert schema.entities == truth
     assert _rebuilt_keys(schema) == {entity.key_id: entity for entity in truth.values() if isinstance(entity, Key)}
-    kinds = Principal | SigningKey | Issuer | Limit | Grant | Grants | Proposal | Deployment
+    kinds = Principal | SigningKey | Issuer | Limit | Grant | Grants | Proposal | Deployment | Capabilities
     assert _rebuilt_governance(schema) == {n: entity for n, entity in truth.items() if isinstance(entity, kinds)}
     levels = {place: (bucket.level, bucket.updated_at) for place, bucket in folding.levels(events).items()}
     assert {place: (row["level"], row["updated_at"]) for place, row in schema.rows["buckets"].items()} == levels
@@ -139,6 +141,34 @@ async def test_folding_can_stop_and_go_on_anywhere(seed: int, steps: int, stop: 
     assert sorted(schemas.schemas["blue"].audit, key=_place) == sorted(whole.audit, key=_place)
 
 
+@MANY
+@given(seed=SEEDS, steps=STEPS, cuts=SEEDS)
+async def test_evidence_is_what_the_worker_said_last(seed: int, steps: int, cuts: int) -> None:
+    """Of material, its erasure and its certificate; of the beginning and the end of epochs, and of each turn."""
+    events = living(seeded(seed), steps)
+    schema, _ = await projected(events, seeded(cuts))
+    materials: dict[tuple[str, int], dict[str, Any]] = {}
+    turns: dict[tuple[int, int], str] = {}
+    for event in events:
+        match event:
+            case facts.KeyMaterialGenerated(data=data):
+                materials[data.key_id, data.version] = {"generated_at": event.time, "public_key": data.public_key}
+            case facts.KeyMaterialImported(data=data):
+                known = {"imported_at": event.time, "public_key": data.public_key, "erased_at": None}
+                materials[data.key_id, data.version] = materials.get((data.key_id, data.version), {}) | known
+            case facts.KeyUseCeased(data=data):
+                for version in data.erased_versions:
+                    materials.setdefault((data.key_id, version), {})["erased_at"] = event.time
+            case facts.KeyErased(data=data):
+                for version in data.versions:
+                    materials[data.key_id, version]["certificate"] = data.model_dump(mode="json")
+            case facts.StorageEpochTurned(data=data):
+                turns[data.epoch, data.partition] = event.time
+    rows = schema.rows["key_materials"]
+    assert {at: {name: row[name] for name in materials[at]} for at, row in rows.items()} == materials
+    assert {at: row["turned_at"] for at, row in schema.rows["storage_epoch_turns"].items()} == turns
+
+
 def _place(row: AuditRow) -> tuple[int, int]:
     return row.partition, row.position
 
@@ -187,6 +217,8 @@ def _rebuilt_governance(schema: Schema) -> dict[str, Entity]:
         found[f"proposal/{name}"] = _made(Proposal, row, proposal_id="proposal")
     for row in rows["deployment"].values():
         found["deployment"] = _made(Deployment, {name: value for name, value in row.items() if name != "id"})
+    for row in rows["capabilities"].values():
+        found["capabilities"] = _made(Capabilities, {name: value for name, value in row.items() if name != "id"})
     return found
 
 

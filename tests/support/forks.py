@@ -85,7 +85,7 @@ def codes(desk: Desk, *commands: Signed) -> list[str | None]:
 
 def restarted(desk: Desk) -> State:
     """Return the state that a successor reads from the records which a state topic would hold."""
-    records = {name: entity.model_dump_json().encode() for name, entity in reversed(desk.state.entities.items())}
+    records = {name: entity.model_dump_json().encode() for name, entity in reversed(list(desk.state.entities.items()))}
     segments = {segment.name: segment.model_dump_json().encode() for segment in desk.state.memory.segments.values()}
     return State.from_records(json.loads(json.dumps(desk.state.head.to_json())), records | segments)
 

@@ -18,6 +18,7 @@ from tests.unit.deciding.cedar_requests import key, principal, registry, request
 from keyfold.ceremony.policy_sets import NAMES, initial_policies, ready_policies
 from keyfold.client import ClientSettings, Keyfold
 from keyfold.deciding import federation, grants, identities, jwks, jwt, limits, proposals
+from keyfold.deciding.authorizing import USE_COMPROMISED_VERSION
 from keyfold.deciding.budgets import WARNINGS
 from keyfold.deciding.cedar import Authorizer, Verdict, validate_policy
 from keyfold.deciding.suggesting import Usage, Use, suggest
@@ -34,10 +35,14 @@ CODE = re.compile(r"`([^`]+)`")
 CIRCUMSTANCES: dict[str, dict[str, Any]] = {
     "": {},
     "budget nearly used": {"cause": "usage-budget"},
+    "period over": {"cause": "period"},
+    "compromised": {"cause": "compromise"},
+    "its time is over": {"cause": "expired"},
     "two approvals": {"approvals": ("ann", "ben")},
     "one's own": {"target": "somebody"},
     "on a key": {"on": key()},
 }
+CAUSED = {"RotateKey", "DeleteImportedKeyMaterial"}
 SAID = {"+": "may", "-": "never", ".": ""}
 INITIAL = "\n".join(initial_policies().values())
 
@@ -60,7 +65,7 @@ def role_rows() -> list[list[str]]:
 
 def ask(texts: tuple[str, ...], verb: str, who: Principal, **changes: Any) -> Verdict:
     """Ask Cedar one question about a key, or about the registry where the verb is for it alone."""
-    on = changes.pop("on", key() if BY_VERB[verb].scope == "key" else None)
+    on = changes.pop("on", key() if verb == USE_COMPROMISED_VERSION or BY_VERB[verb].scope == "key" else None)
     return Authorizer().authorize(request(verb, on, principal=who, **changes), registry(*texts), 1)
 
 
@@ -81,16 +86,16 @@ def test_its_table_of_roles(row: list[str]) -> None:
     circumstance = CIRCUMSTANCES[row[0].partition(":")[2].strip()]
     for verb in CODE.findall(row[0]):
         for group, cell in zip(groups, row[1:], strict=True):
-            options = {"cause": "requested" if verb == "RotateKey" else "", "target": "other"} | circumstance
+            options = {"cause": "requested" if verb in CAUSED else "", "target": "other"} | circumstance
             verdict = ask((INITIAL,), verb, principal("somebody", tuple(group)), **options)
             said = "+" if verdict.allowed else "." if verdict.uncovered else "-"
             assert SAID[said] == cell, (verb, group)
 
 
 def test_its_table_of_roles_is_whole() -> None:
-    """Every verb stands in it once without a circumstance, every role has a column."""
+    """Every verb, and the permission that is none, stands in it once without a circumstance; every role is a column."""
     plain = [verb for row in role_rows()[2:] if ":" not in row[0] for verb in CODE.findall(row[0])]
-    assert sorted(plain) == sorted(BY_VERB)
+    assert sorted(plain) == sorted({*BY_VERB, USE_COMPROMISED_VERSION})
     columns = {group for cell in role_rows()[0][1:] for group in CODE.findall(cell)}
     assert columns == set(NAMES) - {"everybody"}
 
@@ -137,7 +142,9 @@ def test_backups_are_not_read_by_who_makes_them() -> None:
     assert may(texts, "GenerateDataKey", alone, on=backup)
     assert not may(texts, "GenerateDataKey", alone, on=key(tags={"use": "orders"}))
     assert not may(texts, "GenerateDataKey", alone)
-    assert not may(texts, "Decrypt", key_user, on=backup)
+    for verb in ("Decrypt", "ReEncrypt", "ReEncryptFrom"):
+        assert not may(texts, verb, key_user, on=backup)
+        assert may((INITIAL,), verb, key_user, on=backup)
 
 
 def test_another_team_approves() -> None:
@@ -192,6 +199,8 @@ def test_tenants_apart() -> None:
     assert use(made, "acme-web", "Decrypt", "globex") == forbidden
     assert use(made, "acme-web", "Encrypt", "acme", "globex") == forbidden
     assert use(made, "acme-web", "Encrypt", "") == forbidden
+    away = {"arguments": {"destination_key_id": KEY.removeprefix("key/")}}
+    assert use(made, "carol", "ReEncryptFrom", "acme", **away) == forbidden
     assert use(made, "carol", "Decrypt", "acme") == forbidden
     grant = {"grantee": "globex-web", "verbs": ["Decrypt"], "expires_at": to_text(made.now_ms + DAY_MS)}
     assert made.code("CreateGrant", arguments=grant) is None

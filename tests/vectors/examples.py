@@ -2,7 +2,8 @@
 
 `scripts/vectors` writes them down as golden vectors. The commands are really signed and the events' decisions really
 hold those commands, so each decision can be checked against its principal. Variants show what is optional. Nothing
-here is a secret: every private key is SHA-256 of a sentence. Who may do what is in `governance.py`.
+here is a secret: every private key is SHA-256 of a sentence. Who may do what is in `governance.py`, what key specs,
+versions, import and storage epochs add in `keys.py`.
 """
 
 import runpy
@@ -147,6 +148,7 @@ _GIVEN = SimpleNamespace(
     LATER=LATER,
     KEY_ID=KEY_ID,
     KEY_STREAM=KEY_STREAM,
+    OLD_SEALING_KEY=OLD_SEALING_KEY,
     CONTEXTS=CONTEXTS,
     DATA_PLANE=_DATA_PLANE,
     signer=signer,
@@ -155,8 +157,9 @@ _GIVEN = SimpleNamespace(
     proposal=_proposal,
 )
 _GOVERNANCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("governance.py"))))
-VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = _GOVERNANCE.variants(_GIVEN)
-ARGUMENTS |= _GOVERNANCE.arguments(_GIVEN)
+_KEYS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("keys.py"))))
+VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = _GOVERNANCE.variants(_GIVEN) | _KEYS.variants(_GIVEN)
+ARGUMENTS |= _GOVERNANCE.arguments(_GIVEN) | _KEYS.arguments(_GIVEN)
 for _name, _approval in _GOVERNANCE.approvals(_GIVEN).items():
     (VARIANTS if " " in _name else ARGUMENTS)[_name] = _approval
 
@@ -179,14 +182,21 @@ def decision(name: str, **more: Any) -> facts.Decision:
     )
 
 
-def _outcome(verb: str) -> dict[str, Any]:
+def _outcome(name: str) -> dict[str, Any]:
     return {
         "offset": 41,
-        "command_id": command_id(verb),
-        "command_digest": _digest(verb),
+        "command_id": command_id(name),
+        "command_digest": _digest(name),
         "principal": "alice",
-        "verb": verb,
+        "verb": name.partition(" ")[0],
     }
+
+
+def _data(kind: type[facts.Event], name: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return an event's data with its decision, or with what its outcome says of its command."""
+    if issubclass(kind, facts.PolicyEvent):
+        return {**data, "decision": decision(name, **data.get("decision", {}))}
+    return {**_outcome(name), **data} if issubclass(kind, facts.Outcome) else data
 
 
 def _policy_events() -> list[tuple[type[facts.Event], str, dict[str, Any]]]:
@@ -222,10 +232,7 @@ def _policy_events() -> list[tuple[type[facts.Event], str, dict[str, Any]]]:
         (facts.PrincipalRevoked, "registry", {"decision": decision("RevokePrincipal"), "principal": "bob"}),
         (facts.PolicyPut, KEY_STREAM, {"decision": decision("PutPolicy"), **put}),
         (facts.PolicyDeleted, "registry", {"decision": decision("DeletePolicy"), "policy": "readers-use"}),
-        *(
-            (kind, stream, {"decision": decision(name), **data})
-            for kind, stream, name, data in _GOVERNANCE.events(_GIVEN)
-        ),
+        *((kind, stream, _data(kind, name, data)) for kind, stream, name, data in _GOVERNANCE.events(_GIVEN)),
         (facts.UsageBudgetWarning, KEY_STREAM, _GOVERNANCE.warning(_GIVEN)),
     ]
 
@@ -289,18 +296,18 @@ def _root_events() -> list[tuple[type[facts.Event], str, dict[str, Any]]]:
 
 def events() -> list[facts.Event]:
     """Return one example of every event type, in the order of `facts.EVENT_TYPES`."""
+    told = [(kind, stream, _data(kind, name, data)) for kind, stream, name, data in _KEYS.events(_GIVEN)]
     made = {
         kind: kind.new(f"{kind.type_name}/1", stream, TIME, **data)
-        for kind, stream, data in (*_policy_events(), *_hsm_events(), *_root_events())
+        for kind, stream, data in (*_policy_events(), *_hsm_events(), *_root_events(), *told)
     }
     return [made[kind] for kind in facts.EVENT_TYPES]
 
 
 def event_variants() -> dict[str, facts.Event]:
     """Return events that use what is optional, by name."""
+    variants = _GOVERNANCE.event_variants(_GIVEN) | _KEYS.event_variants(_GIVEN)
     return {
-        title: kind.new(
-            f"{kind.type_name}/{number}", stream, TIME, decision=decision(name, **data.pop("decision", {})), **data
-        )
-        for number, (title, (kind, stream, name, data)) in enumerate(_GOVERNANCE.event_variants(_GIVEN).items(), 2)
+        title: kind.new(f"{kind.type_name}/{number}", stream, TIME, **_data(kind, name, data))
+        for number, (title, (kind, stream, name, data)) in enumerate(variants.items(), 2)
     }

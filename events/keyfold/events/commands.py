@@ -13,6 +13,7 @@ from keyfold.events import arguments as args
 from keyfold.events import strictjson
 from keyfold.events.arguments import MAX_ITEMS
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
+from keyfold.events.specs import SYMMETRIC_ONLY
 from keyfold.events.streams import AliasName, Fingerprint, Name, Stream, Uuid
 from keyfold.events.strictjson import Frozen
 from keyfold.events.times import Instant
@@ -21,6 +22,13 @@ TYPE_PREFIX: Final = "keyfold.command."
 MAX_CONTEXT_BYTES: Final = 8 * 1024
 MAX_CONTEXTS_BYTES: Final = 64 * 1024
 MAX_LIFETIME_MS: Final = 15 * 60_000
+_ALGORITHM_NAMES: Final = (
+    "encryption_algorithm",
+    "signing_algorithm",
+    "mac_algorithm",
+    "key_agreement_algorithm",
+    "key_encapsulation_algorithm",
+)
 _SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
 
 
@@ -453,7 +461,7 @@ def check_scope(command: AnyCommand) -> None:
         "key": subject.startswith("key/"),
         "registry": subject == "registry",
         "principal": subject == f"principal/{command.data.principal}",
-        "any": not subject.startswith("principal/"),
+        "any": subject.startswith("key/") or subject == "registry",
     }[command.scope]
     if not fits:
         raise InvalidCommand(f"{command.verb} does not belong on stream {subject}")
@@ -461,6 +469,15 @@ def check_scope(command: AnyCommand) -> None:
     host = command.source.removeprefix(f"{own}/")
     if command.source != own and (host == command.source or _SOURCE.fullmatch(host) is None):
         raise InvalidCommand("source must name the principal, and after a slash at most a host")
+
+
+def algorithm_of(command: AnyCommand) -> str:
+    """Return the algorithm by which a command uses a key; empty for verbs that use none."""
+    for name in _ALGORITHM_NAMES:
+        found = getattr(command.data.arguments, name, None)
+        if isinstance(found, str):
+            return found
+    return "SYMMETRIC_DEFAULT" if command.verb in SYMMETRIC_ONLY else ""
 
 
 def source_of(command: AnyCommand) -> str:

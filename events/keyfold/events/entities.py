@@ -74,7 +74,10 @@ class AttachedPolicy(Frozen):
 
 
 class Key(Frozen):
-    """A key and its versions; `policy_revision` counts changes of the key's own policies."""
+    """A key and its versions; `policy_revision` counts changes of the key's own policies.
+
+    `importing` is the command that imports material and whose outcome is not known yet.
+    """
 
     kind: Literal["key"] = "key"
     key_id: KeyId
@@ -101,6 +104,7 @@ class Key(Frozen):
     rotation_enabled_at: str | None = None
     changed_at: str | None = None
     import_parameters: ImportParameters | None = None
+    importing: int | None = None
 
     @property
     def current(self) -> KeyVersion:

@@ -2,7 +2,8 @@
 
 Policy folds its own decisions before it learns what the HSM worker did, others read both as they lie in the log. So
 what the worker states must come to the same before and after what policy decided meanwhile: it touches fields of its
-own, or is told apart by the offsets of the commands.
+own, or is told apart by the offsets of the commands. What both have a say in, which version is current and whether the
+key is failed, follows from the versions alone.
 """
 
 from collections.abc import Callable
@@ -27,8 +28,25 @@ def _changed(view: View, event: facts.Event, **update: Any) -> Changes:
     return {event.subject: _key(view, event).model_copy(update=update)}
 
 
-def _with_version(key: Key, number: int, **update: Any) -> tuple[KeyVersion, ...]:
-    return tuple(v.model_copy(update=update) if v.version == number else v for v in key.versions)
+def _with_version(key: Key, *numbers: int, **update: Any) -> tuple[KeyVersion, ...]:
+    changed = {key.version(number).version for number in numbers}
+    return tuple(v.model_copy(update=update) if v.version in changed else v for v in key.versions)
+
+
+def _settled(key: Key, versions: tuple[KeyVersion, ...]) -> dict[str, Any]:
+    """Return versions with what follows from them: which is current, and that a key without any is failed.
+
+    Current is the newest active version that ever had material; a disabled one only where no other is left. Of versions
+    that all wait for their first import, the oldest is.
+    """
+    usable = [v for v in versions if v.status in {"Active", "Disabled"}]
+    ready = [v for v in usable if v.material or v.material_offset is not None]
+    best = [v for v in ready if v.status == "Active"] or ready
+    current = best[-1].version if best else usable[0].version if usable else len(versions)
+    found: dict[str, Any] = {"versions": versions, "current_version": current}
+    if not usable and key.status != "Destroyed":
+        return found | {"status": "Failed", "deletion_date": None, "reason": ""}
+    return found | ({"status": "Enabled"} if usable and key.status == "Failed" else {})
 
 
 def _new_version(event: facts.KeyCreated | facts.KeyRotated, number: int) -> KeyVersion:
@@ -66,16 +84,13 @@ def _key_rotated(view: View, event: facts.KeyRotated) -> Changes:
     key = _key(view, event)
     if event.data.version != len(key.versions) + 1:
         raise KeyError(f"{event.subject} version {event.data.version}")
-    added = _new_version(event, event.data.version)
-    current = added.version if added.material else key.current_version
-    mended: dict[str, Any] = {"status": "Enabled", "changed_at": event.time} if key.status == "Failed" else {}
-    return _changed(view, event, versions=(*key.versions, added), current_version=current, **mended)
+    return _changed(view, event, **_settled(key, (*key.versions, _new_version(event, event.data.version))))
 
 
 def _status(status: KeyStatus) -> Callable[[View, Any], Changes]:
     def handler(view: View, event: facts.Event) -> Changes:
         if _key(view, event).status == "Failed":
-            return {}
+            return _changed(view, event, changed_at=event.time)
         told = {"reason": getattr(event.data, "reason", ""), "changed_at": event.time}
         return _changed(view, event, status=status, deletion_date=None, **told)
 
@@ -106,41 +121,41 @@ def _rotation_disabled(view: View, event: facts.KeyRotationDisabled) -> Changes:
 
 def _key_deletion_scheduled(view: View, event: facts.KeyDeletionScheduled) -> Changes:
     if _key(view, event).status == "Failed":
-        return {}
+        return _changed(view, event, changed_at=event.time)
     date = event.data.deletion_date
     return _changed(view, event, status="PendingDeletion", deletion_date=date, changed_at=event.time)
 
 
 def _key_destroyed(view: View, event: facts.KeyDestroyed) -> Changes:
-    versions = tuple(
-        v if v.status == "Destroyed" else v.model_copy(update={"status": "Destroyed", "changed_at": event.time})
-        for v in _key(view, event).versions
-    )
-    ended = {"deletion_date": None, "changed_at": event.time, "import_parameters": None}
-    return _changed(view, event, status="Destroyed", versions=versions, current_version=len(versions), **ended)
+    told = {"status": "Destroyed", "reason": "", "changed_at": event.time}
+    versions = tuple(v if v.status == "Destroyed" else v.model_copy(update=told) for v in _key(view, event).versions)
+    ended = {"deletion_date": None, "import_parameters": None, "current_version": len(versions)}
+    return _changed(view, event, versions=versions, **told, **ended)
 
 
 def _version_status(status: str) -> Callable[[View, Any], Changes]:
     def handler(view: View, event: Any) -> Changes:
+        """Destroyed is final; a version whose material could not be made can only be destroyed."""
         key, told = _key(view, event), {"reason": event.data.reason, "changed_at": event.time}
-        key.version(event.data.version)
-        return _changed(view, event, versions=_with_version(key, event.data.version, status=status, **told))
+        before = key.version(event.data.version).status
+        if before == "Destroyed" or (before == "Failed" and status != "Destroyed"):
+            return {}
+        return _changed(view, event, **_settled(key, _with_version(key, event.data.version, status=status, **told)))
 
     return handler
 
 
 def _compromised(view: View, event: facts.KeyCompromised) -> Changes:
-    data, marked = event.data, set(event.data.versions)
+    data = event.data
     told = {"compromised_at": event.time, "occurred_at": data.occurred_at, "compromise_reason": data.reason}
-    versions = tuple(v.model_copy(update=told) if v.version in marked else v for v in _key(view, event).versions)
-    return _changed(view, event, versions=versions)
+    return _changed(view, event, versions=_with_version(_key(view, event), *data.versions, **told))
 
 
 def _import_parameters_issued(view: View, event: facts.ImportParametersIssued) -> Changes:
     data = event.data
     parameters = ImportParameters(
         import_token=data.import_token,
-        version=data.version,
+        version=_key(view, event).version(data.version).version,
         wrapping_algorithm=data.wrapping_algorithm,
         expires_at=data.expires_at,
     )
@@ -154,8 +169,12 @@ def _material_imported(view: View, event: facts.KeyMaterialImported) -> Changes:
     update: dict[str, Any] = {"key_check_value": data.key_check_value}
     if (version.material_offset or -1) < data.offset:
         update |= {"material": True, "material_offset": data.offset, "valid_to": data.valid_to}
-    current = max(key.current_version, data.version)
-    return _changed(view, event, versions=_with_version(key, data.version, **update), current_version=current)
+    settled = _settled(key, _with_version(key, data.version, **update))
+    return _changed(view, event, **settled, **_import_over(key, data.offset))
+
+
+def _import_over(key: Key, offset: int) -> dict[str, Any]:
+    return {"importing": None} if key.importing == offset else {}
 
 
 def _imported_material_deleted(view: View, event: facts.ImportedKeyMaterialDeleted) -> Changes:
@@ -168,7 +187,7 @@ def _authorized(view: View, event: facts.CommandAuthorized) -> Changes:
     """Budgets are charged at authorization: what may have been used counts as used. An import token is used up."""
     data = event.data
     if data.verb == "ImportKeyMaterial":
-        return _changed(view, event, import_parameters=None)
+        return _changed(view, event, import_parameters=None, importing=data.decision.offset)
     if data.verb not in PROTECTING or data.key_version is None:
         return {}
     key = _key(view, event)
@@ -184,24 +203,19 @@ def _operation_failed(view: View, event: facts.OperationFailed) -> Changes:
     failed, and another version mends it.
     """
     key = view.get(event.subject)
-    if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key) or key.status == "Destroyed":
+    if event.data.verb == "ImportKeyMaterial" and isinstance(key, Key):
+        return _changed(view, event, **_import_over(key, event.data.offset))
+    if event.data.verb not in {"CreateKey", "RotateKey"} or not isinstance(key, Key):
         return {}
-    failed = next((v.version for v in key.versions if v.offset == event.data.offset), None)
-    if failed is None:
+    failed = next((v for v in key.versions if v.offset == event.data.offset), None)
+    if failed is None or failed.status == "Destroyed":
         return {}
-    versions = _with_version(key, failed, status="Failed", changed_at=event.time)
-    usable = [v.version for v in versions if v.status in {"Active", "Disabled"}]
-    if usable:
-        return _changed(view, event, versions=versions, current_version=max(usable))
-    ended = {"deletion_date": None, "reason": "", "changed_at": event.time}
-    return _changed(view, event, versions=versions, status="Failed", **ended)
+    told = {"status": "Failed", "reason": "", "changed_at": event.time}
+    return _changed(view, event, **_settled(key, _with_version(key, failed.version, **told)))
 
 
 def _key_erased(view: View, event: facts.KeyErased) -> Changes:
-    erased = set(event.data.versions)
-    versions = tuple(
-        v.model_copy(update={"erased_at": event.time}) if v.version in erased else v for v in _key(view, event).versions
-    )
+    versions = _with_version(_key(view, event), *event.data.versions, erased_at=event.time)
     return _changed(view, event, versions=versions)
 
 

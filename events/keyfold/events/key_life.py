@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from keyfold.events.arguments import DeletionCause, RotationPeriod
+from keyfold.events.arguments import DeletionCause, Protection, RotationPeriod
 from keyfold.events.event import DecisionData, PolicyEvent, Version
-from keyfold.events.specs import WrappingAlgorithm, WrappingKeySpec
+from keyfold.events.specs import KeySpec, KeyUsage, WrappingAlgorithm, WrappingKeySpec
 from keyfold.events.streams import KeyId, Uuid
 from keyfold.events.times import Instant
 
@@ -93,6 +93,9 @@ class ImportParametersIssued(PolicyEvent):
     class Data(KeyDecisionData):
         import_token: Uuid
         version: Version
+        key_spec: KeySpec
+        key_usage: KeyUsage
+        protection: Protection
         wrapping_algorithm: WrappingAlgorithm
         wrapping_key_spec: WrappingKeySpec
         expires_at: Instant

@@ -98,12 +98,15 @@ class KeyMaterialErased(KeystoreRecord):
 
 
 class ImportKeyStored(KeystoreRecord):
-    """The wrapped private key of one import; an earlier one of the key is void."""
+    """The wrapped private key of one import, and what it is for; an earlier one of the key is void."""
 
     class Data(Frozen):
         key_id: KeyId
         import_token: Uuid
         version: Version
+        key_spec: KeySpec
+        key_usage: KeyUsage
+        protection: Protection
         wrapping_algorithm: WrappingAlgorithm
         blob: str
 

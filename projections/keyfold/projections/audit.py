@@ -3,7 +3,7 @@
 How a command is read is in `audit_commands`. The exact bytes stand beside what is shown of them.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from keyfold.events import facts
 from keyfold.events.chains import Accepted
@@ -11,6 +11,8 @@ from keyfold.events.streams import key_id_of
 from keyfold.projections.audit_commands import command_columns, proposed_columns
 from keyfold.projections.rows import AuditRow, Outcome
 from keyfold.projections.usage import version_number
+
+Value = TypeVar("Value")
 
 _MAX: Final = 2**63 - 1
 _NOTHING: Final[dict[str, Any]] = {}
@@ -52,6 +54,7 @@ def audit_row(partition: int, position: int, kafka_offset: int, accepted: Accept
         dry_run=details.get("dry_run", False),
         grant_id=details.get("grant_id"),
         proposal_id=details.get("proposal_id"),
+        algorithm=details.get("algorithm"),
     )
 
 
@@ -64,6 +67,8 @@ def _details(event: facts.Event) -> dict[str, Any]:
         return {"key_version": event.data.version, "command_offset": event.data.offset}
     if isinstance(event, facts.PolicyReset):
         return {"reason": event.data.reason}
+    if isinstance(event, facts.KeyErased):
+        return {"key_version": _only(event.data.versions)}
     return _NOTHING
 
 
@@ -104,12 +109,13 @@ def _of_fact(event: facts.PolicyEvent) -> dict[str, Any]:
             return {"verb": data.verb, "principal": data.principal, "code": data.code}
         case facts.DryRunSucceeded(data=data):
             return {"verb": data.verb, "principal": data.principal, "dry_run": True}
-        case facts.KeyCreated() | facts.KeyRotated():
-            return {"key_version": getattr(event.data, "version", 1)}
+        case facts.KeyCreated() | facts.KeyCompromised():
+            return {"key_version": _only(getattr(event.data, "versions", [1]))}
         case facts.ProposalApproved(data=data):
             return {"code": data.code}
         case _:
-            return {}
+            version = getattr(event.data, "version", None)
+            return {} if version is None else {"key_version": version}
 
 
 def _executed(event: facts.Outcome) -> dict[str, Any]:
@@ -127,12 +133,18 @@ def _executed(event: facts.Outcome) -> dict[str, Any]:
         "bytes": getattr(data, "bytes", None),
         "key_version": getattr(data, "version", None),
     }
+    if isinstance(data, facts.KeyUseCeased.Data):
+        details["key_version"] = _only(data.erased_versions)
     if isinstance(data, facts.KeyUsed.Data):
-        if len(data.versions) == 1:
-            details["key_version"] = version_number(next(iter(data.versions)))
+        details["key_version"] = version_number(_only(list(data.versions)) or "")
         if data.failures:
             details["code"] = next(iter(data.failures)) if len(data.failures) == 1 else "SeveralErrors"
     return details
+
+
+def _only(values: list[Value]) -> Value | None:
+    """Return the value where there is one; of several, none is the one."""
+    return values[0] if len(values) == 1 else None
 
 
 def _number(value: Any) -> int | None:

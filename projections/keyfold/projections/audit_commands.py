@@ -12,11 +12,25 @@ from pydantic_core import from_json
 
 from keyfold.events import commands, strictjson
 from keyfold.events.errors import InvalidCommand
+from keyfold.events.specs import SYMMETRIC_ONLY
 from keyfold.events.streams import UUID_PATTERN
 
 _UUID: Final = re.compile(UUID_PATTERN)
 _VERBS: Final = {commands.type_of(verb): verb for verb in commands.BY_VERB}
 _NOTHING: Final[dict[str, Any]] = {}
+
+
+def _algorithm_argument(verb: str) -> tuple[str, str | None]:
+    """Find the argument of a verb that names an algorithm, and which holds where the caller names none."""
+    data: Any = commands.BY_VERB[verb].model_fields["data"].annotation
+    fields = data.model_fields["arguments"].annotation.model_fields
+    name = next((name for name in fields if name.endswith("_algorithm")), "")
+    if not name:
+        return name, "SYMMETRIC_DEFAULT" if verb in SYMMETRIC_ONLY else None
+    return name, fields[name].default if isinstance(fields[name].default, str) else None
+
+
+_ALGORITHMS: Final = {verb: _algorithm_argument(verb) for verb in commands.BY_VERB}
 
 
 def command_columns(text: str) -> dict[str, Any]:
@@ -25,9 +39,10 @@ def command_columns(text: str) -> dict[str, Any]:
     data = _mapping(document.get("data"))
     arguments = _mapping(data.get("arguments"))
     kind = document.get("type")
+    verb = _VERBS.get(kind) if isinstance(kind, str) else None
     return {
         "command_id": _uuid(document.get("id")),
-        "verb": _VERBS.get(kind) if isinstance(kind, str) else None,
+        "verb": verb,
         "principal": _text(data.get("principal")),
         "contexts": _contexts(data.get("contexts")),
         "items": data.get("items"),
@@ -37,6 +52,7 @@ def command_columns(text: str) -> dict[str, Any]:
         "dry_run": data.get("dry_run") is True,
         "grant_id": _uuid(arguments.get("grant")),
         "proposal_id": _uuid(data.get("proposal")) or _uuid(arguments.get("proposal")),
+        "algorithm": _algorithm(verb, arguments),
     }
 
 
@@ -45,13 +61,15 @@ def proposed_columns(text: str) -> dict[str, Any]:
     document = _document(text)
     data = _mapping(document.get("data"))
     proposed = _mapping(data.get("arguments"))
-    verb = proposed.get("verb")
+    arguments, named = _mapping(proposed.get("arguments")), proposed.get("verb")
+    verb = named if isinstance(named, str) and named in commands.BY_VERB else None
     return {
         "principal": _text(data.get("principal")),
-        "verb": verb if isinstance(verb, str) and verb in commands.BY_VERB else None,
+        "verb": verb,
         "contexts": _contexts(proposed.get("contexts")),
-        "reason": _reason(data, _mapping(proposed.get("arguments"))),
+        "reason": _reason(data, arguments),
         "source": _source(document),
+        "algorithm": _algorithm(verb, arguments),
     }
 
 
@@ -81,6 +99,12 @@ def _reason(data: dict[str, Any], arguments: dict[str, Any]) -> str | None:
 def _source(document: dict[str, Any]) -> str | None:
     """Return the host or instance, as `commands.source_of` does for a command that has the expected form."""
     return (_text(document.get("source")) or "").partition("/")[2].partition("/")[2] or None
+
+
+def _algorithm(verb: str | None, arguments: dict[str, Any]) -> str | None:
+    """Return the algorithm that a command names, or that holds where it names none."""
+    name, default = _ALGORITHMS.get(verb or "", ("", None))
+    return _text(arguments.get(name, default))
 
 
 def _mapping(value: Any) -> dict[str, Any]:

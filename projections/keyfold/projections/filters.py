@@ -22,6 +22,7 @@ _EQUAL: Final = {
     "command_id": "command_id = %(command_id)s::uuid",
     "grant_id": "grant_id = %(grant_id)s::uuid",
     "proposal_id": "proposal_id = %(proposal_id)s::uuid",
+    "algorithm": "algorithm = %(algorithm)s",
 }
 
 

@@ -12,13 +12,14 @@ from typing import Final
 
 from keyfold.events import facts, topics
 from keyfold.events.chains import Accepted, Place
-from keyfold.events.directory import directory_name
+from keyfold.events.directory import directory_names
 from keyfold.events.entities import Entity
 from keyfold.events.evolve import evolve
 from keyfold.events.statements import PATH_HEADER, SIGNATURE_HEADER, SIGNER_HEADER, STATEMENT_HEADER, Header
 from keyfold.projections import tables
 from keyfold.projections.audit import audit_row
 from keyfold.projections.errors import StateMismatch
+from keyfold.projections.evidence import evidence_rows
 from keyfold.projections.positions import Offsets
 from keyfold.projections.rows import AuditRow, DirectoryRecord, Report, Usage
 from keyfold.projections.tables import Staged
@@ -118,7 +119,7 @@ class Fold:
         self._audit: list[AuditRow] = []
         self._usage: dict[UsageKey, Usage] = {}
         self._rows: dict[tuple[object, ...], Staged] = {}
-        self._directory: dict[str, DirectoryRecord] = {}
+        self._directory: dict[str, Leaf] = {}
         self._reports: list[Report] = []
 
     def add(self, leaf: Leaf) -> None:
@@ -132,10 +133,11 @@ class Fold:
                 f"follow from the state: {error}; the log or the projection is wrong, compare them before a rebuild"
             ) from None
         self._view.changed.update(changes)
-        self._audit.append(audit_row(self._before.partition, self._position, leaf.kafka_offset, leaf.accepted, event))
+        place = audit_row(self._before.partition, self._position, leaf.kafka_offset, leaf.accepted, event)
+        self._audit.append(place)
         for usage in usage_of(event):
             add(self._usage, usage)
-        for row in (*tables.material_row(event), *tables.root_row(self._position, event)):
+        for row in evidence_rows(event, place):
             self._merge(row)
         self._note_directory(leaf)
         self._time = event.time
@@ -161,13 +163,14 @@ class Fold:
             signers=MappingProxyType(self._signers),
             last_time=self._time,
         )
+        directory = tuple(self._directory_records())
         return Batch(
             before=self._before,
             after=after,
-            rows=tuple(self._all_rows()),
+            rows=tuple(self._all_rows(directory)),
             audit=tuple(self._audit),
             entities=MappingProxyType(self._view.changed),
-            directory=tuple(self._directory.values()),
+            directory=directory,
             reports=tuple(self._reports),
         )
 
@@ -177,24 +180,31 @@ class Fold:
         self._signers[accepted.signer] = max(accepted.place.head.n, self._signers.get(accepted.signer, 0))
 
     def _note_directory(self, leaf: Leaf) -> None:
-        name = directory_name(leaf.event)
-        if name is not None:
+        for name in directory_names(leaf.event):
             self._directory.pop(name, None)  # the latest counts, in the order of the log
+            self._directory[name] = leaf
+
+    def _directory_records(self) -> Iterator[DirectoryRecord]:
+        """Yield each event once, with the names for which it is the latest."""
+        names: dict[int, list[str]] = {}
+        for name, leaf in self._directory.items():
+            names.setdefault(leaf.kafka_offset, []).append(name)
+        latest = {leaf.kafka_offset: leaf for leaf in self._directory.values()}
+        for offset in sorted(names):
+            leaf = latest[offset]
             headers = tuple((key, value) for key, value in leaf.headers if key in _VERBATIM)
-            self._directory[name] = DirectoryRecord(name, leaf.kafka_offset, leaf.accepted.entry.value, headers)
+            yield DirectoryRecord(tuple(sorted(names[offset])), offset, leaf.accepted.entry.value, headers)
 
     def _merge(self, row: Staged) -> None:
         place = (row.table, *row.key())
         known = self._rows.get(place)
-        if known is not None:
-            row = Staged(row.table, {**known.document, **{k: v for k, v in row.document.items() if v is not None}})
-        self._rows[place] = row
+        self._rows[place] = row if known is None else Staged(row.table, {**known.document, **row.document})
 
-    def _all_rows(self) -> Iterator[Staged]:
+    def _all_rows(self, directory: Iterable[DirectoryRecord]) -> Iterator[Staged]:
         for name, new in self._view.changed.items():
             yield from tables.entity_rows(self._before.partition, name, self._view.loaded.get(name), new)
         yield from self._rows.values()
         yield from map(tables.usage_row, self._usage.values())
         yield from map(tables.report_row, self._reports)
-        for record in self._directory.values():
-            yield tables.directory_row(self._before.partition, record)
+        for record in directory:
+            yield from tables.directory_rows(self._before.partition, record)

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from keyfold.events.entities import DEPLOYMENT
+from keyfold.events.entities import CAPABILITIES, DEPLOYMENT
 from keyfold.events.streams import NAME_PATTERN, UUID_PATTERN
 
 KINDS: Final = (
     "key", "principal", "signing_key", "alias", "policy", "issuer", "limit", "grant", "grants", "proposal",
-    "sealing_key", "deployment",
+    "sealing_key", "deployment", "capabilities",
 )  # fmt: skip
+_WHOLE: Final = frozenset({DEPLOYMENT, CAPABILITIES})
 _FORMS: Final = {
     **dict.fromkeys(("key", "grant", "proposal", "sealing_key"), re.compile(UUID_PATTERN)),
     "grants": re.compile(f"{UUID_PATTERN}/{NAME_PATTERN}"),
@@ -22,7 +23,7 @@ _BUCKET: Final = re.compile(
 
 
 def arguments_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """Sort entity names into one list per kind; an alias and the deployment keep their whole name.
+    """Sort entity names into one list per kind; what has no prefix, and an alias, keeps its whole name.
 
     Levels of limits are of no kind here: each partition has its own under the same name, and no fold asks for one.
     """
@@ -30,7 +31,7 @@ def arguments_of(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         prefix, _, rest = name.partition("/")
         kind = prefix.replace("-", "_")
-        if name == DEPLOYMENT or kind == "alias":
+        if name in _WHOLE or kind == "alias":
             found[kind].append(name)
         elif kind in found and (kind not in _FORMS or _FORMS[kind].fullmatch(rest)):
             found[kind].append(rest)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from keyfold.events.entities import (
     Alias,
+    Capabilities,
     Deployment,
     Entity,
     Grant,
@@ -31,11 +32,16 @@ from keyfold.projections.rows import (
     BucketRow,
     DirectoryRecord,
     DueDeletion,
+    DueExpiry,
     DueRotation,
+    Erasure,
     KeySummary,
+    LastUse,
     PolicyRow,
     Progress,
+    PublicKeyRow,
     Report,
+    StorageEpoch,
     Usage,
     VersionRow,
 )
@@ -86,7 +92,7 @@ class PartitionStore(Protocol):
         """
 
     async def unpublished(self, partition: int, since: int, limit: int) -> Sequence[DirectoryRecord]:
-        """Return the directory records of a partition from a Kafka offset on, in its order."""
+        """Return the directory records of a partition from a Kafka offset on, in its order; one for each offset."""
 
     async def halt(self, offsets: Offsets, reason: str) -> None:
         """Note why the partition stopped, for the operator; the next batch clears it."""
@@ -150,6 +156,7 @@ class AuditFilter:
     command_id: str | None = None
     grant_id: str | None = None
     proposal_id: str | None = None
+    algorithm: str | None = None
     since: str | None = None
     until: str | None = None
     denied_only: bool = False
@@ -176,9 +183,27 @@ class Queries(Protocol):
 
     async def describe_key(self, key_id: str) -> Key | None: ...
 
-    async def list_keys(self, *, after: str | None = None, limit: int = 100, status: str | None = None) -> KeyPage: ...
+    async def list_keys(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        state: str | None = None,
+        now: str | None = None,
+    ) -> KeyPage:
+        """Return keys by id, with their effective states at `now` (default: the store's clock)."""
 
     async def key_versions(self, key_id: str) -> tuple[VersionRow, ...]: ...
+
+    async def last_use(self, key_id: str) -> tuple[LastUse, ...]:
+        """Return for each version that ever served an item when and by whom it was used last."""
+
+    async def public_key(self, key_id: str, version: int | None = None) -> PublicKeyRow | None:
+        """Return the public half of a version (default: the current one); None where there is none."""
+
+    async def erasures(self, key_id: str) -> tuple[Erasure, ...]:
+        """Return the erasure certificates of a key's versions, by version."""
 
     async def usage(self, *, stream: str | None = None, principal: str | None = None) -> tuple[Usage, ...]: ...
 
@@ -215,6 +240,12 @@ class Queries(Protocol):
 
     async def deployment(self) -> Deployment | None: ...
 
+    async def capabilities(self) -> Capabilities | None:
+        """Return what the HSM worker found that keys can be made here; None before it looked."""
+
+    async def storage_epoch(self) -> StorageEpoch | None:
+        """Return the current storage epoch and how far the turn to it is; None before genesis."""
+
     async def audit(
         self,
         wanted: AuditFilter = AuditFilter(),
@@ -229,8 +260,19 @@ class Queries(Protocol):
 
     async def due_deletions(self, now: str, limit: int = 100) -> tuple[DueDeletion, ...]: ...
 
-    async def due_rotations(self, limit: int = 100) -> tuple[DueRotation, ...]:
-        """Return enabled keys that have used their share of the budget, those with the fewest items left first."""
+    async def due_rotations(self, now: str, limit: int = 100) -> tuple[DueRotation, ...]:
+        """Return keys whose current version is to be replaced, the most urgent first.
+
+        First those that are compromised, then those that have used their share of the budget, by what is left of it,
+        then those whose rotation period is over. Only keys that are Enabled or Compromised, and never imported ones:
+        nobody here has their next material.
+        """
+
+    async def due_material_expiries(self, now: str, limit: int = 100) -> tuple[DueExpiry, ...]:
+        """Return versions whose imported material is over, the longest due first.
+
+        Not those of keys that wait for their deletion, as imported material of such a key cannot be deleted alone.
+        """
 
     async def progress(self) -> tuple[Progress, ...]: ...
 

@@ -6,6 +6,9 @@ Instants are text as in events. Entities (keys, principals, aliases, …) are th
 from dataclasses import dataclass
 from typing import Literal
 
+from keyfold.events.arguments import RotationCause
+from keyfold.events.storage import KeyErased
+
 Outcome = Literal["authorized", "denied", "dry-run", "completed", "failed", "recorded"]
 
 
@@ -18,8 +21,9 @@ class AuditRow:
     of what was refused or failed. `role`, `signer`, `statement_n` and `statement_leaf` name the signed statement that
     covers it. `reason` is the caller's word for why, `source` the host or instance that it names. `dry_run`: nothing
     was to be executed. `grant_id` is the grant that it is about or that covered it, `proposal_id` the proposal that it
-    is about or carries out. Where an approval carries a proposal out, `principal`, `verb`, `contexts`, `reason` and
-    `source` are the proposed command's, and `command_id` is the approval's; its author is in `value`.
+    is about or carries out. `algorithm` is the one by which the command uses a key or wraps. Where an approval carries
+    a proposal out, `principal`, `verb`, `contexts`, `reason`, `source` and `algorithm` are the proposed command's, and
+    `command_id` is the approval's; its author is in `value`.
     """
 
     partition: int
@@ -53,6 +57,7 @@ class AuditRow:
     dry_run: bool = False
     grant_id: str | None = None
     proposal_id: str | None = None
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRecord:
-    """What the directory topic must hold under a name: an event, verbatim, with its signature headers."""
+    """What the directory topic must hold under some names: an event, verbatim, with its signature headers.
 
-    name: str
+    `names` are those for which no later event answers.
+    """
+
+    names: tuple[str, ...]
     kafka_offset: int
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
@@ -95,7 +103,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """One version of a key, what was done with it, and the worker's evidence of its material."""
+    """One version of a key, what was done with it, and the worker's evidence of its material.
+
+    `erased_at` is when the worker erased its blob, `certified_at` when no copy of it could be opened any more. See
+    `keyfold.events.entities.KeyVersion` for the others.
+    """
 
     key_id: str
     version: int
@@ -107,11 +119,83 @@ class VersionRow:
     last_used_at: str | None
     generated_at: str | None
     erased_at: str | None
+    reason: str
+    changed_at: str | None
+    compromised_at: str | None
+    occurred_at: str | None
+    compromise_reason: str
+    material: bool
+    imported_at: str | None
+    valid_to: str | None
+    key_check_value: str | None
+    certified_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """When a version was used last and by whom, and how many items it has served in all."""
+
+    key_id: str
+    version: int
+    last_used_at: str
+    principal: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeyRow:
+    """The public half of one version: SubjectPublicKeyInfo (DER) in base64, as the worker stated it."""
+
+    key_id: str
+    version: int
+    key_spec: str
+    key_usage: str
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The erasure certificate of one version: what the event of this id says, at `certified_at`."""
+
+    key_id: str
+    version: int
+    certified_at: str
+    event_id: str
+    certificate: KeyErased.Data
+
+
+@dataclass(frozen=True, slots=True)
+class EpochTurn:
+    """A partition has turned to an epoch; it says so at this offset of the events topic."""
+
+    partition: int
+    kafka_offset: int
+    turned_at: str
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageEpoch:
+    """The current storage epoch, and which of all `partitions` have `turned` to it.
+
+    `ended` is the last epoch whose key is destroyed (0: none); if it is not the one before the current, a turn is under
+    way. `begun_at` and `begun_by` are None for the first epoch, `destroyed_at` and `answer` (the token's) before the
+    first end.
+    """
+
+    epoch: int
+    ended: int
+    partitions: int
+    begun_at: str | None
+    begun_by: str | None
+    destroyed_at: str | None
+    answer: str | None
+    turned: tuple[EpochTurn, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """One line of a list of keys."""
+    """One line of a list of keys. `status` is what was decided last, `state` what follows from all and the time."""
 
     key_id: str
     key_spec: str
@@ -123,6 +207,9 @@ class KeySummary:
     current_version: int
     deletion_date: str | None
     aliases: tuple[str, ...]
+    key_usage: str
+    origin: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +232,20 @@ class DueDeletion:
 
 @dataclass(frozen=True, slots=True)
 class DueRotation:
-    """A key whose current version has used as much of its budget as its rotation waits for."""
+    """A key whose current version is to be replaced, and why."""
 
     key_id: str
     version: int
+    cause: RotationCause
+
+
+@dataclass(frozen=True, slots=True)
+class DueExpiry:
+    """A version whose imported material is over."""
+
+    key_id: str
+    version: int
+    valid_to: str
 
 
 @dataclass(frozen=True, slots=True)

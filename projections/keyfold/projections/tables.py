@@ -2,24 +2,21 @@
 
 A row is a document whose names are the columns of its table. Only what changed is staged: using a key touches one row
 of `key_versions`, not the key. A column is named as the entity's field, except what is a word of SQL
-and the ids of grants and proposals.
+and the ids of grants and proposals. What stands beside entities is in `evidence`.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keyfold.events import entities, facts
+from keyfold.events import entities
 from keyfold.events.entities import Entity, Key, Principal, PrincipalKey
-from keyfold.events.signatures import fingerprint
 from keyfold.events.streams import REGISTRY
 from keyfold.projections.naming import bucket_columns
 from keyfold.projections.rows import DirectoryRecord, Report, Usage
 
-KEY_COLUMNS: Final = (
-    "key_id", "key_spec", "protection", "description", "tags", "status", "created_at", "created_by",
-    "current_version", "reason", "deletion_date", "policy_revision", "usage_budget", "rotate_at_percent",
-)  # fmt: skip
+_KEY_PARTS: Final = {"kind", "versions", "policies"}
+KEY_COLUMNS: Final = tuple(name for name in Key.model_fields if name not in _KEY_PARTS)
 
 PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "keys": ("key_id",),
@@ -38,6 +35,9 @@ PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "policies": ("stream", "policy"),
     "sealing_keys": ("sealing_key",),
     "deployment": ("id",),
+    "capabilities": ("id",),
+    "storage_epochs": ("epoch",),
+    "storage_epoch_turns": ("epoch", "partition"),
     "certificates": ("position",),
     "revocations": ("position",),
     "usage": ("stream", "version", "principal", "verb"),
@@ -56,6 +56,7 @@ _TABLES: Final[Mapping[type[Any], str]] = {
     entities.Proposal: "proposals",
     entities.SealingKey: "sealing_keys",
     entities.Deployment: "deployment",
+    entities.Capabilities: "capabilities",
 }
 _REMOVABLE: Final[Mapping[str, tuple[str, str]]] = {
     "policy": ("policies", "policy"),
@@ -91,28 +92,6 @@ def entity_rows(partition: int, name: str, old: Entity | None, new: Entity | Non
         yield _simple_row(partition, name, new)
 
 
-def material_row(event: facts.Event) -> Iterator[Staged]:
-    """Yield the evidence of material that came into being or was erased."""
-    if isinstance(event, facts.KeyMaterialGenerated):
-        data = event.data
-        yield _material(data.key_id, data.version, generated_at=event.time, blob_digest=data.blob_digest)
-    elif isinstance(event, facts.KeyUseCeased):
-        for version in event.data.erased_versions:
-            yield _material(event.data.key_id, version, erased_at=event.time)
-
-
-def root_row(position: int, event: facts.Event) -> Iterator[Staged]:
-    """Yield what root certified or revoked."""
-    if isinstance(event, facts.ServiceKeyCertified | facts.ServiceKeyRevoked):
-        signer = fingerprint(bytes.fromhex(event.data.public_key))
-        if isinstance(event, facts.ServiceKeyRevoked):
-            more: dict[str, Any] = {"last_valid": event.data.last_valid, "revoked_at": event.time}
-            yield Staged("revocations", {"position": position, "signer": signer, **more})
-            return
-        data = event.data.model_dump(include={"service", "topics", "not_before", "not_after"})
-        yield Staged("certificates", {"position": position, "signer": signer, **data})
-
-
 def usage_row(usage: Usage) -> Staged:
     """Return what is added to a row of `usage`."""
     return Staged("usage", {name: getattr(usage, name) for name in Usage.__slots__})
@@ -123,16 +102,16 @@ def report_row(report: Report) -> Staged:
     return Staged("reports", {name: getattr(report, name) for name in Report.__slots__})
 
 
-def directory_row(partition: int, record: DirectoryRecord) -> Staged:
-    """Return a directory record as a row; bytes are written as Postgres reads them."""
+def directory_rows(partition: int, record: DirectoryRecord) -> Iterator[Staged]:
+    """Yield a row for each name of a directory record; bytes are written as Postgres reads them."""
     document = {
-        "name": record.name,
         "partition": partition,
         "kafka_offset": record.kafka_offset,
         "value": "\\x" + record.value.hex(),
         "headers": [[name, value.hex()] for name, value in record.headers],
     }
-    return Staged("directory", document)
+    for name in record.names:
+        yield Staged("directory", {"name": name, **document})
 
 
 def _removed(name: str) -> Staged:
@@ -148,7 +127,7 @@ def _removed(name: str) -> Staged:
 
 def _key_rows(name: str, old: Key | None, new: Key) -> Iterator[Staged]:
     if old is None or any(getattr(new, column) != getattr(old, column) for column in KEY_COLUMNS):
-        yield Staged("keys", {column: getattr(new, column) for column in KEY_COLUMNS})
+        yield Staged("keys", new.model_dump(mode="json", exclude=_KEY_PARTS))
     known = old.versions if old else ()
     for index, version in enumerate(new.versions):
         if index >= len(known) or version != known[index]:
@@ -158,14 +137,8 @@ def _key_rows(name: str, old: Key | None, new: Key) -> Iterator[Staged]:
 
 
 def _version(key_id: str, version: entities.KeyVersion) -> dict[str, Any]:
-    return {
-        "key_id": key_id,
-        "version": version.version,
-        "command_offset": version.offset,
-        "created_at": version.created_at,
-        "status": version.status,
-        "protected_items": version.protected_items,
-    }
+    document = version.model_dump(mode="json")
+    return {"key_id": key_id, "command_offset": document.pop("offset"), **document}
 
 
 def _policy_rows(
@@ -178,11 +151,6 @@ def _policy_rows(
     for ordinal, policy in enumerate(new):
         document = {"stream": stream, "policy": policy.policy, "ordinal": ordinal, "text": policy.text}
         yield Staged("policies", {**document, "updated_at": None})
-
-
-def _material(key_id: str, version: int, **known: str) -> Staged:
-    document = {"generated_at": None, "blob_digest": None, "erased_at": None, **known}
-    return Staged("key_materials", {"key_id": key_id, "version": version, **document})
 
 
 def _principal_rows(old: Principal | None, new: Principal) -> Iterator[Staged]:
@@ -226,7 +194,7 @@ def _named(partition: int, name: str, entity: Entity) -> dict[str, Any]:
         case entities.Grants():
             key_id, _, grantee = rest.partition("/")
             return {"key_id": key_id, "grantee": grantee}
-        case entities.Deployment():
+        case entities.Deployment() | entities.Capabilities():
             return {"id": 1}
         case _:
             return {}

@@ -38,6 +38,29 @@ Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; signed, kept in the log, asked for by policies.")
 ]
 Trial = Annotated[bool, typer.Option("--dry-run", help="Do nothing: only find out whether it would be allowed.")]
+VersionNumber = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="The number of a version.")]
+OneVersion = Annotated[
+    int | None, typer.Option("--version", min=1, metavar="N", help="The version it is about; else the current one.")
+]
+UsedVersion = Annotated[
+    int | None, typer.Option("--key-version", min=1, metavar="N", help="The version to use; else the current one.")
+]
+Approved = Annotated[
+    str | None,
+    typer.Option("--proposal", metavar="ID", help="An approved proposal that this carries out, as it was proposed."),
+]
+NotBefore = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="It protects nothing before: 30d, 12h, 15m, 90s from now, or a time (UTC)."),
+]
+NotAfter = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="Afterwards it opens and verifies only: a span from now, or a time (UTC)."),
+]
+ValidTo = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="The material is deleted then: a span from now, or a time (UTC)."),
+]
 
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -91,6 +114,22 @@ def moment(text: str, option: str = "--expires") -> When:
 def optional_moment(text: str | None) -> When | None:
     """Read what `moment` does, if anything was said."""
     return None if text is None else moment(text)
+
+
+def bound(text: str | None, option: str) -> When | None:
+    """Read what `moment` does, if anything was said; `never` takes a bound away and stays as it is."""
+    return text if text in {None, "never"} else moment(text or "", option)
+
+
+def past(text: str, option: str) -> When:
+    """Read a time, or a span that ends now: `2h` is two hours ago. Raises `UsageError`."""
+    when = moment(text, option)
+    return -when if isinstance(when, timedelta) else when
+
+
+def period(text: str, option: str) -> timedelta:
+    """Read a number of days, or a span (365d, 12h, 15m, 90s). Raises `UsageError`."""
+    return timedelta(seconds=seconds(f"{text}d" if text.isdecimal() else text, option))
 
 
 def seconds(text: str, option: str) -> int:

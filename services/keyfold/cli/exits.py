@@ -21,6 +21,8 @@ from keyfold.embedded import EmbeddedError
 from keyfold.events.errors import (
     InvalidCiphertext,
     InvalidCommand,
+    InvalidMac,
+    InvalidSignature,
     KeyfoldError,
     RecordError,
     Refusal,
@@ -40,7 +42,8 @@ BUG: Final = 70
 INTERRUPTED: Final = 130
 
 _CODES: Final[tuple[tuple[tuple[type[BaseException], ...], int], ...]] = (
-    ((EnvelopeInvalid, InvalidCiphertext, RecordError, RegistryBroken, StateCorrupt, ProjectionError), INTEGRITY),
+    ((EnvelopeInvalid, InvalidCiphertext, InvalidSignature, InvalidMac), INTEGRITY),
+    ((RecordError, RegistryBroken, StateCorrupt, ProjectionError), INTEGRITY),
     ((InvalidArgument, IdentityUnusable, InvalidCommand, FileNotFoundError, IsADirectoryError, PermissionError), USAGE),
     ((CeremonyRefused, CeremonyIncomplete), REFUSED),
     ((TokenUnavailable, Unavailable, EmbeddedError, ConfigError, BusError), UNAVAILABLE),

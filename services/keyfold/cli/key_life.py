@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from keyfold.cli.arguments import KeyName, NoWait, Reason, RotateAt, Trial, how, pairs
+from keyfold.cli.confirming import Yes, confirmed
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
@@ -72,11 +73,14 @@ def schedule_deletion(
     *,
     days: Annotated[int | None, typer.Option(min=1, max=30, help="The waiting period, 7 to 30.")] = None,
     seconds: Annotated[int | None, typer.Option(min=1, help="A shorter one, where development allows it.")] = None,
+    yes: Yes = False,
     reason: Reason = None,
     dry_run: Trial = False,
     no_wait: NoWait = False,
 ) -> None:
     """Destroy a key after a waiting period; until then the deletion can be cancelled.
+
+    Tells before when its versions were used last and what still names or may use it; a terminal is asked.
 
     Example: keyfold key schedule-deletion alias/orders --days 7
     """
@@ -86,6 +90,8 @@ def schedule_deletion(
     session = of(context)
     if window < _SHORTEST_WAIT and not session.config.development:
         raise UsageError("the waiting period is 7 to 30 days (shorter only in a deployment begun with --development)")
+    if not dry_run:
+        confirmed(session, key, f"Destroy {key} after {window}?", yes=yes, for_good=False)
     write(
         session,
         lambda kms: kms.schedule_key_deletion(key, window, **how(reason, dry_run)),
@@ -114,7 +120,7 @@ def destroy_now(
     context: typer.Context,
     key: KeyName,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="It is meant: what the key protects is lost for good.")] = False,
+    yes: Yes = False,
     reason: Reason = None,
     dry_run: Trial = False,
     no_wait: NoWait = False,
@@ -123,10 +129,11 @@ def destroy_now(
 
     Example: keyfold key destroy-now alias/orders --yes --reason "the key was disclosed"
     """
-    if not (yes or dry_run):
-        raise UsageError("this destroys a key for good; say so with --yes")
+    session = of(context)
+    if not dry_run:
+        confirmed(session, key, f"Destroy {key} now and for good?", yes=yes)
     write(
-        of(context),
+        session,
         lambda kms: kms.destroy_key_now(key, **how(reason, dry_run)),
         lambda _: f"{key} is destroyed",
         no_wait=no_wait,

@@ -1,34 +1,68 @@
-"""`keyfold key create`, `describe`, `list`: keys as they are. What changes them is in `key_life`."""
+"""`keyfold key create` and `list`. One key is shown in `key_show`; what changes keys is in the other `key_…` modules."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from keyfold.cli import key_life, output
-from keyfold.cli.arguments import KeyName, NoWait, Reason, RotateAt, TagPairs, Trial, pairs
-from keyfold.cli.projected import key_of
+from keyfold.cli import (
+    blast_radius,
+    erasure,
+    key_compromise,
+    key_import,
+    key_life,
+    key_show,
+    key_validity,
+    key_versions,
+    output,
+)
+from keyfold.cli.arguments import (
+    KeyName,
+    NoWait,
+    NotAfter,
+    NotBefore,
+    Reason,
+    RotateAt,
+    TagPairs,
+    Trial,
+    bound,
+    pairs,
+    period,
+)
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.client import DryRun, Keyfold, KeyMetadata
-from keyfold.events.arguments import MAX_PROTECTED_ITEMS
-from keyfold.events.entities import Key
+from keyfold.deciding.lifecycle import KeyState
+from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Origin, Protection
+from keyfold.events.specs import KeySpec, KeyUsage
 from keyfold.projections.ports import Queries
-from keyfold.projections.rows import KeySummary, Usage, VersionRow
+from keyfold.projections.rows import KeySummary
+
+__all__ = ["KeyName", "app", "create", "list_"]
 
 app = typer.Typer(name="key", help="Create keys and lead them through their life.", no_args_is_help=True)
-app.add_typer(key_life.app)
-
-Status = Literal["Enabled", "Disabled", "PendingDeletion", "Destroyed", "Failed"]
+for _module in (key_show, key_life, key_validity, key_versions, key_compromise, key_import, blast_radius, erasure):
+    app.add_typer(_module.app)
 
 
 @app.command()
 def create(
     context: typer.Context,
     *,
+    spec: Annotated[KeySpec, typer.Option(help="What kind of key; `keyfold capabilities` shows what is offered.")] = (
+        "SYMMETRIC_DEFAULT"
+    ),
+    usage: Annotated[
+        KeyUsage | None, typer.Option(help="What it is for, where its spec has several usages (RSA, ECC_NIST_P…).")
+    ] = None,
     protection: Annotated[
-        Literal["HSM", "SOFTWARE"],
-        typer.Option(help="HSM: used inside the token. SOFTWARE: in the worker's memory, faster."),
+        Protection, typer.Option(help="HSM: used inside the token. SOFTWARE: in the worker's memory, faster.")
     ] = "HSM",
+    origin: Annotated[Origin, typer.Option(help="EXTERNAL: its material is imported; see `keyfold import`.")] = "KEYFOLD",
+    not_before: NotBefore = None,
+    not_after: NotAfter = None,
+    rotation_period: Annotated[
+        str | None, typer.Option(metavar="PERIOD", help="Days, 90 to 2560; spans like 90s in development only.")
+    ] = None,
     description: Annotated[str, typer.Option(help="What it is for; public.")] = "",
     tag: TagPairs = None,
     alias: Annotated[str | None, typer.Option(help="Also give it this name, like alias/orders.")] = None,
@@ -40,60 +74,33 @@ def create(
     dry_run: Trial = False,
     no_wait: NoWait = False,
 ) -> None:
-    """Create a key (AES-256-GCM).
+    """Create a key: AES-256-GCM, unless --spec says otherwise.
 
     Example: keyfold key create --alias alias/orders --description "customer orders" --tag team=shop
+
+    Example: keyfold key create --spec ECC_NIST_P256 --usage SIGN_VERIFY --rotation-period 365
     """
     session, tags = of(context), pairs(tag, "--tag")
+    start, end = bound(not_before, "--not-before"), bound(not_after, "--not-after")
+    every = None if rotation_period is None else period(rotation_period, "--rotation-period")
 
     async def work(kms: Keyfold) -> KeyMetadata | DryRun:
         key = await kms.create_key(
-            protection=protection,
-            description=description,
-            tags=tags,
-            usage_budget=usage_budget,
-            rotate_at_percent=rotate_at or None,
-            reason=reason,
-            dry_run=dry_run,
-        )
+            key_spec=spec, key_usage=usage, origin=origin, protection=protection, not_before=start, not_after=end,
+            rotation_period=every, description=description, tags=tags, usage_budget=usage_budget,
+            rotate_at_percent=rotate_at or None, reason=reason, dry_run=dry_run,
+        )  # fmt: skip
         if alias is not None and not isinstance(key, DryRun):
             await kms.create_alias(alias, key.key_id, reason=reason)
         return key
 
     named = f"; {alias} names it" if alias is not None else ""
-    write(session, work, lambda key: f"key {key.key_id} created, {key.protection}{named}", no_wait=no_wait)
-
-
-@app.command()
-def describe(context: typer.Context, key: KeyName) -> None:
-    """Show a key, its versions, its names and its use.
-
-    Example: keyfold key describe alias/orders
-    """
-    session = of(context)
-    config = session.config
-
-    async def work() -> tuple[Key, tuple[VersionRow, ...], tuple[str, ...], tuple[Usage, ...]]:
-        async with session.queries(config) as queries:
-            return await described(queries, key)
-
-    found, versions, aliases, usage = session.run(work())
-    session.show(
-        {**found.model_dump(mode="json"), "versions": versions, "aliases": aliases, "usage": usage},
-        description(found, versions, aliases, usage),
-    )
-
-
-async def described(
-    queries: Queries, name: str
-) -> tuple[Key, tuple[VersionRow, ...], tuple[str, ...], tuple[Usage, ...]]:
-    """Return a key with what the projections know about it."""
-    found = await key_of(queries, name)
-    return (
-        found,
-        await queries.key_versions(found.key_id),
-        tuple(alias.alias for alias in await queries.aliases(key_id=found.key_id)),
-        await queries.usage(stream=f"key/{found.key_id}"),
+    waits = "; it waits for its material: keyfold import" if origin == "EXTERNAL" else ""
+    write(
+        session,
+        work,
+        lambda key: f"key {key.key_id} created, {key.key_spec}, {key.protection}{named}{waits}",
+        no_wait=no_wait,
     )
 
 
@@ -101,7 +108,9 @@ async def described(
 def list_(
     context: typer.Context,
     *,
-    status: Annotated[Status | None, typer.Option(help="Only keys in this state.")] = None,
+    status: Annotated[
+        KeyState | None, typer.Option("--status", "--state", help="Only keys that are in this state now.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
 ) -> None:
     """List keys.
@@ -119,11 +128,11 @@ def list_(
     session.show(keys, _table(keys))
 
 
-async def _listed(queries: Queries, status: str | None, limit: int) -> list[KeySummary]:
+async def _listed(queries: Queries, state: str | None, limit: int) -> list[KeySummary]:
     found: list[KeySummary] = []
     after: str | None = None
     while len(found) < limit:
-        page = await queries.list_keys(after=after, limit=min(500, limit - len(found)), status=status)
+        page = await queries.list_keys(after=after, limit=min(500, limit - len(found)), state=state)
         found += page.keys
         after = page.next
         if after is None:
@@ -132,45 +141,12 @@ async def _listed(queries: Queries, status: str | None, limit: int) -> list[KeyS
 
 
 def _table(keys: list[KeySummary]) -> str:
-    headers = ("KEY", "STATUS", "PROTECTION", "VERSION", "CREATED", "BY", "ALIASES", "DESCRIPTION")
+    headers = ("KEY", "STATE", "SPEC", "PROTECTION", "VERSION", "CREATED", "BY", "ALIASES", "DESCRIPTION")
     rows = [
-        (k.key_id, k.status, k.protection, k.current_version, k.created_at, k.created_by, k.aliases, k.description)
+        (
+            k.key_id, k.state, k.key_spec, k.protection, k.current_version, k.created_at, k.created_by, k.aliases,
+            k.description,
+        )
         for k in keys
-    ]
+    ]  # fmt: skip
     return output.table(headers, rows, empty="no keys")
-
-
-def _budget(key: Key) -> str:
-    rotated = f"rotated at {key.rotate_at_percent} %" if key.rotate_at_percent else "not rotated by itself"
-    return f"{key.usage_budget} items a version, {rotated}"
-
-
-def description(key: Key, versions: tuple[VersionRow, ...], aliases: tuple[str, ...], usage: tuple[Usage, ...]) -> str:
-    """Return what a person wants to know about a key."""
-    facts = output.pairs(
-        [
-            ("key", key.key_id),
-            ("status", key.status + (f" ({key.reason})" if key.reason else "")),
-            ("deletion", key.deletion_date),
-            ("spec", f"{key.key_spec}, {key.protection}"),
-            ("created", f"{key.created_at} by {key.created_by}"),
-            ("description", key.description),
-            ("tags", key.tags),
-            ("aliases", aliases),
-            ("policies", [policy.policy for policy in key.policies]),
-            ("budget", _budget(key)),
-        ]
-    )
-    table = output.table(
-        ("VERSION", "STATUS", "CREATED", "PROTECTED", "USED", "LAST USED", "ERASED"),
-        [
-            (v.version, v.status, v.created_at, v.protected_items, v.used_items, v.last_used_at, v.erased_at)
-            for v in versions
-        ],
-    )
-    used = output.table(
-        ("PRINCIPAL", "VERB", "VERSION", "COMMANDS", "ITEMS", "FAILED", "LAST"),
-        [(u.principal, u.verb, u.version, u.commands, u.items, u.failed_items, u.last_used_at) for u in usage],
-        empty="not used yet",
-    )
-    return f"{facts}\n\n{table}\n\n{used}"

@@ -2,32 +2,34 @@
 
 `encrypt` makes an envelope (`keyfold.client.envelope`): any size, in constant memory, with a data key of its own. With
 `--direct` it makes the ciphertext that the SDK's `encrypt` gives, for up to 900,000 bytes. `decrypt` tells the two
-apart by how they begin.
+apart by how they begin. With an RSA --algorithm they work on one small item (`rsa`).
 """
 
 import asyncio
 import base64
 import sys
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, cast
+from typing import Annotated, Any, BinaryIO, Final, cast
 from uuid import UUID
 
 import typer
 
-from keyfold.cli.arguments import KeyName, Pairs, Reason, Trial, pairs
+from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion, pairs
 from keyfold.cli.exits import UsageError
+from keyfold.cli.rsa import decrypt_rsa, encrypt_rsa, required
 from keyfold.cli.session import Session, of
-from keyfold.cli.transfer import STANDARD, Again, convert, reading_from, write_secret
+from keyfold.cli.transfer import STANDARD, Again, convert, read_item, reading_from, write_secret
 from keyfold.cli.writing import try_out
-from keyfold.client import DataKey, Keyfold
+from keyfold.client import DataKey, DryRun, Keyfold
 from keyfold.client.data_verbs import Use
 from keyfold.client.envelope import EnvelopeInvalid
 from keyfold.client.envelope.streams import decrypt_chunks, encrypt_stream, read_header
 from keyfold.events.ciphertext import HEADER_BYTES, MAGIC, parse_header
-from keyfold.events.errors import BatchTooLarge
+from keyfold.events.specs import EncryptionAlgorithm
 
 ENVELOPE_MAGIC: Final = b"KFENV"
-_DIRECT_LIMIT: Final = 900_000
+_HINT: Final = "leave --direct away: an envelope takes any size"
+_SYMMETRIC: Final = "SYMMETRIC_DEFAULT"
 _WITH_PLAINTEXT: Final = {True: "GenerateDataKey", False: "GenerateDataKeyWithoutPlaintext"}
 
 Source = Annotated[str, typer.Argument(metavar="FILE", help="A file; - for standard input.")]
@@ -40,12 +42,11 @@ Direct = Annotated[
 OnlyKey = Annotated[
     str | None, typer.Option("--key", metavar="KEY", help="Accept only what was encrypted under this key.")
 ]
+How = Annotated[
+    EncryptionAlgorithm, typer.Option("--algorithm", "-a", help="RSAES_… for an RSA key: one small item, no context.")
+]
 PlaintextFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write the data key itself, to a 0600 file.")
-]
-Approved = Annotated[
-    str | None,
-    typer.Option("--proposal", metavar="ID", help="An approved proposal that this carries out, as it was proposed."),
 ]
 
 
@@ -57,6 +58,7 @@ def encrypt(
     output: Target = None,
     context_pairs: Pairs = None,
     direct: Direct = False,
+    algorithm: How = "SYMMETRIC_DEFAULT",
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
@@ -71,10 +73,14 @@ def encrypt(
     """
     about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
     if dry_run:
-        verb, size = ("Encrypt", _size(source)) if direct else ("GenerateDataKey", 0)
-        try_out(of(context), lambda kms: kms.dry_run(verb, key, context=about, size_bytes=size, **use))
+        verb, size = ("Encrypt", _size(source)) if direct or algorithm != _SYMMETRIC else ("GenerateDataKey", 0)
+        _try(of(context), verb, key, about, size, _named(algorithm), use)
         return
     target = _sealed_name(source, output)
+    if algorithm != _SYMMETRIC:
+        _no_context(about)
+        encrypt_rsa(of(context), key, source, target, algorithm, use)
+        return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
         if direct:
@@ -97,23 +103,32 @@ def decrypt(
     output: Target = None,
     context_pairs: Pairs = None,
     key: OnlyKey = None,
+    algorithm: How = "SYMMETRIC_DEFAULT",
+    key_version: UsedVersion = None,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
 ) -> None:
     """Decrypt what `encrypt` or the SDK made; the same --context is needed. FILE.kf goes to FILE.
 
-    It takes one `Decrypt`, of an envelope's data key or of the ciphertext.
+    It takes one `Decrypt`, of an envelope's data key or of the ciphertext. --key-version is for RSA keys, with --key.
 
     Example: keyfold --as alice decrypt orders.csv.kf --context table=orders
 
     Example: keyfold --as alice decrypt < backup.tar.kf | tar x
     """
-    about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    if algorithm != _SYMMETRIC:
+        _no_context(about)
+        if dry_run:
+            _try(session, "Decrypt", required(key), about, _size(source), _named(algorithm, key_version), use)
+        else:
+            decrypt_rsa(session, key, source, output or _plain_name(source), algorithm, key_version, use)
+        return
     if dry_run:
         with reading_from(source) as reading:
             key_id, sealed = _sealed_in(reading)
-        try_out(of(context), lambda kms: kms.dry_run("Decrypt", key_id, context=about, size_bytes=len(sealed), **use))
+        _try(session, "Decrypt", key_id, about, len(sealed), {}, use)
         return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
@@ -129,40 +144,62 @@ def decrypt(
         data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=about, **use)
         return await asyncio.to_thread(decrypt_chunks, header, data_key, again, writing, about)
 
-    convert(of(context), source, output or _plain_name(source), work, "decrypted")
+    convert(session, source, output or _plain_name(source), work, "decrypted")
 
 
 def re_encrypt(
     context: typer.Context,
     source: Source = STANDARD,
     *,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="KEY", help="Encrypt under this key instead (two commands).")
+    ] = None,
     output: Target = None,
     context_pairs: Pairs = None,
+    to_context: Annotated[
+        list[str] | None,
+        typer.Option("--to-context", metavar="NAME=VALUE", help="The new encryption context; else it stays as it is."),
+    ] = None,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
 ) -> None:
     """Encrypt a `--direct` ciphertext again under its key's newest version, without showing the plaintext to anybody.
 
-    An envelope must be decrypted and encrypted again instead.
+    An envelope must be decrypted and encrypted again instead. Many ciphertexts are moved by `keyfold rewrap`.
 
     Example: keyfold --as alice re-encrypt secret.bin --output secret.bin
+
+    Example: keyfold --as alice re-encrypt secret.bin --to alias/archive --output moved.bin
     """
-    about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    then = pairs(to_context, "--to-context") if to_context else None
     if dry_run:
         with reading_from(source) as reading:
             sealed = _direct(reading)
-        key_id, size = _key_of(sealed), len(sealed)
-        try_out(of(context), lambda kms: kms.dry_run("ReEncrypt", key_id, context=about, size_bytes=size, **use))
+        try_out(session, lambda kms: _try_re_encryption(kms, sealed, to, about, use))
         return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
         ciphertext = await asyncio.to_thread(_direct, reading)
-        fresh = await kms.re_encrypt(_key_of(ciphertext), ciphertext, context=about, **use)
+        fresh = await kms.re_encrypt(
+            key_of(ciphertext), ciphertext, destination_key=to, context=about, destination_context=then, **use
+        )
         writing.write(fresh)
         return len(fresh)
 
-    convert(of(context), source, output or STANDARD, work, "re-encrypted")
+    convert(session, source, output or STANDARD, work, "re-encrypted")
+
+
+async def _try_re_encryption(kms: Keyfold, sealed: bytes, to: str | None, about: dict[str, str], use: Use) -> DryRun:
+    """Try the first of the commands that it takes."""
+    source, destination = key_of(sealed), None if to is None else await kms.resolve(to)
+    if destination in {None, source}:
+        return await kms.dry_run("ReEncrypt", source, context=about, size_bytes=len(sealed), **use)
+    arguments = {"destination_key_id": destination}
+    return await kms.dry_run(
+        "ReEncryptFrom", source, context=about, size_bytes=len(sealed), arguments=arguments, **use
+    )
 
 
 def data_key(
@@ -239,7 +276,7 @@ def random(
 
 async def _decrypt_direct(kms: Keyfold, source: BinaryIO, context: dict[str, str], only: str | None, use: Use) -> bytes:
     ciphertext = await asyncio.to_thread(_limited, source)
-    key_id = _key_of(ciphertext)
+    key_id = key_of(ciphertext)
     _require_key(key_id, only)
     return await kms.decrypt(key_id, ciphertext, context=context, **use)
 
@@ -250,7 +287,7 @@ def _sealed_in(source: BinaryIO) -> tuple[str, bytes]:
     again = cast(BinaryIO, Again(start, source))
     if start.startswith(MAGIC):
         ciphertext = _limited(again)
-        return _key_of(ciphertext), ciphertext
+        return key_of(ciphertext), ciphertext
     header = read_header(again)
     return header.key_id, header.encrypted_key
 
@@ -267,7 +304,8 @@ def _size(source: str) -> int:
         return len(_limited(reading))
 
 
-def _key_of(ciphertext: bytes) -> str:
+def key_of(ciphertext: bytes) -> str:
+    """Return the id of the key that a direct ciphertext names. Raises `InvalidCiphertext`."""
     return str(UUID(bytes=parse_header(ciphertext[:HEADER_BYTES])[0]))
 
 
@@ -278,12 +316,27 @@ def _require_key(found: str, only: str | None) -> None:
 
 def _limited(source: BinaryIO) -> bytes:
     """Read a whole direct item; a ciphertext is a little longer than its plaintext."""
-    data = source.read(_DIRECT_LIMIT + 1)
-    while len(data) <= _DIRECT_LIMIT and (more := source.read(_DIRECT_LIMIT + 1 - len(data))):
-        data += more
-    if len(data) > _DIRECT_LIMIT:
-        raise BatchTooLarge(f"more than {_DIRECT_LIMIT} bytes; leave --direct away: an envelope takes any size")
-    return data
+    return read_item(source, _HINT)
+
+
+def _try(
+    session: Session, verb: str, key: str, about: dict[str, str], size: int, arguments: dict[str, Any], use: Use
+) -> None:
+    async def trial(kms: Keyfold) -> DryRun:
+        return await kms.dry_run(verb, key, context=about, size_bytes=size, arguments=arguments, **use)
+
+    try_out(session, trial)
+
+
+def _named(algorithm: EncryptionAlgorithm, version: int | None = None) -> dict[str, Any]:
+    if algorithm == _SYMMETRIC:
+        return {}
+    return {"encryption_algorithm": algorithm} | ({} if version is None else {"key_version": version})
+
+
+def _no_context(about: dict[str, str]) -> None:
+    if about:
+        raise UsageError("RSA keys bind no encryption context; leave --context away")
 
 
 def _sealed_name(source: str, output: str | None) -> str:

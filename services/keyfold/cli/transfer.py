@@ -4,21 +4,25 @@ A result goes to a new file that takes its name at the end (0600), or into memor
 from there to standard output: whoever reads our output never sees a part of something that was cut off or forged.
 """
 
+import base64
 import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import size
 from keyfold.cli.session import Session
 from keyfold.client import Keyfold
 from keyfold.client.envelope.files import atomic_output
+from keyfold.events.errors import BatchTooLarge
 
 STANDARD: Final = "-"
+ITEM_LIMIT: Final = 900_000
+"""Bytes that one command carries of one item."""
 _IN_MEMORY: Final = 16 * 1024 * 1024
 
 Work = Callable[[Keyfold, BinaryIO, BinaryIO], Awaitable[int]]
@@ -42,6 +46,51 @@ def write_secret(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read."""
     with atomic_output(path) as file:
         file.write(data)
+
+
+def read_item(source: BinaryIO, hint: str) -> bytes:
+    """Read what one command carries, whole. Raises `BatchTooLarge`, with what else can be done."""
+    data = source.read(ITEM_LIMIT + 1)
+    while len(data) <= ITEM_LIMIT and (more := source.read(ITEM_LIMIT + 1 - len(data))):
+        data += more
+    if len(data) > ITEM_LIMIT:
+        raise BatchTooLarge(f"more than {ITEM_LIMIT} bytes; {hint}")
+    return data
+
+
+def read_file(source: str, hint: str = "one command carries no more") -> bytes:
+    """Read a file, or standard input for `-`, of at most one item's size."""
+    with reading_from(source) as reading:
+        return read_item(reading, hint)
+
+
+def give(session: Session, name: str, data: bytes, target: str | None, facts: dict[str, Any]) -> None:
+    """Hand a result over: raw into a file (0600) or, for `-`, a pipe; without a target as base64, with the facts."""
+    encoded = base64.b64encode(data).decode()
+    if target is None:
+        session.show({name: encoded, **facts}, encoded)
+        return
+    if target == STANDARD:
+        require_pipe()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    write_secret(checked_target(target), data)
+    session.show({"output": target, "bytes": len(data), **facts}, f"{name.replace('_', ' ')} written to {target}")
+
+
+def require_pipe() -> None:
+    """Raise `UsageError` where bytes would go to a terminal."""
+    if sys.stdout.isatty():
+        raise UsageError("this is binary; say with --output where it goes, or pipe it on")
+
+
+def checked_target(target: str) -> Path:
+    """Return the path of a file that can be written. Raises `UsageError`."""
+    path = Path(target).expanduser().absolute()
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no directory {path.parent}")
+    return path
 
 
 class Again:
@@ -71,10 +120,7 @@ def reading_from(source: str) -> Iterator[BinaryIO]:
 @contextmanager
 def _writing(target: str) -> Iterator[BinaryIO]:
     if target != STANDARD:
-        path = Path(target).expanduser().absolute()
-        if not path.parent.is_dir():
-            raise UsageError(f"there is no directory {path.parent}")
-        with atomic_output(path) as file:
+        with atomic_output(checked_target(target)) as file:
             yield file
         return
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as held:

@@ -7,11 +7,25 @@ gathers concurrent calls into few records. It holds no keys of the service and r
 from keyfold.client.arguments import When
 from keyfold.client.connection import Keyfold
 from keyfold.client.core import BatchResult, Context
-from keyfold.client.data_verbs import DataKey, unwrap
 from keyfold.client.errors import ClientClosed, DeadlineExceeded, DirectoryIncomplete, InvalidArgument
 from keyfold.client.federation import TokenSource, TokenSourceFailed, thumbprint
-from keyfold.client.results import Approval, Completed, DryRun, KeyMetadata, Proposal
+from keyfold.client.importing import wrap_key_material
+from keyfold.client.material import KeyMaterial, read_key_material
+from keyfold.client.public_keys import PublicKey
+from keyfold.client.results import Approval, Completed, Compromise, DryRun, ImportParameters, KeyMetadata, Proposal
 from keyfold.client.settings import ClientSettings
+from keyfold.client.values import (
+    DataKey,
+    DataKeyPair,
+    Encapsulation,
+    Encrypted,
+    EncryptedDataKeyPair,
+    Mac,
+    SharedSecret,
+    Signature,
+    unwrap,
+)
+from keyfold.client.verifying import verify_signature
 from keyfold.client.view import SealingKeyPeriod
 
 __all__ = [
@@ -20,19 +34,33 @@ __all__ = [
     "ClientClosed",
     "ClientSettings",
     "Completed",
+    "Compromise",
     "Context",
     "DataKey",
+    "DataKeyPair",
     "DeadlineExceeded",
     "DirectoryIncomplete",
     "DryRun",
+    "Encapsulation",
+    "Encrypted",
+    "EncryptedDataKeyPair",
+    "ImportParameters",
     "InvalidArgument",
+    "KeyMaterial",
     "KeyMetadata",
     "Keyfold",
+    "Mac",
     "Proposal",
+    "PublicKey",
     "SealingKeyPeriod",
+    "SharedSecret",
+    "Signature",
     "TokenSource",
     "TokenSourceFailed",
     "When",
+    "read_key_material",
     "thumbprint",
     "unwrap",
+    "verify_signature",
+    "wrap_key_material",
 ]

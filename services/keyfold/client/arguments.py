@@ -64,6 +64,14 @@ def moment(when: When, now_ms: int) -> str:
     return when
 
 
+def period_seconds(period: timedelta | int) -> int:
+    """Return a period in seconds; a number counts days. Raises `InvalidArgument`."""
+    seconds = round((period if isinstance(period, timedelta) else timedelta(days=period)).total_seconds())
+    if seconds < 1:
+        raise InvalidArgument("a period is a timedelta or a number of days, and at least a second")
+    return seconds
+
+
 def check_reason(reason: str | None) -> str | None:
     """Return a reason as it is. Raises `InvalidArgument`."""
     if reason is None:

@@ -24,6 +24,7 @@ from keyfold.client.settings import ClientSettings
 from keyfold.client.view import SealingKeyPeriod
 from keyfold.events import topics
 from keyfold.events.signatures import Signer
+from keyfold.events.storage import Capability
 from keyfold.identity import Identity, load_identity
 
 
@@ -107,6 +108,10 @@ class Keyfold(DataVerbs, ControlVerbs):
     def sealing_keys(self) -> list[SealingKeyPeriod]:
         """The deployment's sealing keys that are not erased, oldest first."""
         return self._directory.view.sealing_keys()
+
+    def capabilities(self) -> list[Capability]:
+        """What keys this deployment offers, as its HSM worker found last; empty where nothing was said yet."""
+        return self._directory.view.capabilities()
 
     def counters(self) -> dict[str, int]:
         """What went on beside the calls: directory records and replies not believed, orders sent or asked again."""

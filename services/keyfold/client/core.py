@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyfold.client.answers import Answer
 from keyfold.client.arguments import check_reason
@@ -15,8 +15,9 @@ from keyfold.client.identifiers import is_alias
 from keyfold.client.intents import Intent
 from keyfold.client.lanes import Lane, LaneName, Lanes
 from keyfold.client.parcels import Batch, Control, Slice
+from keyfold.client.public_keys import PublicKey
 from keyfold.client.settings import MAX_BODY_BYTES, ClientSettings
-from keyfold.events.arguments import MAX_ITEMS
+from keyfold.client.sizes import most_items
 from keyfold.events.bodies import Item
 from keyfold.events.errors import BatchTooLarge, KeyfoldError
 from keyfold.events.streams import key_stream, principal_stream
@@ -25,8 +26,15 @@ from keyfold.identity import Identity
 Context = Mapping[str, str]
 BatchResult = list[bytes | KeyfoldError]
 
+
+class Batched(NamedTuple):
+    """Results of a batch, in order, and the key version that was used for each: 0 where none or several apply."""
+
+    results: BatchResult
+    versions: list[int]
+
+
 NO_ARGUMENTS: Final = "{}"
-_WHOLE_RECORDS: Final = Limits(MAX_ITEMS, MAX_BODY_BYTES, 1)
 
 
 class Core:
@@ -71,6 +79,19 @@ class Core:
         except TimeoutError:
             raise DeadlineExceeded(f"{key} was not looked up in time; check the brokers, then call again") from None
 
+    async def public_key(self, key: str, version: int | None = None, *, timeout_s: float | None = None) -> PublicKey:
+        """Return the public half of a key's version (None: the current one) from the directory, without a command.
+
+        It is stated by the HSM worker and believed by its signature, and remembered: the current one is as new as the
+        directory is here (`get_public_key` asks the service). Raises `NotFound`; symmetric keys have none.
+        """
+        key_id = await self.resolve(key)
+        try:
+            async with asyncio.timeout(timeout_s or self._timeout_s):
+                return await self._directory.public_key(key_id, version)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{key} was not looked up in time; check the brokers, then call again") from None
+
     async def _alone(
         self, intent: Intent, timeout_s: float | None, items: Sequence[Item] = (), contexts: Sequence[str] = ()
     ) -> Answer:
@@ -84,11 +105,12 @@ class Core:
 
     async def _batch(
         self, intent: Intent, items: Sequence[bytes], contexts: Sequence[str], timeout_s: float | None
-    ) -> BatchResult:
+    ) -> Batched:
         """Send a batch as few records, a bounded number at a time, and collect the results in order."""
         if not items:
-            return []
-        parts = slices([len(item) for item in items], contexts, _WHOLE_RECORDS)
+            return Batched([], [])
+        limits = Limits(most_items(intent), MAX_BODY_BYTES, 1)
+        parts = slices([len(item) for item in items], contexts, limits)
         if intent.proposal is not None and len(parts) > 1:
             raise BatchTooLarge("a proposal is carried out by one command, and these items need several")
         loop = asyncio.get_running_loop()
@@ -102,7 +124,7 @@ class Core:
                     break
                 pairs = list(zip(items[part.start : part.stop], contexts[part.start : part.stop], strict=True))
                 self._exchange.dispatch(intent, Slice(batch, part, pairs, deadline), finished=gate.release)
-            return await batch.future
+            return Batched(await batch.future, batch.versions)
         finally:
             batch.future.cancel()
 

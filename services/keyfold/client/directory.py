@@ -1,19 +1,24 @@
-"""The directory, as this client reads it: partition 0 wholly, aliases' partitions when first asked for.
+"""The directory, as this client reads it: partition 0 wholly, those of aliases and keys when first asked for.
 
 What is believed, and in which order, is decided in `view`; this is the shell that reads and waits.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from keyfold.bus import Bus
 from keyfold.client.errors import DirectoryIncomplete
+from keyfold.client.public_keys import PublicKey
 from keyfold.client.tail import Tail
 from keyfold.client.view import View
 from keyfold.events import topics
-from keyfold.events.directory import directory_partition
+from keyfold.events.directory import directory_partition, public_key_name
 from keyfold.events.errors import NotFound
+from keyfold.events.streams import key_stream
 
-_REFRESH_S = 5.0
+_REFRESH_S: Final = 5.0
+T = TypeVar("T")
 
 
 class Directory:
@@ -43,16 +48,21 @@ class Directory:
 
     async def resolve(self, alias: str) -> str:
         """Return the key that an alias points to. Raises `NotFound` after a moment's patience for a late directory."""
-        tail = await self._tail(self._place(alias))
-        if (key_id := self.view.key_of(alias)) is not None:
-            return key_id
-        try:
-            async with asyncio.timeout(self._alias_wait_s):
-                while (key_id := self.view.key_of(alias)) is None:
-                    await tail.next_batch()
-        except TimeoutError:
-            raise NotFound(f"{alias} is not in the directory; check the name, or create the alias") from None
-        return key_id
+        found = await self._find(alias, lambda: self.view.key_of(alias))
+        if found is None:
+            raise NotFound(f"{alias} is not in the directory; check the name, or create the alias")
+        return found
+
+    async def public_key(self, key_id: str, version: int | None) -> PublicKey:
+        """Return the public half of a key's version, None for the current one. Raises `NotFound`, as `resolve` does."""
+        if version is not None and (known := self.view.public_key(key_id, version)) is not None:
+            return known
+        name = key_stream(key_id) if version is None else public_key_name(key_id, version)
+        found = await self._find(name, lambda: self.view.public_key(key_id, version))
+        if found is None:
+            what = "key" if version is None else f"version {version} of key"
+            raise NotFound(f"no public {what} {key_id} is in the directory; symmetric keys have none, others are late")
+        return found
 
     async def stop(self) -> None:
         """Stop all tails."""
@@ -64,8 +74,21 @@ class Directory:
             await tail.stop()
         self._tails.clear()
 
-    def _place(self, alias: str) -> int:
-        return directory_partition(alias, self.view.partitions or 2)
+    async def _find(self, name: str, known: Callable[[], T | None]) -> T | None:
+        """Read the partition of a name, and on for a moment where it does not say what is asked for."""
+        tail = await self._tail(self._place(name))
+        if (found := known()) is not None:
+            return found
+        try:
+            async with asyncio.timeout(self._alias_wait_s):
+                while (found := known()) is None:
+                    await tail.next_batch()
+        except TimeoutError:
+            return None
+        return found
+
+    def _place(self, name: str) -> int:
+        return directory_partition(name, self.view.partitions or 2)
 
     async def _tail(self, partition: int) -> Tail:
         """Return the tail of a partition, opened once: who waits for it goes on together, so that calls gather."""

@@ -29,6 +29,8 @@ _RETRIED: Final = frozenset(
     )
 )  # fmt: skip
 _DENIED: Final = frozenset(kind.code for kind in (errors.AccessDenied, errors.ApprovalRequired, errors.GrantExhausted))
+_ONCE: Final = "ImportKeyMaterial"
+"""Its result is that it was done, and its import token is used up by being authorized: it is like a control verb."""
 _TOO_MUCH: Final = frozenset(
     kind.code for kind in (errors.BatchTooLarge, errors.BatchTooExpensive, errors.ReplyTooLarge)
 )
@@ -73,6 +75,8 @@ def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
 
 
 def _refused(flight: Flight, code: str, retry_attempts: int) -> Step:
+    if flight.intent.verb == _ONCE and code == errors.TokenUnavailable.code:
+        return Step.FAIL
     if code in _RETRIED and flight.attempt < retry_attempts:
         return Step.RETRY
     if code in _DENIED and len(flight.parcel.contexts) > 1:
@@ -98,7 +102,7 @@ def would_be_authorized(data: ReplyData) -> bool:
 def _executed_before(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
     if _outcome_code(answer.data.outcome) is not None:
         return Step.FAIL
-    if not flight.intent.data_plane:
+    if not flight.intent.data_plane or flight.intent.verb == _ONCE:
         return Step.DELIVER
     if flight.recovering:
         return Step.IGNORE

@@ -10,8 +10,7 @@ from typing import Literal, Required, Unpack, overload
 from keyfold.client.arguments import When, moment
 from keyfold.client.control import Control, Options, Sending
 from keyfold.client.results import Completed, DryRun, dry_run_of
-from keyfold.events.arguments import GrantVerb, LimitKind, LimitScope, LimitUnit
-from keyfold.events.specs import EncryptionAlgorithm
+from keyfold.events.arguments import GrantAlgorithm, GrantVerb, LimitKind, LimitScope, LimitUnit
 
 
 class GrantTerms(Sending, total=False):
@@ -20,7 +19,7 @@ class GrantTerms(Sending, total=False):
     expires_at: Required[When]
     encryption_context_equals: Mapping[str, str] | None
     encryption_context_subset: Mapping[str, str] | None
-    algorithms: Sequence[EncryptionAlgorithm] | None
+    algorithms: Sequence[GrantAlgorithm] | None
     max_operations: int | None
     max_items: int | None
     delegable: bool
@@ -66,7 +65,7 @@ class GovernanceVerbs(Control):
         expires_at: When,
         encryption_context_equals: Mapping[str, str] | None = None,
         encryption_context_subset: Mapping[str, str] | None = None,
-        algorithms: Sequence[EncryptionAlgorithm] | None = None,
+        algorithms: Sequence[GrantAlgorithm] | None = None,
         max_operations: int | None = None,
         max_items: int | None = None,
         delegable: bool = False,

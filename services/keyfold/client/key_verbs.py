@@ -5,17 +5,25 @@ What may be raised, and what `options` are, is in `control`.
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Literal, Unpack, overload
+from typing import Literal, Unpack, cast, overload
 
+from keyfold.client.arguments import When, moment, period_seconds
 from keyfold.client.control import Control, Options, Sending
 from keyfold.client.errors import InvalidArgument
 from keyfold.client.identifiers import check_alias, check_key_id
 from keyfold.client.results import Completed, DryRun, KeyMetadata, completed, dry_run_of
-from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Protection, RotationCause
+from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Origin, Protection, RotationCause
+from keyfold.events.specs import KeySpec, KeyUsage, default_usage
 
 
 class _NewKey(Sending, total=False):
+    key_spec: KeySpec
+    key_usage: KeyUsage | None
+    origin: Origin
     protection: Protection
+    not_before: When | None
+    not_after: When | None
+    rotation_period: timedelta | int | None
     description: str
     tags: Mapping[str, str] | None
     usage_budget: int
@@ -42,7 +50,13 @@ class KeyVerbs(Control):
     async def create_key(
         self,
         *,
+        key_spec: KeySpec = "SYMMETRIC_DEFAULT",
+        key_usage: KeyUsage | None = None,
+        origin: Origin = "KEYFOLD",
         protection: Protection = "HSM",
+        not_before: When | None = None,
+        not_after: When | None = None,
+        rotation_period: timedelta | int | None = None,
         description: str = "",
         tags: Mapping[str, str] | None = None,
         usage_budget: int = MAX_PROTECTED_ITEMS,
@@ -51,14 +65,24 @@ class KeyVerbs(Control):
         dry_run: bool = False,
         **sending: Unpack[Sending],
     ) -> KeyMetadata | DryRun:
-        """Create an AES-256-GCM key whose material is in the token (`HSM`) or the worker's memory (`SOFTWARE`).
+        """Create a key whose material is in the token (`HSM`) or the worker's memory (`SOFTWARE`).
 
-        A version protects at most `usage_budget` items; the key is rotated at `rotate_at_percent` of it (None: never).
+        `key_usage` may be left out where the spec has one only. A key of origin EXTERNAL waits for imported material
+        (`import_key`). It protects from `not_before` to `not_after`, and is rotated every `rotation_period` (a number
+        counts days). A version protects at most `usage_budget` items; the key is rotated at `rotate_at_percent` of it
+        (None: never). Raises `InvalidKeyUsage`, and `Unsupported` for what this deployment's token does not offer.
         """
         self._open_lanes()
         key_id = check_key_id(key_id or self.new_key_id())
+        now_ms = self._exchange.now_ms()
         arguments = {
+            "key_spec": key_spec,
+            "key_usage": key_usage,
+            "origin": origin,
             "protection": protection,
+            "not_before": None if not_before is None else moment(not_before, now_ms),
+            "not_after": None if not_after is None else moment(not_after, now_ms),
+            "rotation_period_seconds": None if rotation_period is None else period_seconds(rotation_period),
             "description": description,
             "tags": dict(tags or {}),
             "usage_budget": usage_budget,
@@ -68,14 +92,16 @@ class KeyVerbs(Control):
         if dry_run:
             return dry_run_of(intent, answer)
         done = completed(answer)
-        return KeyMetadata(key_id, done.version, "SYMMETRIC_DEFAULT", protection, done.command_id)
+        usage = key_usage or cast("KeyUsage | None", default_usage(key_spec))
+        return KeyMetadata(key_id, done.version, key_spec, protection, done.command_id, usage, origin)
 
     async def rotate_key(
         self, key: str, *, cause: RotationCause = "requested", **options: Unpack[Options]
     ) -> Completed:
-        """Make a new version: it protects from now on, the older ones still decrypt.
+        """Make a new version: it protects from now on, the older ones still open and verify.
 
-        The scheduler's cause `usage-budget` is refused unless that much of the budget is used.
+        A new version of an EXTERNAL key waits for its material, and the present one protects until that is imported.
+        Causes other than `requested` are the scheduler's, and refused unless they hold.
         """
         return await self._do("RotateKey", key, {"cause": cause}, **options)
 

@@ -5,6 +5,7 @@ The rules are in `coalescing`.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from keyfold.client.alarm import NEVER
@@ -12,8 +13,9 @@ from keyfold.client.coalescing import NOTHING, NOW, SOON, Limits, Queue, Wish
 from keyfold.client.errors import ClientClosed, overdue
 from keyfold.client.exchange import Exchange
 from keyfold.client.intents import Intent
-from keyfold.client.parcels import Calls
+from keyfold.client.parcels import Calls, Result
 from keyfold.client.settings import ClientSettings
+from keyfold.client.sizes import most_items
 from keyfold.events.errors import KeyfoldError
 
 _MANY: Final = 4096
@@ -31,11 +33,11 @@ class Lane:
         self._exchange, self._intent, self._linger_s = exchange, intent, linger_s
         self._alarm = exchange.alarm
         self._loop = asyncio.get_running_loop()
-        self._new_future: Callable[[], asyncio.Future[bytes]] = self._loop.create_future
+        self._new_future: Callable[[], asyncio.Future[Result]] = self._loop.create_future
         self._now = self._loop.time
         self.queue = Queue(limits)
 
-    def submit(self, data: bytes, context: str, timeout_s: float) -> asyncio.Future[bytes]:
+    def submit(self, data: bytes, context: str, timeout_s: float) -> asyncio.Future[Result]:
         """Add a call. Nothing here may cost much: it runs once per call, all else once per record."""
         future = self._new_future()
         deadline = self._now() + timeout_s
@@ -115,7 +117,8 @@ class Lanes:
         if lane is None:
             if len(self._by_name) >= _MANY:
                 self._drop_idle()
-            lane = self._by_name[name] = Lane(self._exchange, intent, self._limits, self._linger_s)
+            limits = replace(self._limits, max_items=min(self._limits.max_items, most_items(intent)))
+            lane = self._by_name[name] = Lane(self._exchange, intent, limits, self._linger_s)
         return lane
 
     def close(self) -> None:

@@ -15,7 +15,10 @@ from keyfold.events.errors import KeyfoldError
 ItemError = Callable[[str], KeyfoldError]
 
 
-Call = tuple["Future[bytes]", bytes, str, float]
+Result = tuple[bytes, int]
+"""An item's data, and the key version that its reply names: 0 where none or several apply. A plain tuple, for speed."""
+
+Call = tuple["Future[Result]", bytes, str, float]
 """One single call: who waits, its bytes, its context, and until when (event loop time). A plain tuple, for speed."""
 
 
@@ -65,11 +68,12 @@ class Calls:
         return any(not call[0].done() for call in self._calls)
 
     def answer(self, answer: Answer, item_error: ItemError) -> None:
+        version = answer.data.version
         for (future, _, _, _), item in zip(self._calls, answer.items, strict=True):
             if future.done():
                 continue
             if item.code is None:
-                future.set_result(item.data)
+                future.set_result((item.data, version))
             else:
                 future.set_exception(item_error(item.code))
 
@@ -99,25 +103,31 @@ class Calls:
 
 
 class Batch:
-    """One caller's batch: collects the answers of its slices. An error that struck every item is raised."""
+    """One caller's batch: collects the answers of its slices. An error that struck every item is raised.
 
-    __slots__ = ("_answered", "_error", "_left", "_results", "future")
+    `versions` are the key versions that the replies name, in the order of the items.
+    """
+
+    __slots__ = ("_answered", "_error", "_left", "_results", "future", "versions")
 
     def __init__(self, future: "Future[list[bytes | KeyfoldError]]", count: int) -> None:
         self.future = future
         self._results: list[bytes | KeyfoldError] = [b""] * count
+        self.versions = [0] * count
         self._left = count
         self._answered = False
         self._error: KeyfoldError | None = None
 
-    def put(self, places: Sequence[int], results: Sequence[bytes | KeyfoldError]) -> None:
-        """Take the results of some items."""
+    def put(self, places: Sequence[int], results: Sequence[bytes | KeyfoldError], version: int) -> None:
+        """Take the results of some items, and the key version that was used for them."""
         self._answered = True
         if isinstance(places, range):
             self._results[places.start : places.stop] = results
+            self.versions[places.start : places.stop] = [version] * len(places)
         else:
             for place, result in zip(places, results, strict=True):
                 self._results[place] = result
+                self.versions[place] = version
         self._settle(len(places))
 
     def refuse(self, places: Sequence[int], error: KeyfoldError) -> None:
@@ -151,9 +161,8 @@ class Slice:
         return not self._batch.future.done()
 
     def answer(self, answer: Answer, item_error: ItemError) -> None:
-        self._batch.put(
-            self._places, [item.data if item.code is None else item_error(item.code) for item in answer.items]
-        )
+        results = [item.data if item.code is None else item_error(item.code) for item in answer.items]
+        self._batch.put(self._places, results, answer.data.version)
 
     def fail(self, error: KeyfoldError) -> None:
         self._batch.refuse(self._places, error)

@@ -1,26 +1,34 @@
 """What control verbs return: the facts of the answer, as frozen values."""
 
+import base64
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from keyfold.client.answers import Answer
 from keyfold.client.flights import would_be_authorized
 from keyfold.client.intents import Intent
-from keyfold.events.arguments import Protection
-from keyfold.events.errors import InternalError
+from keyfold.client.public_keys import PublicKey
+from keyfold.events.arguments import Origin, Protection
+from keyfold.events.errors import InternalError, KeyfoldError
+from keyfold.events.specs import KeySpec, KeyUsage, WrappingAlgorithm
 
 ProposalStatus = Literal["Executed", "Approved", "Pending", "Failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyMetadata:
-    """A key just created. `version` is its current version, from 1; 0 where the answer was repeated without it."""
+    """A key just created. `version` is its current version, from 1; 0 where the answer was repeated without it.
+
+    A key of origin EXTERNAL waits for its material.
+    """
 
     key_id: str
     version: int
-    key_spec: str
+    key_spec: KeySpec
     protection: Protection
     command_id: str
+    key_usage: KeyUsage | None = None
+    origin: Origin = "KEYFOLD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,28 @@ class DryRun(Completed):
     """
 
     decision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compromise(Completed):
+    """Versions marked as compromised, and what became of the rotation right behind: done, refused, or not asked for."""
+
+    rotation: Completed | KeyfoldError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportParameters:
+    """What one import of key material needs: wrap it for `public_key` (SubjectPublicKeyInfo, DER) until `expires_at`.
+
+    None of it is secret, so the wrapping may be done elsewhere. A later one for the same key makes this one void.
+    """
+
+    key_id: str
+    version: int
+    import_token: str
+    wrapping_algorithm: WrappingAlgorithm
+    public_key: bytes = field(repr=False)
+    expires_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +154,35 @@ def approved(proposal: str, answer: Answer) -> Approval:
         approvals=summary.get("approvals"),
         code=summary.get("code"),
     )
+
+
+def public_key_of(answer: Answer) -> PublicKey:
+    """Return the public key of an answer to `GetPublicKey`. Raises `InternalError`."""
+    summary, key_id = answer.summary, answer.data.key_id
+    try:
+        der = base64.b64decode(summary["public_key"], validate=True)
+        found = PublicKey(key_id or "", summary["version"], summary["key_spec"], summary["key_usage"], der)
+    except (KeyError, TypeError, ValueError):
+        raise _without(answer, "a public key") from None
+    return found
+
+
+def import_parameters(answer: Answer) -> ImportParameters:
+    """Return the parameters of an answer to `GetParametersForImport`. Raises `InternalError`."""
+    summary, key_id = answer.summary, answer.data.key_id
+    try:
+        return ImportParameters(
+            key_id or "",
+            summary["version"],
+            summary["import_token"],
+            summary["wrapping_algorithm"],
+            base64.b64decode(summary["public_key"], validate=True),
+            summary["expires_at"],
+        )
+    except (KeyError, TypeError, ValueError):
+        raise _without(answer, "import parameters") from None
+
+
+def _without(answer: Answer, what: str) -> InternalError:
+    """The error for an answer that lacks its result: as when it was executed before and only summed up."""
+    return InternalError(f"command {answer.data.command_id} was answered without {what}; send it again")

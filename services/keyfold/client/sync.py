@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from keyfold.client import connection
 from keyfold.client.errors import ClientClosed
 from keyfold.client.view import SealingKeyPeriod
+from keyfold.events.storage import Capability
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,18 +88,40 @@ class Keyfold:
         """The deployment's sealing keys that are not erased, oldest first."""
         return self._kms.sealing_keys()
 
+    def capabilities(self) -> list[Capability]:
+        """What keys this deployment offers, as its HSM worker found last."""
+        return self._kms.capabilities()
+
     encrypt = _blocking(Async.encrypt)
     decrypt = _blocking(Async.decrypt)
     re_encrypt = _blocking(Async.re_encrypt)
     generate_data_key = _blocking(Async.generate_data_key)
     generate_data_key_without_plaintext = _blocking(Async.generate_data_key_without_plaintext)
+    generate_data_key_pair = _blocking(Async.generate_data_key_pair)
+    generate_data_key_pair_without_plaintext = _blocking(Async.generate_data_key_pair_without_plaintext)
     generate_random = _blocking(Async.generate_random)
+    sign = _blocking(Async.sign)
+    verify = _blocking(Async.verify)
+    generate_mac = _blocking(Async.generate_mac)
+    verify_mac = _blocking(Async.verify_mac)
+    derive_shared_secret = _blocking(Async.derive_shared_secret)
+    encapsulate = _blocking(Async.encapsulate)
+    decapsulate = _blocking(Async.decapsulate)
     encrypt_batch = _blocking(Async.encrypt_batch)
     decrypt_batch = _blocking(Async.decrypt_batch)
     re_encrypt_batch = _blocking(Async.re_encrypt_batch)
     generate_data_key_batch = _blocking(Async.generate_data_key_batch)
+    generate_data_key_pair_batch = _blocking(Async.generate_data_key_pair_batch)
+    sign_batch = _blocking(Async.sign_batch)
+    verify_batch = _blocking(Async.verify_batch)
+    generate_mac_batch = _blocking(Async.generate_mac_batch)
+    verify_mac_batch = _blocking(Async.verify_mac_batch)
+    derive_shared_secret_batch = _blocking(Async.derive_shared_secret_batch)
+    encapsulate_batch = _blocking(Async.encapsulate_batch)
+    decapsulate_batch = _blocking(Async.decapsulate_batch)
     dry_run = _blocking(Async.dry_run)
     resolve = _blocking(Async.resolve)
+    public_key = _blocking(Async.public_key)
 
     create_key = _blocking(Async.create_key)
     rotate_key = _blocking(Async.rotate_key)
@@ -116,6 +139,21 @@ class Keyfold:
     delete_alias = _blocking(Async.delete_alias)
     rotate_sealing_key = _blocking(Async.rotate_sealing_key)
     erase_sealing_key = _blocking(Async.erase_sealing_key)
+
+    update_key_validity = _blocking(Async.update_key_validity)
+    enable_key_rotation = _blocking(Async.enable_key_rotation)
+    disable_key_rotation = _blocking(Async.disable_key_rotation)
+    disable_key_version = _blocking(Async.disable_key_version)
+    enable_key_version = _blocking(Async.enable_key_version)
+    destroy_key_version = _blocking(Async.destroy_key_version)
+    mark_key_compromised = _blocking(Async.mark_key_compromised)
+    get_public_key = _blocking(Async.get_public_key)
+    get_parameters_for_import = _blocking(Async.get_parameters_for_import)
+    import_key_material = _blocking(Async.import_key_material)
+    import_key = _blocking(Async.import_key)
+    delete_imported_key_material = _blocking(Async.delete_imported_key_material)
+    begin_storage_epoch = _blocking(Async.begin_storage_epoch)
+    end_storage_epoch = _blocking(Async.end_storage_epoch)
 
     register_principal = _blocking(Async.register_principal)
     update_principal = _blocking(Async.update_principal)

@@ -1,11 +1,12 @@
-"""What a client believes of a deployment: trust, sealing keys and aliases, folded from directory records. No I/O.
+"""What a client believes of a deployment: trust, sealing keys, aliases, public keys. Folds directory records; no I/O.
 
 Every record is a verbatim signed event and is believed by its author's signature alone, never because of who published
 it or where it stands: a stale directory can hide what is new, never invent. Rules:
  1. root's events count in any order and however often they are published: trust is built anew from all of them;
  2. a record that isn't believed yet is kept (a bounded number) and looked at again when trust has grown;
  3. of one name, the event with the latest broker time counts, so re-publishing an old one changes nothing;
- 4. the sealing key in use is the latest published one that is not erased.
+ 4. the sealing key in use is the latest published one that is not erased;
+ 5. a key's current public key is that of the highest version which is known here.
 """
 
 from collections import deque
@@ -18,10 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PublicKey
 
 from keyfold.bus import Inbound
+from keyfold.client.public_keys import PublicKey, stated
 from keyfold.events import facts
-from keyfold.events.directory import directory_name, verify_verbatim
+from keyfold.events.directory import directory_names, verify_verbatim
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.statements import UntrustedRecord
+from keyfold.events.storage import Capability
 from keyfold.events.times import to_milliseconds
 from keyfold.events.trust import Trust
 
@@ -66,6 +69,8 @@ class View:
         self._erased: set[str] = set()
         self._aliases: dict[str, _Pointer] = {}
         self._hints: dict[str, str | None] = {}
+        self._public_keys: dict[str, dict[int, PublicKey]] = {}
+        self._capabilities: tuple[int, list[Capability]] = (0, [])
         self._current: SealingKey | None = None
         self._deferred: deque[Inbound] = deque(maxlen=_MAX_DEFERRED)
 
@@ -86,6 +91,15 @@ class View:
             return self._hints[alias]
         pointer = self._aliases.get(alias)
         return pointer.key_id if pointer else None
+
+    def public_key(self, key_id: str, version: int | None) -> PublicKey | None:
+        """Return the public half of a version (None: the current one), as far as is known here."""
+        known = self._public_keys.get(key_id, {})
+        return known.get(max(known, default=0) if version is None else version)
+
+    def capabilities(self) -> list[Capability]:
+        """Return what the deployment offers, as its HSM worker found last; empty where nothing was said."""
+        return list(self._capabilities[1])
 
     def hint(self, alias: str, key_id: str | None) -> None:
         """Remember what the service just answered about an alias, until the directory says something newer."""
@@ -114,9 +128,9 @@ class View:
         value = record.value or b""
         trust, partitions = (self.trust, self.partitions) if self.trust else self._pin(value)
         event = verify_verbatim(trust, partitions or 0, value, record.headers)
-        name = directory_name(event)
-        if name is None or record.key != name.encode():
-            raise UntrustedRecord("the record key is not the name that the event answers for")
+        name = (record.key or b"").decode("utf-8", "replace")
+        if name not in directory_names(event):
+            raise UntrustedRecord("the record key is no name that the event answers for")
         if isinstance(event, facts.Genesis | facts.ServiceKeyCertified | facts.ServiceKeyRevoked):
             self._root_events[name, event.id] = event
             self._rebuild_trust()
@@ -152,6 +166,10 @@ class View:
                 self._point(event.data.alias, event.data.key_id, time_ms)
             case facts.AliasDeleted():
                 self._point(event.data.alias, None, time_ms)
+            case facts.KeyMaterialGenerated() | facts.KeyMaterialImported():
+                self._state(event)
+            case facts.TokenCapabilitiesFound():
+                self._capabilities = max(self._capabilities, (time_ms, event.data.capabilities), key=lambda at: at[0])
             case _:
                 pass
 
@@ -168,6 +186,14 @@ class View:
             raise UntrustedRecord("a published sealing key is malformed") from None
         self._sealing_keys[identifier] = SealingKey(identifier, key, time_ms)
         self._choose()
+
+    def _state(self, event: facts.KeyMaterialGenerated | facts.KeyMaterialImported) -> None:
+        try:
+            key = stated(event)
+        except ValueError:
+            raise UntrustedRecord("a stated public key is malformed") from None
+        if key is not None:
+            self._public_keys.setdefault(key.key_id, {})[key.version] = key
 
     def _choose(self) -> None:
         self._current = max(self._sealing_keys.values(), key=lambda key: key.published_ms, default=None)

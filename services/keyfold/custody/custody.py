@@ -1,23 +1,53 @@
-"""Custody of key material: made in the kms token, kept outside it in two envelopes, opened into handles.
+"""Custody of key material: made in the kms token or in memory, kept outside in two envelopes, opened into handles.
 
-The keys of both envelopes stay in the token, under deterministic CKA_IDs. Which blobs exist and whether a key may be
-used is not decided here: the worker keeps blobs in the keystore topic and asks for what the log allows. Everything is
-synchronous and may be called from any thread.
+The keys of both envelopes stay in the token (`keyfold.custody.envelopes`). What no token wraps is resident in it, and
+its blob only says so. Which blobs exist and whether a key may be used is not decided here: the worker keeps blobs in
+the keystore topic and asks for what the log allows. Everything is synchronous and may be called from any thread.
 """
 
 from typing import Final
 
-from keyfold.custody import blobs
+from keyfold.custody import blobs, private_keys
 from keyfold.custody.derived import DerivedKeys
-from keyfold.custody.references import Handle, InvalidBlob, KeyReference, MemoryHandle, TokenHandle
-from keyfold.token import ActionRefused, DataRefused, ProbeReport, Session, Token, TokenKeyMissing, probe
+from keyfold.custody.envelopes import (
+    EPOCH_PREFIX,
+    IMPORT_CHECK_ID,
+    SOFTWARE_KEY_ID,
+    Envelopes,
+    epoch_id,
+    epoch_of,
+    kek_id,
+)
+from keyfold.custody.forms import form_of, import_reference
+from keyfold.custody.importing import Imported, Importer
+from keyfold.custody.in_token_material import (
+    RESIDENT_PREFIX,
+    Inner,
+    InTokenMaterial,
+    resident_id,
+    resident_name,
+)
+from keyfold.custody.public_keys import encode
+from keyfold.custody.references import (
+    Generated,
+    Handle,
+    InvalidBlob,
+    KeyReference,
+    MemoryHandle,
+    PairHandle,
+    TokenHandle,
+    TokenIdentity,
+)
+from keyfold.events.errors import IncorrectKeyMaterial
+from keyfold.events.specs import is_asymmetric
+from keyfold.token import ProbeReport, Token, probe
 from keyfold.token import keys as token_keys
+from keyfold.token import resident as residents
+from keyfold.token.kinds import AES
 
-KEY_ENCRYPTION_KEY_ID: Final = b"keyfold:kek:secret:aes"
-SOFTWARE_KEY_ID: Final = b"keyfold:software-kek"
-EPOCH_PREFIX: Final = b"keyfold:epoch:"
-MATERIAL_BYTES: Final = 32
-_NONCE: Final = blobs.NONCE_BYTES
+__all__ = ["EPOCH_PREFIX", "KEY_ENCRYPTION_KEY_ID", "SOFTWARE_KEY_ID", "Custody"]
+
+KEY_ENCRYPTION_KEY_ID: Final = kek_id(AES)
 
 
 class Custody:
@@ -26,149 +56,176 @@ class Custody:
     def __init__(self, token: Token, derived: DerivedKeys | None = None) -> None:
         self.token = token
         self.derived = derived or DerivedKeys()
-        self._key_encryption_key = 0
-        self._software_key = 0
-        self._epochs: dict[int, int] = {}
-        with token.manager() as session:
-            self._data_keys = token_keys.DataKeys(session)
+        self.envelopes = Envelopes()
+        self._in_token = InTokenMaterial(token, self.envelopes)
+        self._importer = Importer(token, self.envelopes, self._in_token)
 
     def provision(self) -> None:
-        """Make the token's keys that are missing: key encryption key, software key, the first epoch's key.
+        """Make the token's keys that are missing: key encryption keys, software key, the first epoch's key.
 
         Each is found again under its CKA_ID, so a repetition after a crash finishes the work and changes nothing
         else. One process at a time does this (the ceremony); `attach` refuses a token in which two did.
         """
         with self.token.manager() as session:
-            if not token_keys.find(session, KEY_ENCRYPTION_KEY_ID):
-                token_keys.create_key_encryption_key(session, KEY_ENCRYPTION_KEY_ID, "keyfold kek secret aes")
-            if not token_keys.find(session, SOFTWARE_KEY_ID):
-                token_keys.create_envelope_key(session, SOFTWARE_KEY_ID, "keyfold software kek")
-            if not token_keys.list_ids(session, EPOCH_PREFIX):
-                token_keys.create_envelope_key(session, _epoch_id(1), "keyfold epoch 1")
+            self.envelopes.provision(session)
         self.attach()
 
     def attach(self) -> None:
-        """Find and check the token's keys. Raises `TokenKeyMissing` and `TokenKeyUntrusted`."""
+        """Find and check the token's keys, and supply what a token of an earlier release lacks.
+
+        Raises `TokenKeyMissing` and `TokenKeyUntrusted`.
+        """
         with self.token.manager() as session:
-            self._key_encryption_key = token_keys.require_key_encryption_key(session, KEY_ENCRYPTION_KEY_ID)
-            self._software_key = token_keys.require_envelope_key(session, SOFTWARE_KEY_ID)
-            ids = token_keys.list_ids(session, EPOCH_PREFIX)
-            self._epochs = {_epoch_of(i): token_keys.require_envelope_key(session, i) for i in ids}
-        if not self._epochs:
-            raise TokenKeyMissing("the token holds no storage epoch key; is it the right token?")
+            self.envelopes.attach(session)
 
     def probe(self) -> ProbeReport:
         """Try every way around the protection of this token's keys; see `keyfold.token.probe`."""
-        envelopes = (SOFTWARE_KEY_ID, *(_epoch_id(epoch) for epoch in self._epochs))
-        return probe(self.token, key_encryption_keys=(KEY_ENCRYPTION_KEY_ID,), envelope_keys=envelopes)
+        envelopes = (SOFTWARE_KEY_ID, *(epoch_id(epoch) for epoch in self.envelopes.epochs))
+        macs = (IMPORT_CHECK_ID,) if self.envelopes.import_check_key else ()
+        return probe(self.token, key_encryption_keys=self.envelopes.kinds, envelope_keys=envelopes, mac_keys=macs)
 
     @property
     def epoch(self) -> int:
         """The current storage epoch: new blobs are made under it."""
-        return max(self._epochs)
+        return self.envelopes.epoch
 
-    def generate(self, reference: KeyReference) -> bytes:
-        """Make fresh material for a key version and return its blob; nothing stays in the token."""
+    @staticmethod
+    def epoch_of(blob: bytes) -> int:
+        """Return the storage epoch of a blob. Raises `InvalidBlob`."""
+        return blobs.parse(blob).epoch
+
+    def generate(self, reference: KeyReference) -> Generated:
+        """Make fresh material for a key version; nothing stays in the token, unless the key must be resident.
+
+        Attributes say what the token told of which object: see `keyfold.custody.in_token_material`. Raises
+        `Unsupported` for what is not offered here.
+        """
         reference.check()
+        if reference.protection == "HSM":
+            return self._closed(reference, self._in_token.generate(reference))
+        private = private_keys.generate(reference.spec) if is_asymmetric(reference.spec) else None
         with self.token.manager() as session:
-            if reference.protection == "HSM":
-                inner = self._data_keys.generate_wrapped(session, self._key_encryption_key)
-            else:
-                inner = self._wrap_software(session, reference)
-            return self._close(session, reference, inner)
+            material = private_keys.encode(private) if private else session.gcm.random(form_of(reference).size)
+            inner = self.envelopes.wrap_software(session, reference, material)
+        public = encode(private.public_key()) if private else None
+        return self._closed(reference, Inner(inner, public, self.envelopes.described(None)))
 
     def open(self, reference: KeyReference, blob: bytes) -> Handle:
         """Open a blob into a handle. Raises `InvalidBlob` if it is not this key version's, or damaged."""
         reference.check()
         with self.token.manager() as session:
-            inner = self._open_outer(session, reference, blob)
+            parsed, inner = self.envelopes.open(session, reference, blob)
+            if parsed.is_resident:
+                return TokenHandle(reference, self._in_token.find_resident(session, reference, inner), _keep)
             if reference.protection == "HSM":
-                return TokenHandle(reference, self._unwrap(session, inner), self._destroy)
-            return MemoryHandle(reference, self._unwrap_software(session, reference, inner), self.derived.forget)
+                return TokenHandle(reference, self._in_token.unwrap(session, reference, inner), self._destroy)
+            material = self.envelopes.unwrap_software(session, reference, inner)
+        return self._memory_handle(reference, material)
+
+    def _memory_handle(self, reference: KeyReference, material: bytes) -> Handle:
+        if is_asymmetric(reference.spec):
+            try:
+                return PairHandle(reference, private_keys.decode(reference.spec, material, checked=True))
+            except IncorrectKeyMaterial:
+                raise InvalidBlob("the material inside the blob is no key of its spec; restore the keystore") from None
+        if len(material) != form_of(reference).size:
+            raise InvalidBlob("the material inside the blob has another length than its spec; restore the keystore")
+        return MemoryHandle(reference, material, self.derived.forget)
 
     def rewrap(self, reference: KeyReference, blob: bytes) -> bytes:
         """Return the same inner envelope under the current epoch, without opening it. Raises `InvalidBlob`."""
         with self.token.manager() as session:
-            return self._close(session, reference, self._open_outer(session, reference, blob))
+            parsed, inner = self.envelopes.open(session, reference, blob)
+            return self.envelopes.close(session, reference, inner, resident=parsed.is_resident)
+
+    def erase(self, reference: KeyReference, blob: bytes) -> bool:
+        """Destroy what of this key version is resident in the token; tell whether there was something.
+
+        For other blobs nothing has to be done: erasing them is the keystore's business. Repeatable.
+        """
+        if not blobs.parse(blob).is_resident:
+            return False
+        return self.erase_resident(reference.key_id, reference.version)
+
+    def erase_resident(self, key_id: bytes, version: int) -> bool:
+        """Destroy a resident key that no blob speaks of, which a crash left; tell whether it was there."""
+        with self.token.manager() as session:
+            return residents.destroy(session, resident_id(key_id, version)) > 0
+
+    def list_resident(self) -> list[tuple[bytes, int]]:
+        """Return (key id, version) of each resident key, sorted: what a start compares with the log's."""
+        with self.token.manager() as session:
+            return sorted(resident_name(key_id) for key_id in residents.list_ids(session, RESIDENT_PREFIX))
+
+    def generate_import_key(self, import_id: bytes, wrapping_spec: str) -> Generated:
+        """Make the RSA key pair of one import in the token. `import_id` has 16 bytes, the blob is bound to it."""
+        reference = import_reference(import_id, wrapping_spec)
+        return self._closed(reference, self._in_token.generate(reference))
+
+    def import_material(
+        self, reference: KeyReference, import_id: bytes, import_blob: bytes, wrapping_algorithm: str, wrapped: bytes
+    ) -> Imported:
+        """Open wrapped material by an import's key and make it this key version's.
+
+        Raises `InvalidCiphertext` if it does not open, whatever the cause; `IncorrectKeyMaterial` if it opens and is
+        no key of the spec; `Unsupported`; `InvalidBlob` if the import's blob is not this import's.
+        """
+        reference.check()
+        return self._importer.run(reference, import_id, import_blob, wrapping_algorithm, wrapped)
+
+    def rewrap_import(self, import_id: bytes, import_blob: bytes) -> bytes:
+        """The same as `rewrap` for the blob of an import's key."""
+        spec = blobs.spec_of(import_blob)
+        return self.rewrap(import_reference(import_id, spec), import_blob)
 
     def begin_epoch(self, epoch: int) -> None:
         """Make the key of a new epoch, unless it exists; it is current from now on."""
         if not 1 <= epoch <= blobs.MAX_EPOCH:
             raise ValueError("an epoch is 1 to 2^32-1")
         with self.token.manager() as session:
-            if not token_keys.find(session, _epoch_id(epoch)):
-                token_keys.create_envelope_key(session, _epoch_id(epoch), f"keyfold epoch {epoch}")
-            self._epochs[epoch] = token_keys.require_envelope_key(session, _epoch_id(epoch))
+            self.envelopes.begin_epoch(session, epoch)
 
     def end_epoch(self, epoch: int) -> None:
         """Destroy an old epoch's key, unless that was done: its blobs, copies in backups too, never open again."""
         if epoch >= self.epoch:
             raise ValueError("the current epoch cannot end; begin the next one first")
         with self.token.manager() as session:
-            token_keys.destroy_all(session, _epoch_id(epoch))
-            self._epochs.pop(epoch, None)
+            self.envelopes.end_epoch(session, epoch)
+
+    def adopt_epoch(self, epoch: int) -> bool:
+        """Take up an epoch that another process began; False while its key is not in the token.
+
+        From then on nothing is made under an older one. Never makes a key: a token that was replaced has none.
+        """
+        if self.epoch >= epoch:
+            return True
+        with self.token.manager() as session:
+            return self.envelopes.adopt_epoch(session, epoch)
+
+    def epochs(self) -> list[int]:
+        """Return the epochs whose keys the token holds, as it says now, sorted."""
+        with self.token.manager() as session:
+            return sorted(epoch_of(key_id) for key_id in token_keys.list_ids(session, EPOCH_PREFIX))
+
+    def identity(self) -> TokenIdentity:
+        """Return which token this is."""
+        serial = self.token.serial.decode("ascii", errors="backslashreplace").strip()
+        return TokenIdentity(self.token.label, serial, self.token.module.description)
 
     def generate_random(self, size: int) -> bytes:
         """Return random bytes of the token's generator."""
         with self.token.session() as session:
             return session.gcm.random(size)
 
-    def _wrap_software(self, session: Session, reference: KeyReference) -> bytes:
-        drawn = session.gcm.random(MATERIAL_BYTES + _NONCE)
-        nonce, material = drawn[MATERIAL_BYTES:], drawn[:MATERIAL_BYTES]
-        item = (nonce, material, blobs.inner_associated_data(reference))
-        return nonce + session.gcm.encrypt_many(self._software_key, [item])[0]
-
-    def _close(self, session: Session, reference: KeyReference, inner: bytes) -> bytes:
-        header = blobs.header(reference.protection, self.epoch)
-        nonce = session.gcm.random(_NONCE)
-        item = (nonce, inner, blobs.outer_associated_data(header, reference))
-        return header + nonce + session.gcm.encrypt_many(self._epochs[self.epoch], [item])[0]
-
-    def _open_outer(self, session: Session, reference: KeyReference, blob: bytes) -> bytes:
-        parsed = blobs.parse(blob)
-        if parsed.protection != reference.protection:
-            raise InvalidBlob(f"the key blob is of protection level {parsed.protection}, not {reference.protection}")
-        key = self._epochs.get(parsed.epoch) or self._find_epoch(session, parsed.epoch)
-        item = (parsed.nonce, parsed.outer, blobs.outer_associated_data(parsed.header, reference))
-        inner = session.gcm.decrypt_many(key, [item])[0]
-        if inner is None:
-            raise InvalidBlob("the key blob is damaged or of another key version or token; restore the keystore")
-        return inner
-
-    def _find_epoch(self, session: Session, epoch: int) -> int:
-        """Another process may have begun the epoch since this one started."""
-        try:
-            found = token_keys.require_envelope_key(session, _epoch_id(epoch))
-        except TokenKeyMissing:
-            raise InvalidBlob(f"the key blob is of storage epoch {epoch}, whose key is not in this token") from None
-        self._epochs[epoch] = found
-        return found
-
-    def _unwrap(self, session: Session, inner: bytes) -> int:
-        try:
-            return self._data_keys.unwrap(session, self._key_encryption_key, inner)
-        except (DataRefused, ActionRefused):
-            raise InvalidBlob("the token refuses the key material inside the blob; restore the keystore") from None
-
-    def _unwrap_software(self, session: Session, reference: KeyReference, inner: bytes) -> bytes:
-        item = (inner[:_NONCE], inner[_NONCE:], blobs.inner_associated_data(reference))
-        material = session.gcm.decrypt_many(self._software_key, [item])[0] if len(inner) > _NONCE else None
-        if material is None or len(material) != MATERIAL_BYTES:
-            raise InvalidBlob("the key material inside the blob does not open with this token; restore the keystore")
-        return material
+    def _closed(self, reference: KeyReference, inner: Inner) -> Generated:
+        with self.token.manager() as session:
+            blob = self.envelopes.close(session, reference, inner.envelope, resident=inner.is_resident)
+        return Generated(blob, inner.public_key, dict(inner.attributes))
 
     def _destroy(self, key: int) -> None:
         with self.token.manager() as session:
             token_keys.destroy(session, key)
 
 
-def _epoch_id(epoch: int) -> bytes:
-    return EPOCH_PREFIX + str(epoch).encode()
-
-
-def _epoch_of(key_id: bytes) -> int:
-    number = key_id.removeprefix(EPOCH_PREFIX)
-    if not number.isdigit() or _epoch_id(int(number)) != key_id:
-        raise TokenKeyMissing("the token holds an epoch key with a malformed name; an operator must look at it")
-    return int(number)
+def _keep(_key: int) -> None:
+    """A resident key outlives its handles."""

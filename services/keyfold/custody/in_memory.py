@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keyfold.custody.derived import DerivedKeys, derive
 from keyfold.custody.material import version_of
-from keyfold.custody.references import Handle, Item, MemoryHandle, Resolver
+from keyfold.custody.references import SYMMETRIC_DEFAULT, Handle, Item, MemoryHandle, Resolver
 from keyfold.events.ciphertext import (
     HEADER_BYTES,
     INDEX_BYTES,
@@ -87,6 +87,6 @@ class InMemory:
 
 
 def _memory(handle: Handle) -> MemoryHandle:
-    if not isinstance(handle, MemoryHandle) or not handle.material:
-        raise ValueError("the handle is not an open SOFTWARE key")
+    if not isinstance(handle, MemoryHandle) or not handle.material or handle.reference.spec != SYMMETRIC_DEFAULT:
+        raise ValueError("the handle is not an open symmetric SOFTWARE key")
     return handle

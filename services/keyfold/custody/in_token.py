@@ -1,13 +1,16 @@
 """HSM keys: AES-256-GCM inside the token, with 96-bit nonces that the token draws.
 
-The caller counts items per key version and stops at `HSM_ITEM_LIMIT`. One session serves a batch; its nonces come from
-one call.
+The caller counts items per key version and stops at `HSM_ITEM_LIMIT`. A batch is spread over the pool's sessions
+(`keyfold.custody.spreading`); its nonces come from one call for each part.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from keyfold.custody.material import version_of
-from keyfold.custody.references import Handle, Item, Resolver, TokenHandle
+from keyfold.custody.references import SYMMETRIC_DEFAULT, Handle, Item, Resolver, TokenHandle
+from keyfold.custody.spreading import Spreader
 from keyfold.events.ciphertext import (
     HEADER_BYTES,
     HSM_BODY_AT,
@@ -19,65 +22,74 @@ from keyfold.events.ciphertext import (
 from keyfold.events.errors import InvalidCiphertext
 from keyfold.token import Session, Token
 
-Place = tuple[int, tuple[bytes, bytes, bytes]]
+
+class _Sealed(NamedTuple):
+    """A ciphertext that names a usable version: its place in the batch, the key, and what AES-GCM takes."""
+
+    place: int
+    key: int
+    parts: tuple[bytes, bytes, bytes]
 
 
 class InToken:
     """The adapter for protection level HSM, on the kms token."""
 
     def __init__(self, token: Token) -> None:
-        self._token = token
+        self._spreader = Spreader(token)
 
     def protect(self, handle: Handle, contexts: Sequence[bytes], items: Sequence[Item]) -> list[bytes]:
         """See `MaterialProvider.protect`."""
         in_token = _in_token(handle)
-        if not items:
-            return []
         head = header(in_token.reference.key_id, in_token.reference.version, Algorithm.AES_256_GCM)
         associated = [head + context for context in contexts]
-        with self._token.session() as session:
-            nonces = _nonces(session, len(items))
+
+        def work(session: Session, part: Sequence[Item]) -> list[bytes]:
+            nonces = _nonces(session, len(part))
             bodies = session.gcm.encrypt_many(
                 in_token.key,
-                [(nonce, data, associated[context]) for nonce, (context, data) in zip(nonces, items, strict=True)],
+                [(nonce, data, associated[context]) for nonce, (context, data) in zip(nonces, part, strict=True)],
             )
-        return [head + nonce + body for nonce, body in zip(nonces, bodies, strict=True)]
+            return [head + nonce + body for nonce, body in zip(nonces, bodies, strict=True)]
+
+        return self._spreader.run(items, work)
 
     def unprotect(
         self, key_id: bytes, resolve: Resolver, contexts: Sequence[bytes], items: Sequence[Item]
     ) -> list[bytes | InvalidCiphertext]:
         """See `MaterialProvider.unprotect`."""
-        opened: list[bytes | InvalidCiphertext] = [InvalidCiphertext() for _ in items]
-        by_header: dict[bytes, list[Place]] = {}
+        keys: dict[bytes, int] = {}
+        sealed: list[_Sealed] = []
         for place, (context, data) in enumerate(items):
-            if len(data) >= HSM_BODY_AT + TAG_BYTES:
-                head = data[:HEADER_BYTES]
-                item = (data[HEADER_BYTES:HSM_BODY_AT], data[HSM_BODY_AT:], head + contexts[context])
-                by_header.setdefault(head, []).append((place, item))
-        keys = _keys(key_id, resolve, by_header)
-        if keys:
-            with self._token.session() as session:
-                for head, key in keys.items():
-                    _open(session, key, by_header[head], opened)
+            if len(data) < HSM_BODY_AT + TAG_BYTES:
+                continue
+            head = data[:HEADER_BYTES]
+            if head not in keys:
+                keys[head] = _key(key_id, resolve, head)
+            if keys[head]:
+                parts = (data[HEADER_BYTES:HSM_BODY_AT], data[HSM_BODY_AT:], head + contexts[context])
+                sealed.append(_Sealed(place, keys[head], parts))
+        opened: list[bytes | InvalidCiphertext] = [InvalidCiphertext() for _ in items]
+        # One key's items stand together, so that a part is few runs.
+        sealed.sort(key=lambda item: item.key)
+        for item, plaintext in zip(sealed, self._spreader.run(sealed, _open), strict=True):
+            if plaintext is not None:
+                opened[item.place] = plaintext
         return opened
 
 
-def _keys(key_id: bytes, resolve: Resolver, headers: dict[bytes, list[Place]]) -> dict[bytes, int]:
-    """The Cryptoki handle for each header that names this key and a version that can be used."""
-    found: dict[bytes, int] = {}
-    for head in headers:
-        version = version_of(head, key_id, Algorithm.AES_256_GCM)
-        handle = None if version is None else resolve(version)
-        if handle is not None:
-            found[head] = _in_token(handle).key
-    return found
+def _key(key_id: bytes, resolve: Resolver, head: bytes) -> int:
+    """The Cryptoki handle for a header that names this key and a version that can be used; else 0."""
+    version = version_of(head, key_id, Algorithm.AES_256_GCM)
+    handle = None if version is None else resolve(version)
+    return 0 if handle is None else _in_token(handle).key
 
 
-def _open(session: Session, key: int, places: list[Place], opened: list[bytes | InvalidCiphertext]) -> None:
-    plaintexts = session.gcm.decrypt_many(key, [item for _, item in places])
-    for (place, _), plaintext in zip(places, plaintexts, strict=True):
-        if plaintext is not None:
-            opened[place] = plaintext
+def _open(session: Session, part: Sequence[_Sealed]) -> list[bytes | None]:
+    return [
+        plaintext
+        for key, run in groupby(part, lambda item: item.key)
+        for plaintext in session.gcm.decrypt_many(key, [item.parts for item in run])
+    ]
 
 
 def _nonces(session: Session, count: int) -> list[bytes]:
@@ -86,6 +98,6 @@ def _nonces(session: Session, count: int) -> list[bytes]:
 
 
 def _in_token(handle: Handle) -> TokenHandle:
-    if not isinstance(handle, TokenHandle) or not handle.key:
-        raise ValueError("the handle is not an open HSM key")
+    if not isinstance(handle, TokenHandle) or not handle.key or handle.reference.spec != SYMMETRIC_DEFAULT:
+        raise ValueError("the handle is not an open symmetric HSM key")
     return handle

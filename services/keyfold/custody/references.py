@@ -7,11 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
 from keyfold.events.ciphertext import KEY_ID_BYTES, MAX_KEY_VERSION
 from keyfold.events.errors import KeyfoldError, Unsupported
+from keyfold.events.specs import ALGORITHMS
 
 Protection = Literal["HSM", "SOFTWARE"]
+PrivateKey = PrivateKeyTypes
 SYMMETRIC_DEFAULT: Final = "SYMMETRIC_DEFAULT"
+_NOT_IN_LIBRARY: Final = frozenset({"ML_KEM_512"})
+_NOT_IN_TOKENS: Final = ("ML_DSA_", "ML_KEM_")
 
 HSM_ITEM_LIMIT: Final = 2**31
 """Items that one HSM key version may protect: beyond it, random 96-bit nonces collide too likely (SP 800-38D, 8.3)."""
@@ -26,6 +32,14 @@ class InvalidBlob(KeyfoldError):
     code = "InvalidBlob"
 
 
+class TokenIdentity(NamedTuple):
+    """Which token it is: its label and serial number, and the library and version behind it."""
+
+    label: str
+    serial: str
+    module: str
+
+
 class KeyReference(NamedTuple):
     """One version of one key, and how it is protected."""
 
@@ -33,15 +47,26 @@ class KeyReference(NamedTuple):
     version: int
     spec: str
     protection: Protection
+    usage: str = "ENCRYPT_DECRYPT"
 
     def check(self) -> None:
-        """Raise `Unsupported` or ValueError for a reference that no key can have."""
-        if self.spec != SYMMETRIC_DEFAULT:
-            raise Unsupported(f"the key spec {self.spec!r} is not offered here")
+        """Raise `Unsupported` or ValueError for a reference that no key can have, whatever the token."""
+        if (self.spec, self.usage) not in ALGORITHMS or self.spec in _NOT_IN_LIBRARY:
+            raise Unsupported(f"a key of spec {self.spec} and usage {self.usage} is not offered here")
+        if self.protection == "HSM" and self.spec.startswith(_NOT_IN_TOKENS):
+            raise Unsupported(f"no token has {self.spec} yet; use the protection level SOFTWARE")
         if self.protection not in {"HSM", "SOFTWARE"}:
             raise Unsupported("the protection level is HSM or SOFTWARE")
         if len(self.key_id) != KEY_ID_BYTES or not 1 <= self.version <= MAX_KEY_VERSION:
             raise ValueError("a key id has 16 bytes and a version is 1 to 2^32-1")
+
+
+class Generated(NamedTuple):
+    """Fresh material: its blob, the public key (SubjectPublicKeyInfo, DER), and what the token said of it."""
+
+    blob: bytes
+    public_key: bytes | None
+    attributes: dict[str, bool | int | str]
 
 
 class Handle(Protocol):
@@ -70,7 +95,7 @@ class TokenHandle:
 
 @dataclass(slots=True, repr=False)
 class MemoryHandle:
-    """A SOFTWARE key: its 32 bytes of material. It is never printed."""
+    """A SOFTWARE key of a symmetric or HMAC spec: its material. It is never printed."""
 
     reference: KeyReference
     material: bytes
@@ -80,6 +105,18 @@ class MemoryHandle:
         # Python can't overwrite the bytes object; dropping the last reference is what can be had.
         self.material = b""
         self._forget(self.reference)
+
+
+@dataclass(slots=True, repr=False)
+class PairHandle:
+    """A SOFTWARE key of an asymmetric spec: its private key as the library's object. It is never printed."""
+
+    reference: KeyReference
+    private: PrivateKey | None
+
+    def destroy(self) -> None:
+        # OpenSSL overwrites the numbers when it frees the object, after the last reference is gone.
+        self.private = None
 
 
 Resolver = Callable[[int], Handle | None]

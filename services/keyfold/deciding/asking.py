@@ -1,25 +1,31 @@
 """What a decision in the log asked of authorization, and what is answered to it in a world. Pure.
 
 Explanations and simulations ask the same questions as `decide` did: whether the caller may, with the approvals of the
-proposal that a command carries out; and, of an approval, whether the author of the proposal may with one approval more.
+proposal that a command carries out; of an approval, whether the author of the proposal may with one approval more; and
+of a use that met compromised versions, whether the caller may use these.
 """
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from keyfold.deciding import proposals
-from keyfold.deciding.authorizing import authorize
+from keyfold.deciding.authorizing import USE_COMPROMISED_VERSION, authorize
+from keyfold.deciding.cedar import Request
 from keyfold.deciding.remaking import principal_of
 from keyfold.deciding.replaying import Recorded
+from keyfold.deciding.requesting import request_of
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand, ApproveProposal
-from keyfold.events.entities import Principal
+from keyfold.events.entities import Key, Principal
+from keyfold.events.evolve import PROTECTING
 from keyfold.events.proposals import proposed_in
 
 _AUTHORIZATION: Final = frozenset(
     kind.code for kind in (errors.AccessDenied, errors.ApprovalRequired, errors.GrantExhausted)
 )
+_OPENING: Final = frozenset({"Decrypt", "ReEncrypt", "ReEncryptFrom"})
+_BY_VERSION: Final = frozenset({"Decrypt", "Verify", "VerifyMac", "DeriveSharedSecret", "Decapsulate"})
 
 
 class Answer(NamedTuple):
@@ -31,14 +37,28 @@ class Answer(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One authorization: the command, in whose name, and whose approvals count."""
+    """One authorization: the command, in whose name, and whose approvals count.
+
+    `action` is the verb, or `UseCompromisedVersion`: that is for policies alone to answer.
+    """
 
     command: AnyCommand
     principal: Principal
     approvals: tuple[str, ...]
+    action: str
+
+    def request(self, world: World) -> Request:
+        """Return what Cedar is asked in a world."""
+        request = request_of(self.command, self.principal, world.entities, world.now_ms, self.approvals)
+        return request._replace(action=self.action)
 
     def answer(self, world: World) -> Answer:
         """Ask in a world."""
+        if self.action == USE_COMPROMISED_VERSION:
+            verdict = world.authorizer.authorize(
+                self.request(world), world.registry, world.deployment.policies_revision
+            )
+            return Answer(verdict.allowed, verdict.policies, None if verdict.allowed else errors.KeyCompromised.code)
         try:
             return Answer(True, authorize(self.command, self.principal, world, self.approvals).policies)
         except errors.AccessDenied as refusal:
@@ -66,19 +86,39 @@ def refused_before(recorded: Recorded) -> str | None:
 
 
 def questions(recorded: Recorded) -> Iterator[Question]:
-    """Yield what was asked of authorization: whether the caller may, and the author of what an approval carries out.
+    """Yield what was asked of authorization: whether the caller may, or may use compromised versions, or the author of
+    what an approval carries out.
 
     Raises `Refusal` and KeyError where the log cannot be right.
     """
     command, world = recorded.command, recorded.world
     proposal = proposals.carried_out(command, world)
     approvals = proposals.approvers(proposal, world) if proposal else ()
-    own = Question(command, principal_of(command, world), approvals)
+    own = Question(command, principal_of(command, world), approvals, command.verb)
     yield own
+    if _met_compromised_versions(recorded):
+        yield own._replace(action=USE_COMPROMISED_VERSION)
     if isinstance(command, ApproveProposal) and own.answer(world).allowed:
         wanted = _wanted(command, world)
         if wanted is not None:
             yield wanted
+
+
+def _met_compromised_versions(recorded: Recorded) -> bool:
+    """Tell whether a decision came as far as to ask about compromised versions."""
+    event, command = recorded.event, recorded.command
+    key = recorded.world.entities.get(command.subject)
+    if not isinstance(key, Key) or command.verb not in _OPENING | _BY_VERSION:
+        return False
+    if isinstance(event, facts.CommandDenied) and event.data.code != errors.KeyCompromised.code:
+        return False
+    if command.verb in PROTECTING and key.current.compromised:
+        return False  # the key's state has refused it before
+    if command.verb in _OPENING and key.key_spec == "SYMMETRIC_DEFAULT":
+        return any(version.compromised and version.status == "Active" for version in key.versions)
+    chosen = command.data.arguments.key_version
+    version = key.current if chosen is None else key.version(chosen)
+    return version.compromised and version.status == "Active"
 
 
 def _wanted(command: ApproveProposal, world: World) -> Question | None:
@@ -91,4 +131,5 @@ def _wanted(command: ApproveProposal, world: World) -> Question | None:
     author = world.principal(proposal.proposer)
     if author is None or not author.may_act(world.now_ms) or any(a.principal == approver for a in proposal.approvals):
         return None
-    return Question(proposed_in(proposal.command.encode()), author, (*proposals.approvers(proposal, world), approver))
+    proposed = proposed_in(proposal.command.encode())
+    return Question(proposed, author, (*proposals.approvers(proposal, world), approver), proposed.verb)

@@ -5,6 +5,7 @@ command; and who was given, made or proposed something may end it without a poli
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from keyfold.deciding import grants
 from keyfold.deciding.requesting import request_of
@@ -12,6 +13,9 @@ from keyfold.deciding.world import World
 from keyfold.events import errors
 from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import Principal, Proposal
+
+USE_COMPROMISED_VERSION: Final = "UseCompromisedVersion"
+"""An action that policies permit beside a verb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,19 @@ def authorize(command: AnyCommand, principal: Principal, world: World, approvals
         if permission is not None:
             return permission
     raise DeniedWithoutApproval(verdict.policies) if verdict.approvals else Denied(verdict.policies)
+
+
+def may_use_compromised(
+    command: AnyCommand, principal: Principal, world: World, approvals: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """Return the policies by which a principal may use compromised versions for this command, or None.
+
+    Only a policy names them: neither a grant nor a right does.
+    """
+    request = request_of(command, principal, world.entities, world.now_ms, approvals)
+    asked = request._replace(action=USE_COMPROMISED_VERSION)
+    verdict = world.authorizer.authorize(asked, world.registry, world.deployment.policies_revision)
+    return verdict.policies if verdict.allowed else None
 
 
 def _without_policy(command: AnyCommand, uncovered: tuple[int, ...], world: World) -> Permission | None:

@@ -6,18 +6,15 @@ Each rule returns the event's class and its data, or raises the refusal. Authori
 from collections.abc import Callable
 from typing import Any, Final
 
-from keyfold.deciding import federation, grants, identities, keys, limits, proposals
+from keyfold.deciding import federation, grants, identities, imports, keys, limits, proposals, storage, versions
 from keyfold.deciding.cedar import validate_policy
 from keyfold.deciding.keys import governed_key
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand
-from keyfold.events.entities import Alias, RegistryPolicy, SealingKey
+from keyfold.events.entities import Alias, RegistryPolicy
 from keyfold.events.streams import REGISTRY
-from keyfold.events.times import MINUTE_MS, to_milliseconds
 
-ERASE_AFTER_MS: Final = 16 * MINUTE_MS
 MAX_KEY_POLICIES: Final = 20
 
 
@@ -64,34 +61,11 @@ def _delete_policy(command: Any, world: World) -> Rule:
     return facts.PolicyDeleted, {"policy": policy}
 
 
-def _registry_work(command: AnyCommand, _world: World) -> Rule:
-    """Work for the HSM worker that has no lifecycle fact of its own in policy."""
-    return facts.CommandAuthorized, {
-        "verb": command.verb,
-        "principal": command.data.principal,
-        "key_id": None,
-        "key_version": None,
-        "protection": None,
-        "items": 0,
-        "bytes": 0,
-    }
-
-
-def _erase_sealing_key(command: Any, world: World) -> Rule:
-    sealing_key = world.entities.get(f"sealing-key/{command.data.arguments.sealing_key}")
-    if not isinstance(sealing_key, SealingKey):
-        raise errors.NotFound
-    if sealing_key.erased_at is not None or sealing_key.retired_at is None:
-        raise errors.InvalidState("only a retired sealing key is erased, once")
-    if to_milliseconds(sealing_key.retired_at) + ERASE_AFTER_MS > world.now_ms:
-        raise errors.InvalidState(
-            "commands sealed to this key may still be valid; erase it 16 minutes after retirement"
-        )
-    return _registry_work(command, world)
-
-
 CONTROL: Final[dict[str, Callable[[Any, Any], Rule]]] = {
     **keys.RULES,
+    **versions.RULES,
+    **imports.RULES,
+    **storage.RULES,
     **grants.RULES,
     **limits.RULES,
     **proposals.RULES,
@@ -100,8 +74,6 @@ CONTROL: Final[dict[str, Callable[[Any, Any], Rule]]] = {
     "DeleteAlias": _delete_alias,
     "PutPolicy": _put_policy,
     "DeletePolicy": _delete_policy,
-    "RotateSealingKey": _registry_work,
-    "EraseSealingKey": _erase_sealing_key,
     **identities.RULES,
     **federation.RULES,
 }

@@ -13,7 +13,7 @@ from keyfold.deciding.cedar import REGISTRY_ID, Authorizer, Request
 from keyfold.deciding.cedar.policies import ANY, Part, Policy, read_policies
 from keyfold.deciding.suggesting import Use
 from keyfold.events.commands import BY_VERB
-from keyfold.events.entities import Entity, Key, Principal, RegistryPolicy
+from keyfold.events.entities import Entity, Key, KeyVersion, Principal, RegistryPolicy
 from keyfold.events.errors import InvalidPolicy
 
 _NEVER: Final = "1970-01-01T00:00:00.000Z"
@@ -61,7 +61,7 @@ def _key(key_id: str) -> Key:
         status="Enabled",
         created_at=_NEVER,
         created_by="nobody",
-        versions=(),
+        versions=(KeyVersion(version=1, offset=0, created_at=_NEVER),),
         current_version=1,
     )
 

@@ -5,16 +5,15 @@ checks: who (revoked?), form, freshness of the caller's view, sealing key, autho
 must remain possible. Authorization comes before state, so that who may not use a key does not learn about it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from keyfold.deciding import limits, proposals
+from keyfold.deciding import limits, proposals, using
 from keyfold.deciding.admission import Admitted, reply_topic_allowed
 from keyfold.deciding.authorizing import Denied, Permission, authorize
 from keyfold.deciding.control import CONTROL
-from keyfold.deciding.lifecycle import check_state
 from keyfold.deciding.repairing import GOVERNING, check_repairable
-from keyfold.deciding.rules import Rule
+from keyfold.deciding.rules import NotYet, Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.arguments import MAX_ITEMS
@@ -28,8 +27,7 @@ from keyfold.events.commands import (
     ProposeCommand,
     ReEncrypt,
 )
-from keyfold.events.entities import Alias, Key
-from keyfold.events.evolve import PROTECTING, evolve
+from keyfold.events.evolve import evolve
 from keyfold.events.times import to_text
 from keyfold.events.topics import MAX_COMMAND_BYTES
 
@@ -39,10 +37,6 @@ _STANDING: Final[dict[str, type[errors.Refusal]]] = {
     "Revoked": errors.PrincipalRevoked,
     "Suspended": errors.PrincipalSuspended,
 }
-
-
-class NotYet(errors.RegistryBehind):
-    """Not a decision: the caller has seen a later registry than this partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +152,14 @@ def _carry_out(admitted: Admitted, permission: Permission, use: facts.ProposalUs
         return _Verdict(rule, permission)
     if isinstance(command, ApproveProposal):
         return _approved(admitted, command, permission, world)
-    return _Verdict(_checked_rule(admitted, command, world), permission, use)
+    if not command.data_plane or command.verb in CONTROL:
+        return _Verdict(_checked_rule(admitted, command, world), permission, use)
+    if isinstance(command, GenerateRandom):
+        return _Verdict(using.authorized(command, None, None, []), permission, use)
+    caller = using.Caller(admitted.principal, tuple(use.approvers) if use else ())
+    rule, more = using.use(command, caller, world)
+    policies = tuple(sorted({*permission.policies, *more}))
+    return _Verdict(rule, replace(permission, policies=policies), use)
 
 
 def _approved(admitted: Admitted, command: ApproveProposal, permission: Permission, world: World) -> _Verdict:
@@ -176,50 +177,9 @@ def _approved(admitted: Admitted, command: ApproveProposal, permission: Permissi
     return _Verdict(rule, Permission(tuple(policies)), proposals.use_of(executed, approved_by))
 
 
-def _rule(command: AnyCommand, world: World) -> Rule:
-    if isinstance(command, GenerateRandom):
-        return _authorized(command, None)
-    if command.data_plane:
-        return _use(command, world)
-    return CONTROL[command.verb](command, world)
-
-
-def _use(command: AnyCommand, world: World) -> Rule:
-    data = command.data
-    key = world.entities.get(command.subject)
-    if not isinstance(key, Key):
-        raise errors.NotFound
-    if not isinstance(data, DataPlaneData):
-        raise TypeError(command.verb)
-    if data.alias is not None:
-        alias = world.registry.get(data.alias)
-        if not isinstance(alias, Alias) or alias.key_id != key.key_id:
-            raise errors.AliasMoved
-    check_state(command.verb, key)
-    protecting = command.verb in PROTECTING
-    if protecting and key.version(key.current_version).protected_items + data.items > key.usage_budget:
-        raise errors.UsageLimitReached
-    return _authorized(command, key)
-
-
-def _authorized(command: AnyCommand, key: Key | None) -> Rule:
-    data = command.data
-    if not isinstance(data, DataPlaneData):
-        raise TypeError(command.verb)
-    return facts.CommandAuthorized, {
-        "verb": command.verb,
-        "principal": data.principal,
-        "key_id": key.key_id if key else None,
-        "key_version": key.current_version if key and command.verb in PROTECTING else None,
-        "protection": key.protection if key else None,
-        "items": data.items,
-        "bytes": data.bytes,
-    }
-
-
 def _checked_rule(admitted: Admitted, command: AnyCommand, world: World) -> Rule:
     """Return what a command becomes, unless that would leave policies to too few who could put them right."""
-    rule = _rule(command, world)
+    rule = CONTROL[command.verb](command, world)
     if issubclass(rule[0], GOVERNING) and command.subject == admitted.command.subject:
         check_repairable(evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {})), world)
     return rule

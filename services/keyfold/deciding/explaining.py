@@ -13,7 +13,6 @@ from keyfold.deciding.cedar.requests import Request
 from keyfold.deciding.reasons import GrantNote, LimitNote, PolicyText, grant_notes, limit_notes, texts
 from keyfold.deciding.remaking import Remade, check_signature, remake
 from keyfold.deciding.replaying import Recorded
-from keyfold.deciding.requesting import request_of
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 
@@ -38,6 +37,10 @@ class Asked:
     source: str
     cause: str
     target: str | None
+    algorithm: str
+    message_type: str
+    key_version: int
+    destination: str
     approvals: tuple[str, ...]
     answer: Answer
     uncovered: tuple[int, ...]
@@ -124,10 +127,11 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _asked(question: Question, world: World) -> Asked:
-    request = request_of(question.command, question.principal, world.entities, world.now_ms, question.approvals)
+    request = question.request(world)
     verdict = world.authorizer.authorize(request, world.registry, world.deployment.policies_revision)
     answer = question.answer(world)
     default = not answer.allowed and not verdict.policies
+    granted = not verdict.allowed and not verdict.policies and question.action == question.command.verb
     return Asked(
         principal=_principal(request),
         verb=request.action,
@@ -139,11 +143,15 @@ def _asked(question: Question, world: World) -> Asked:
         source=request.source,
         cause=request.cause,
         target=request.target,
+        algorithm=request.algorithm,
+        message_type=request.message_type,
+        key_version=request.key_version,
+        destination=request.destination,
         approvals=request.approvals,
         answer=answer,
         uncovered=verdict.uncovered,
         policies=tuple(texts(request, answer, world, near=default)),
-        grants=tuple(grant_notes(question, verdict, world)) if not verdict.allowed and not verdict.policies else (),
+        grants=tuple(grant_notes(question, verdict, world)) if granted else (),
     )
 
 
@@ -160,13 +168,12 @@ def _principal(request: Request) -> dict[str, Any]:
 
 def _key(request: Request) -> dict[str, Any] | None:
     """Describe the key as policies saw it: while it is asked for, as it would be."""
-    key = request.key
+    key, creation = request.key, request.creation
     if not request.is_key:
         return None
-    if key is not None:
-        known = key.model_dump(include={"status", "protection", "key_spec", "created_by", "tags"})
-        return {"key_id": key.key_id, **known}
-    asked_for: dict[str, Any] = {}
-    if request.creation is not None:
-        asked_for = dict(zip(("protection", "key_spec", "tags"), request.creation, strict=True))
-    return {"key_id": request.resource_id, "status": "Creating" if asked_for else None, **asked_for}
+    if key is None and creation is None:
+        return {"key_id": request.resource_id, "status": None}
+    known = {"key_id": request.resource_id, **request.traits()._asdict()}
+    if key is None:
+        return known | {"tags": creation.tags if creation else {}}
+    return known | {"created_by": key.created_by, "tags": key.tags}

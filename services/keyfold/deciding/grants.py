@@ -6,13 +6,14 @@ holds only while all its parents do, and its allowance was taken out of its pare
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from keyfold.deciding.lifecycle import check_state
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand, DataPlaneData
+from keyfold.events.arguments import GrantVerb
+from keyfold.events.commands import AnyCommand, DataPlaneData, algorithm_of
 from keyfold.events.entities import Grant, Grants, Key, grants_name
 from keyfold.events.evolve import View
 from keyfold.events.streams import key_id_of
@@ -21,9 +22,7 @@ from keyfold.events.times import DAY_MS, to_milliseconds
 MAX_LIFETIME_MS: Final = 366 * DAY_MS
 MAX_PER_GRANTEE: Final = 50
 MAX_DEPTH: Final = 5
-GRANTABLE: Final = frozenset(
-    {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "CreateGrant"}
-)
+GRANTABLE: Final = frozenset(get_args(GrantVerb))
 
 Context = Mapping[str, str]
 
@@ -90,7 +89,8 @@ def _covers(grant: Grant, command: AnyCommand, contexts: Sequence[Context], enti
     key = entities.get(command.subject)
     if command.verb not in grant.verbs or not isinstance(key, Key):
         return False
-    if grant.algorithms is not None and key.key_spec not in grant.algorithms:
+    algorithm = algorithm_of(command)
+    if grant.algorithms is not None and algorithm and algorithm not in grant.algorithms:
         return False
     if command.verb == "CreateGrant":
         return grant.delegable and command.data.arguments.parent == grant.grant
@@ -108,7 +108,7 @@ def _create_grant(command: Any, world: World) -> Rule:
     key = world.entities.get(command.subject)
     if not isinstance(key, Key):
         raise errors.NotFound
-    check_state(command.verb, key)
+    check_state(command.verb, key, world.now_ms)
     arguments = command.data.arguments
     if f"grant/{command.id}" in world.entities:
         raise errors.AlreadyExists

@@ -1,18 +1,20 @@
-"""The rules of the verbs that change a key: lifecycle, tags, usage budget. Pure, like all of `control`."""
+"""The rules of the verbs about whole keys: creation, rotation, states, validity, tags. Pure, like all of `control`."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from keyfold.deciding.budgets import rotation_due
+from keyfold.deciding.budgets import period_over, rotation_due
 from keyfold.deciding.lifecycle import check_state
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand
-from keyfold.events.entities import Key
+from keyfold.events.entities import CAPABILITIES, Capabilities, Key
+from keyfold.events.specs import ALGORITHMS, default_usage, is_asymmetric
 from keyfold.events.times import to_milliseconds, to_text
 
 MIN_PENDING_SECONDS: Final = 7 * 86_400
+MIN_ROTATION_SECONDS: Final = 90 * 86_400
 MAX_TAGS: Final = 50
 MAX_VERSIONS: Final = 10_000
 
@@ -22,18 +24,51 @@ def governed_key(command: AnyCommand, world: World) -> Key:
     key = world.entities.get(command.subject)
     if not isinstance(key, Key):
         raise errors.NotFound
-    check_state(command.verb, key)
+    check_state(command.verb, key, world.now_ms)
     return key
 
 
 def _create_key(command: Any, world: World) -> Rule:
     if command.subject in world.entities:
         raise errors.AlreadyExists
+    arguments = command.data.arguments
+    usage = _usage(arguments)
+    found = world.registry.get(CAPABILITIES)
+    if isinstance(found, Capabilities) and not found.offer(arguments.key_spec, usage, arguments.protection):
+        raise errors.Unsupported
+    if arguments.rotation_period_seconds is not None:
+        _check_period(arguments.rotation_period_seconds, arguments.origin, world)
+    _check_validity(arguments.not_before, arguments.not_after, world)
     return facts.KeyCreated, {
         "key_id": command.subject.removeprefix("key/"),
-        **command.data.arguments.model_dump(),
+        **arguments.model_dump(),
+        "key_usage": usage,
         "created_by": command.data.principal,
     }
+
+
+def _usage(arguments: Any) -> str:
+    usage = arguments.key_usage or default_usage(arguments.key_spec)
+    if usage is None:
+        raise errors.InvalidKeyUsage("keys of this spec have several usages; choose one")
+    if (arguments.key_spec, usage) not in ALGORITHMS:
+        raise errors.InvalidKeyUsage("keys of this spec do not have this usage")
+    return str(usage)
+
+
+def _check_period(seconds: int, origin: str, world: World) -> None:
+    if origin == "EXTERNAL":
+        raise errors.InvalidCommand("a key of imported material is not rotated by period: nobody else has its material")
+    if seconds < MIN_ROTATION_SECONDS and not world.deployment.development:
+        raise errors.InvalidCommand("the rotation period is 90 to 2560 days")
+
+
+def _check_validity(not_before: str | None, not_after: str | None, world: World) -> None:
+    if not_after is None:
+        return
+    begin = world.now_ms if not_before is None else max(world.now_ms, to_milliseconds(not_before))
+    if to_milliseconds(not_after) <= begin:
+        raise errors.InvalidCommand("`not_after` is ahead, and after `not_before`")
 
 
 def _rotate_key(command: Any, world: World) -> Rule:
@@ -43,8 +78,53 @@ def _rotate_key(command: Any, world: World) -> Rule:
     cause = command.data.arguments.cause
     if cause == "usage-budget" and not rotation_due(key):
         raise errors.InvalidState("the current version has not used that much of its budget")
-    data = {"version": len(key.versions) + 1, "key_spec": key.key_spec, "protection": key.protection}
-    return facts.KeyRotated, {"key_id": key.key_id, "cause": cause, **data}
+    if cause == "period" and not period_over(key, world.now_ms):
+        raise errors.InvalidState("the rotation period is not over")
+    if cause == "compromise" and not key.current.compromised:
+        raise errors.InvalidState("the current version is not compromised")
+    kind = {"key_spec": key.key_spec, "key_usage": key.key_usage, "origin": key.origin, "protection": key.protection}
+    return facts.KeyRotated, {"key_id": key.key_id, "version": len(key.versions) + 1, "cause": cause, **kind}
+
+
+def _update_validity(command: Any, world: World) -> Rule:
+    key, arguments = governed_key(command, world), command.data.arguments
+    bounds = {
+        name: getattr(key, name) if wish is None else None if wish == "never" else wish
+        for name, wish in (("not_before", arguments.not_before), ("not_after", arguments.not_after))
+    }
+    if arguments.not_before is not None or arguments.not_after is not None:
+        begin, end = bounds["not_before"], bounds["not_after"]
+        if begin is not None and end is not None and to_milliseconds(end) <= to_milliseconds(begin):
+            raise errors.InvalidCommand("`not_after` is after `not_before`")
+    return facts.KeyValidityUpdated, {"key_id": key.key_id, **bounds}
+
+
+def _enable_rotation(command: Any, world: World) -> Rule:
+    key, seconds = governed_key(command, world), command.data.arguments.rotation_period_seconds
+    _check_period(seconds, key.origin, world)
+    return facts.KeyRotationEnabled, {"key_id": key.key_id, "rotation_period_seconds": seconds}
+
+
+def _disable_rotation(command: AnyCommand, world: World) -> Rule:
+    return facts.KeyRotationDisabled, {"key_id": governed_key(command, world).key_id}
+
+
+def _get_public_key(command: Any, world: World) -> Rule:
+    key, chosen = governed_key(command, world), command.data.arguments.key_version
+    if not is_asymmetric(key.key_spec):
+        raise errors.InvalidKeyUsage("only key pairs have a public key")
+    number = key.current_version if chosen is None else chosen
+    if number > len(key.versions) or key.version(number).status not in {"Active", "Disabled"}:
+        raise errors.KeyVersionUnusable
+    return facts.CommandAuthorized, {
+        "verb": command.verb,
+        "principal": command.data.principal,
+        "key_id": key.key_id,
+        "key_version": number,
+        "protection": key.protection,
+        "items": 0,
+        "bytes": 0,
+    }
 
 
 def _enable_key(command: AnyCommand, world: World) -> Rule:
@@ -122,4 +202,8 @@ RULES: Final[dict[str, Callable[[Any, World], Rule]]] = {
     "TagResource": _tag_resource,
     "UntagResource": _untag_resource,
     "UpdateUsageBudget": _update_usage_budget,
+    "UpdateKeyValidity": _update_validity,
+    "EnableKeyRotation": _enable_rotation,
+    "DisableKeyRotation": _disable_rotation,
+    "GetPublicKey": _get_public_key,
 }

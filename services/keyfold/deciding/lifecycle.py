@@ -1,51 +1,115 @@
-"""The key state machine as one table: which verbs are allowed in which state (NIST SP 800-57 part 1, section 7).
+"""The state machine of keys and versions as two tables: which verbs are allowed in which state. Pure.
 
-An old version decrypts, never protects; a key that is being deleted does neither. Whether a principal may is Cedar's
-question, not this module's.
+States follow NIST SP 800-57 part 1, section 7, and KMIP. A key's state follows from what was decided and from time; it
+is never stored. An old version opens and verifies, never protects. Whether a principal may is Cedar's question, not
+this module's.
 """
 
-from typing import Final
+from typing import Final, Literal
 
+from keyfold.deciding.rules import NotYet
 from keyfold.events import errors
-from keyfold.events.entities import Key, KeyStatus
+from keyfold.events.entities import Key, KeyVersion, VersionStatus
+from keyfold.events.times import to_milliseconds
 
-_ENABLED: Final = frozenset[KeyStatus]({"Enabled"})
-_LIVE: Final = frozenset[KeyStatus]({"Enabled", "Disabled"})
-_PENDING: Final = frozenset[KeyStatus]({"PendingDeletion"})
-_DESTROYABLE: Final = frozenset[KeyStatus]({"Enabled", "Disabled", "PendingDeletion", "Failed"})
-_GOVERNED: Final = frozenset[KeyStatus]({"Enabled", "Disabled", "PendingDeletion"})
+KeyState = Literal[
+    "PendingImport", "PreActive", "Enabled", "Disabled", "Expired", "Compromised", "PendingDeletion", "Destroyed",
+    "Failed",
+]  # fmt: skip
 
-ALLOWED: Final[dict[str, frozenset[KeyStatus]]] = {
-    "Encrypt": _ENABLED,
-    "Decrypt": _ENABLED,
-    "ReEncrypt": _ENABLED,
-    "GenerateDataKey": _ENABLED,
-    "GenerateDataKeyWithoutPlaintext": _ENABLED,
-    "RotateKey": _ENABLED,
-    "EnableKey": _LIVE,
-    "DisableKey": _LIVE,
-    "ScheduleKeyDeletion": _LIVE,
+_PROTECTS: Final = frozenset[KeyState]({"Enabled"})
+_OPENS: Final = frozenset[KeyState]({"Enabled", "Expired", "Compromised"})
+_ROTATES: Final = frozenset[KeyState]({"Enabled", "Compromised"})
+_AWAITED: Final = frozenset[KeyState]({"PendingImport"})
+_FAILED: Final = frozenset[KeyState]({"Failed"})
+_DESTROYED: Final = frozenset[KeyState]({"Destroyed"})
+_LIVE: Final = frozenset[KeyState]({"PendingImport", "PreActive", "Enabled", "Disabled", "Expired", "Compromised"})
+_PENDING: Final = frozenset[KeyState]({"PendingDeletion"})
+_GOVERNED: Final = _LIVE | _PENDING
+
+ALLOWED: Final[dict[str, frozenset[KeyState]]] = {
+    **dict.fromkeys(
+        ("Encrypt", "ReEncrypt", "ReEncryptTo", "Sign", "GenerateMac", "Encapsulate", "GenerateDataKey",
+         "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"),
+        _PROTECTS,
+    ),
+    **dict.fromkeys(
+        ("Decrypt", "ReEncryptFrom", "Verify", "VerifyMac", "DeriveSharedSecret", "Decapsulate"),
+        _OPENS,
+    ),
+    "GetPublicKey": _GOVERNED - _AWAITED,
+    "RotateKey": _ROTATES,
+    **dict.fromkeys(
+        ("EnableKey", "DisableKey", "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateUsageBudget",
+         "UpdateKeyValidity", "EnableKeyRotation", "DisableKeyRotation", "DisableKeyVersion", "EnableKeyVersion",
+         "DestroyKeyVersion", "GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial",
+         "CreateGrant"),
+        _LIVE,
+    ),
     "CancelKeyDeletion": _PENDING,
     "DestroyKey": _PENDING,
-    "DestroyKeyNow": _DESTROYABLE,
-    "TagResource": _LIVE,
-    "UntagResource": _LIVE,
-    "UpdateUsageBudget": _LIVE,
-    "CreateGrant": _LIVE,
+    "DestroyKeyNow": _GOVERNED | _FAILED,
+    "MarkKeyCompromised": _GOVERNED | _DESTROYED,
     "PutPolicy": _GOVERNED,
     "DeletePolicy": _GOVERNED,
-}
+}  # fmt: skip
+"""Key states in which a verb on a key is allowed. Verbs that are not here ask no state."""
 
-_WHY: Final[dict[KeyStatus, type[errors.InvalidState]]] = {
+VERSION_ALLOWED: Final[dict[str, frozenset[VersionStatus]]] = {
+    "DisableKeyVersion": frozenset({"Active"}),
+    "EnableKeyVersion": frozenset({"Disabled"}),
+    "DestroyKeyVersion": frozenset({"Active", "Disabled"}),
+    "MarkKeyCompromised": frozenset({"Active", "Disabled", "Destroyed"}),
+    "GetParametersForImport": frozenset({"Active", "Disabled"}),
+    "ImportKeyMaterial": frozenset({"Active", "Disabled"}),
+    "DeleteImportedKeyMaterial": frozenset({"Active", "Disabled"}),
+}
+"""Statuses of a version in which a verb on it is allowed."""
+
+_WHY: Final[dict[KeyState, type[errors.InvalidState]]] = {
+    "PendingImport": errors.KeyPendingImport,
+    "PreActive": errors.KeyNotYetValid,
     "Enabled": errors.InvalidState,
     "Disabled": errors.KeyDisabled,
+    "Expired": errors.KeyExpired,
+    "Compromised": errors.KeyCompromised,
     "PendingDeletion": errors.KeyPendingDeletion,
     "Destroyed": errors.KeyDestroyed,
     "Failed": errors.InvalidState,
 }
 
 
-def check_state(verb: str, key: Key) -> None:
-    """Raise the state's own refusal unless the verb is allowed in it."""
-    if key.status not in ALLOWED[verb]:
-        raise _WHY[key.status]
+def state_of(key: Key, now_ms: int) -> KeyState:
+    """Return the state that a key is in at this time."""
+    if key.status != "Enabled":
+        return key.status
+    if not key.current.has_material(now_ms):
+        return "PendingImport"
+    if key.current.compromised:
+        return "Compromised"
+    if key.not_before is not None and now_ms < to_milliseconds(key.not_before):
+        return "PreActive"
+    if key.not_after is not None and now_ms >= to_milliseconds(key.not_after):
+        return "Expired"
+    return "Enabled"
+
+
+def check_state(verb: str, key: Key, now_ms: int) -> None:
+    """Raise the state's own refusal unless the verb is allowed in it; `NotYet` while an import is under way."""
+    state = state_of(key, now_ms)
+    if state in ALLOWED[verb]:
+        return
+    if state == "PendingImport" and key.importing is not None:
+        raise NotYet
+    raise _WHY[state]
+
+
+def version_for(verb: str, key: Key, number: int) -> KeyVersion:
+    """Return the version that a verb is about. Raises `NotFound`, and `KeyVersionUnusable` for its status."""
+    try:
+        version = key.version(number)
+    except KeyError:
+        raise errors.NotFound("the key has no such version") from None
+    if version.status not in VERSION_ALLOWED[verb]:
+        raise errors.KeyVersionUnusable
+    return version

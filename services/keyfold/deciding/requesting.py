@@ -1,16 +1,37 @@
 """From a command and what is known to the question that Cedar is asked. Pure; simulations ask the same question."""
 
-from typing import Final
+from collections.abc import Container
+from typing import Any, Final
 
 from keyfold.deciding.cedar import Request
 from keyfold.deciding.cedar.requests import Creation
+from keyfold.deciding.lifecycle import state_of
 from keyfold.events import commands
-from keyfold.events.commands import AnyCommand, DataPlaneData, source_of
+from keyfold.events.commands import BY_VERB, AnyCommand, DataPlaneData, algorithm_of, source_of
 from keyfold.events.entities import Grant, Key, Principal, Proposal
 from keyfold.events.evolve import View
+from keyfold.events.specs import default_usage
 from keyfold.events.streams import REGISTRY, key_id_of
 
 _NO_CONTEXTS: Final[list[dict[str, str]]] = [{}]
+
+
+def _named_by(*names: str) -> dict[str, str]:
+    """Return, by verb, under which of these names its arguments say something."""
+    fields = {verb: _argument_names(model) for verb, model in BY_VERB.items()}
+    return {verb: name for name in names for verb, known in fields.items() if name in known}
+
+
+def _argument_names(model: type[AnyCommand]) -> Container[str]:
+    data: Any = model.model_fields["data"].annotation
+    names: Container[str] = data.model_fields["arguments"].annotation.model_fields
+    return names
+
+
+_CAUSE: Final = _named_by("cause")
+_MESSAGE_TYPE: Final = _named_by("message_type")
+_VERSION: Final = _named_by("key_version", "version")
+_DESTINATION: Final = _named_by("destination_key_id", "source_key_id")
 
 
 def request_of(
@@ -20,15 +41,16 @@ def request_of(
 
     `entities` are those of the command's partition.
     """
-    data = command.data
+    data, verb = command.data, command.verb
     key_id = key_id_of(command.subject)
-    key = entities.get(command.subject) if key_id is not None else None
+    found = entities.get(command.subject) if key_id is not None else None
+    key = found if isinstance(found, Key) else None
     plane = data if isinstance(data, DataPlaneData) else None
     control = plane is None
     return Request(
         principal=principal,
-        action=command.verb,
-        key=key if isinstance(key, Key) else None,
+        action=verb,
+        key=key,
         resource_id=key_id or REGISTRY,
         is_key=key_id is not None,
         creation=_creation(command) if control else None,
@@ -38,17 +60,28 @@ def request_of(
         now_ms=now_ms,
         reason=data.reason or str(getattr(data.arguments, "reason", "") if control else ""),
         source=source_of(command),
-        cause=command.data.arguments.cause if isinstance(command, commands.RotateKey) else "",
+        cause=_said(command, _CAUSE) or "",
         target=_target(command, entities) if control else None,
         approvals=approvals,
+        status=None if key is None else state_of(key, now_ms),
+        algorithm=algorithm_of(command) if plane else "",
+        message_type=_said(command, _MESSAGE_TYPE) or "",
+        key_version=_said(command, _VERSION) or 0,
+        destination=_said(command, _DESTINATION) or "",
     )
+
+
+def _said(command: AnyCommand, names: dict[str, str]) -> Any:
+    name = names.get(command.verb)
+    return None if name is None else getattr(command.data.arguments, name)
 
 
 def _creation(command: AnyCommand) -> Creation | None:
     if not isinstance(command, commands.CreateKey):
         return None
     arguments = command.data.arguments
-    return Creation(arguments.protection, arguments.key_spec, arguments.tags)
+    usage = arguments.key_usage or default_usage(arguments.key_spec) or ""
+    return Creation(arguments.protection, arguments.key_spec, arguments.tags, usage, arguments.origin)
 
 
 def _target(command: AnyCommand, entities: View) -> str | None:

@@ -2,6 +2,11 @@
 
 from typing import Any
 
-from keyfold.events import facts
+from keyfold.events import errors, facts
+
+
+class NotYet(errors.RegistryBehind):
+    """Not a decision: the caller has seen more than this partition has, a later registry or an outcome."""
+
 
 Rule = tuple[type[facts.Event], dict[str, Any]]

@@ -21,7 +21,7 @@ Change = Literal["newly denied", "newly allowed"]
 
 @dataclass(slots=True)
 class Changed:
-    """Authorizations of one principal, verb and stream that would come out differently.
+    """Authorizations of one principal, verb (or `UseCompromisedVersion`) and stream that would come out differently.
 
     `example` is the first one's event; `policies` and `codes` are those of all of them under the proposed policies.
     """
@@ -40,7 +40,8 @@ class Changed:
 
 @dataclass(slots=True)
 class Totals:
-    """`decisions` were looked at; an approval that may carry out a proposal is two `authorizations`.
+    """`decisions` were looked at; an approval that may carry out a proposal, and a use that met compromised versions,
+    is two `authorizations`.
 
     Not asked: `dry_runs`, commands that were `refused` before authorization (by code), and `unreadable` decisions,
     which the log or an error inside policy does not let be asked again.
@@ -100,7 +101,7 @@ class Simulation:
         change: Change = "newly allowed" if after.allowed else "newly denied"
         self.totals.newly_allowed += after.allowed
         self.totals.newly_denied += not after.allowed
-        event, verb = recorded.event, question.command.verb
+        event, verb = recorded.event, question.action
         name = (change, question.principal.principal, verb, event.subject)
         noted = self._changed.setdefault(name, Changed(*name, first=event.time, last=event.time, example=event.id))
         if event.time < noted.first:

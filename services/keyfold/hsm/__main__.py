@@ -1,4 +1,7 @@
-"""The HSM worker process: `python -m keyfold.hsm --config FILE`. Its one composition root."""
+"""The HSM worker process: `python -m keyfold.hsm --config FILE`. Its one composition root.
+
+`python -m keyfold.hsm inventory --config FILE` compares token, keystore and log instead (`keyfold.hsm.inventory_run`).
+"""
 
 import asyncio
 import sys
@@ -9,23 +12,37 @@ from typing import Final
 from uuid import uuid4
 
 from keyfold.bus import BusSettings, KafkaBus
-from keyfold.config import Config, ConfigError, export_softhsm2_conf, mark_ready
-from keyfold.custody import Custody, HandleCache, InMemory, InToken, SealingKeys
+from keyfold.config import Config, ConfigError, mark_ready
+from keyfold.custody import (
+    Custody,
+    HandleCache,
+    InMemory,
+    InToken,
+    MemoryOperations,
+    SealingKeys,
+    TokenOperations,
+    find_capabilities,
+)
 from keyfold.hsm.answers import Answers
+from keyfold.hsm.capabilities_duty import CapabilitiesDuty
 from keyfold.hsm.control_verbs import ControlVerbs
 from keyfold.hsm.data_verbs import DataVerbs
 from keyfold.hsm.dispatcher import Dispatcher
 from keyfold.hsm.engine import Engine
-from keyfold.hsm.errors import DeploymentMismatch, ProbeFailed
+from keyfold.hsm.errors import DeploymentMismatch
+from keyfold.hsm.inventory_run import inventory
 from keyfold.hsm.keyring import Keyring
 from keyfold.hsm.partition import Parts
 from keyfold.hsm.sealing_duties import SealingDuties
 from keyfold.hsm.service import Service
 from keyfold.hsm.settings import HsmSettings
+from keyfold.hsm.status import publisher, token_file
+from keyfold.hsm.tokens import open_tokens, require, worker_tokens
+from keyfold.hsm.watch import TokenWatch
 from keyfold.identity import load_identity
 from keyfold.log import Author, DeadLetters, RegistryFollower
 from keyfold.process import closing, main, until_signalled
-from keyfold.token import ProbeReport, Token, load_module, open_token
+from keyfold.token import Token
 
 _SWITCH_S: Final = 0.001
 
@@ -33,25 +50,6 @@ _SWITCH_S: Final = 0.001
 def clock_ms() -> int:
     """Return this machine's time."""
     return time.time_ns() // 1_000_000
-
-
-def open_tokens(config: Config, stack: ExitStack) -> tuple[Token, Token]:
-    """Open the tokens `kms` and `seal`; they are closed with the stack."""
-    export_softhsm2_conf(config)
-    module = load_module(config.pkcs11_module)
-    kms, seal = (
-        stack.enter_context(
-            open_token(module, label, config.pins_directory / label, pool_size=config.session_pool_size)
-        )
-        for label in ("kms", "seal")
-    )
-    return kms, seal
-
-
-def require(token: str, report: ProbeReport) -> None:
-    """Refuse to serve with a token that allows any deviation. Raises `ProbeFailed`."""
-    if not report.ok:
-        raise ProbeFailed(token, report)
 
 
 async def serve(config: Config, instance: str) -> None:
@@ -62,19 +60,22 @@ async def serve(config: Config, instance: str) -> None:
     # While a thread computes on SoftHSM, the event loop gets Python's lock back after this long at the latest.
     sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
-        kms, seal = open_tokens(config, stack)
+        kms, seal = await open_tokens(config, stack)
         custody, sealing = Custody(kms), SealingKeys(seal)
         custody.attach()
         require("kms", custody.probe())
         require("seal", sealing.probe())
         threads = stack.enter_context(ThreadPoolExecutor(config.session_pool_size, "token"))
-        await _serve(config, instance, settings, (kms, custody, sealing, threads))
+        await _serve(config, instance, settings, (kms, seal, custody, sealing, threads))
 
 
 async def _serve(
-    config: Config, instance: str, settings: HsmSettings, tokens: tuple[Token, Custody, SealingKeys, ThreadPoolExecutor]
+    config: Config,
+    instance: str,
+    settings: HsmSettings,
+    tokens: tuple[Token, Token, Custody, SealingKeys, ThreadPoolExecutor],
 ) -> None:
-    kms, custody, sealing, threads = tokens
+    kms, seal, custody, sealing, threads = tokens
     signer = load_identity(config.identities_directory / "hsm.json").signer
     deployment = config.deployment or ""
     bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-hsm-{instance}"))
@@ -85,16 +86,39 @@ async def _serve(
     cache = HandleCache(settings.open_handles)
     engine = Engine(
         keyring,
-        DataVerbs(custody, cache, {"HSM": InToken(kms), "SOFTWARE": InMemory(custody.derived)}),
+        DataVerbs(
+            custody,
+            cache,
+            {"HSM": InToken(kms), "SOFTWARE": InMemory(custody.derived)},
+            {"HSM": TokenOperations(kms), "SOFTWARE": MemoryOperations()},
+            sealing_keys=keyring,
+            clock_ms=clock_ms,
+        ),
         ControlVerbs(custody, cache, sealing, lambda: str(uuid4())),
         Answers(author),
         clock_ms,
     )
-    dispatcher = Dispatcher(engine, threads, settings)
-    duties = SealingDuties(sealing, engine.control_verbs, clock_ms)
+    tended = worker_tokens(kms, seal, custody, sealing, cache)
+    watch = TokenWatch(settings, tended, publisher(config, instance, clock_ms))
+    dispatcher = Dispatcher(engine, threads, settings, watch, config.session_pool_size)
+    duties = SealingDuties(sealing, engine.control_verbs.token, clock_ms)
     letters = DeadLetters(sender, "hsm")
+    capabilities = CapabilitiesDuty(lambda: find_capabilities(custody), clock_ms)
     parts = Parts(
-        bus, author, follower, keyring, dispatcher, cache, duties, sender, letters, settings, config.partitions
+        bus=bus,
+        author=author,
+        follower=follower,
+        keyring=keyring,
+        dispatcher=dispatcher,
+        cache=cache,
+        duties=duties,
+        sender=sender,
+        dead_letters=letters,
+        settings=settings,
+        partitions=config.partitions,
+        custody=custody,
+        capabilities=capabilities,
+        clock_ms=clock_ms,
     )
     try:
         await sender.start()
@@ -102,11 +126,15 @@ async def _serve(
         if follower.deployment_entity.partitions != config.partitions:
             raise DeploymentMismatch("the log has another number of partitions than the settings file says")
         await keyring.start()
-        await until_signalled(Service(parts, instance, lambda: mark_ready(config, "hsm")).run())
+        service = Service(parts, instance, lambda: mark_ready(config, "hsm"))
+        await until_signalled(watch.beside(service.run()))
     finally:
         await closing(keyring.stop, follower.stop, sender.stop)
+        token_file(config, instance).unlink(missing_ok=True)
         await asyncio.to_thread(cache.clear)
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["inventory"]:
+        sys.exit(inventory(sys.argv[2:]))
     main("hsm", serve)

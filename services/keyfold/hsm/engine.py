@@ -11,7 +11,7 @@ where the body does not open, since the fact stands; then only the answer is a c
 import json
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keyfold.bus import Outbound
@@ -21,7 +21,7 @@ from keyfold.events.errors import Expired, InternalError, InvalidBody, Refusal, 
 from keyfold.events.replies import ItemResult, encode_items, usage_mac
 from keyfold.events.times import to_milliseconds
 from keyfold.hsm.answers import MAX_PLAINTEXT_BYTES, Answers
-from keyfold.hsm.control_verbs import MAKES_SOMETHING, ControlVerbs, Done
+from keyfold.hsm.control_verbs import ControlVerbs, Done, makes_something
 from keyfold.hsm.data_verbs import DataVerbs, Served
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keyring import Keyring
@@ -98,6 +98,10 @@ class Engine:
             if to_milliseconds(command.data.expires_at) < self._clock_ms():
                 raise Expired
             opened.append(self._open(ticket, token=token))
+            if isinstance(command, commands.ImportKeyMaterial):
+                wrapped = opened[0].body.items[0][1]
+                done = self.control_verbs.material.import_material(ticket, command, wrapped, draft)
+                return self._done(ticket, done, opened, None)
             served = self._data_verbs.serve(ticket, command, opened[0].body.items, draft, token=token)
             return self._served(ticket, command.data, opened[0], served)
         refusal = self._try_to_open(ticket, opened, token=token)
@@ -109,7 +113,7 @@ class Engine:
         except TokenUnavailable:
             raise
         except Refusal as refusal:
-            if ticket.verb in MAKES_SOMETHING:
+            if makes_something(ticket):
                 raise
             return refusal
         return None
@@ -144,6 +148,8 @@ class Engine:
 
     def _done(self, ticket: Ticket, done: Done, opened: list[_Opened], refusal: Refusal | None) -> Work:
         outcome = _outcome(done.outcome, ticket, **done.fields)
+        if done.code is not None:
+            return replace(self._failed(ticket, done.code, opened), stored=done.stored)
         if opened:
             summary = json.dumps(done.summary, separators=(",", ":")).encode()
             plaintext = encode_items([ItemResult(summary)])

@@ -13,18 +13,23 @@ from keyfold.events.statements import ChainHead
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """`position` is the next offset of tickets (None before the first), `places` where their chains were read to."""
+    """`position` is the next offset of tickets (None before the first), `places` where their chains were read to.
+
+    `epoch` is the storage epoch that the partition has turned to: no live blob is under an older one.
+    """
 
     position: int | None = None
     places: dict[str, Place] = field(default_factory=dict)
     events: ChainHead = ChainHead()  # noqa: RUF009 - frozen
     keystore: ChainHead = ChainHead()  # noqa: RUF009 - frozen
+    epoch: int = 1
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object of the state's head; lag is computed from `positions` by whoever watches."""
         return {
             "positions": {topics.AUTHORIZED: self.position},
             "places": {role: asdict(place) for role, place in self.places.items()},
+            "epoch": self.epoch,
             "chains": {topics.EVENTS: asdict(self.events), topics.KEYSTORE: asdict(self.keystore)},
         }
 
@@ -39,6 +44,7 @@ class Heads:
             {role: _place(place) for role, place in document["places"].items()},
             ChainHead(**chains[topics.EVENTS]),
             ChainHead(**chains[topics.KEYSTORE]),
+            document.get("epoch", 1),
         )
 
 

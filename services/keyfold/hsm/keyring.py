@@ -21,8 +21,8 @@ from keyfold.events.chains import ChainGap, ChainReader, read_event
 from keyfold.events.entities import SealingKey
 from keyfold.events.errors import Expired, RecordError, SealingKeyRetired
 from keyfold.events.times import MINUTE_MS
-from keyfold.hsm.control_verbs import SealingCustody
 from keyfold.hsm.errors import KeystoreBroken, TokenNeeded
+from keyfold.hsm.token_verbs import SealingCustody
 from keyfold.log import RegistryFollower
 from keyfold.logging import get_logger
 

@@ -22,3 +22,19 @@ REPLIES_DROPPED: Final = Counter(
     "keyfold_hsm_replies_dropped", "Replies that could not be sent, by reason; the outcome stands.", ["reason"]
 )
 TOKEN_RETRIES: Final = Counter("keyfold_hsm_token_retries", "Times a batch waited because the token did not answer.")
+TOKEN_STATE: Final = Gauge(
+    "keyfold_hsm_token_state", "1 for the state that the token is in, 0 for the others, by state.", ["state"]
+)
+TOKEN_CHANGES: Final = Counter("keyfold_hsm_token_changes", "Times the token's state became this one.", ["state"])
+TOKEN_SESSIONS: Final = Gauge(
+    "keyfold_hsm_token_sessions", "Sessions in the token's pool; fewer than the setting where its limit is lower."
+)
+TOKEN_REOPENED: Final = Counter("keyfold_hsm_token_reopened", "Times the lost token was opened again.")
+TOKEN_PAUSED: Final = Gauge(
+    "keyfold_hsm_token_paused", "1 while a partition takes no tickets because the token is down.", ["partition"]
+)
+TOKEN_ITEM_SECONDS: Final = Histogram(
+    "keyfold_hsm_token_item_seconds",
+    "Time of one item in the token in seconds: the slowest ticket's average, by hop to a thread.",
+    buckets=(0.00002, 0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 0.5, 2, 10),
+)

@@ -11,18 +11,22 @@ stands and is never made again; replies that did not leave are lost, and callers
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from keyfold.bus import Bus, Inbound, RecordRefused, RecordTooLarge, Sender
 from keyfold.custody import HandleCache
 from keyfold.events import commands, facts
-from keyfold.events.errors import InternalError, KeyfoldError
+from keyfold.events.entities import SealingKey
+from keyfold.events.errors import InternalError, KeyfoldError, TokenUnavailable
 from keyfold.hsm import metrics
+from keyfold.hsm.capabilities_duty import CapabilitiesDuty
 from keyfold.hsm.dispatcher import Dispatcher
 from keyfold.hsm.engine import Work
+from keyfold.hsm.evidence import Evidence
 from keyfold.hsm.intake import Intake, chunks
 from keyfold.hsm.isolation import Isolation
+from keyfold.hsm.jobs import KeyCustody
 from keyfold.hsm.keyring import Keyring
 from keyfold.hsm.keystore import Draft
 from keyfold.hsm.outbox import Outbox
@@ -31,6 +35,7 @@ from keyfold.hsm.sealing_duties import SealingDuties
 from keyfold.hsm.settings import HsmSettings
 from keyfold.hsm.tickets import Ticket
 from keyfold.hsm.transaction import prepare
+from keyfold.hsm.upkeep import Upkeep
 from keyfold.log import Author, DeadLetters, Gatherer, RegistryFollower
 
 
@@ -49,6 +54,9 @@ class Parts:
     dead_letters: DeadLetters
     settings: HsmSettings
     partitions: int
+    custody: KeyCustody
+    capabilities: CapabilitiesDuty
+    clock_ms: Callable[[], int]
 
 
 class Partition:
@@ -58,6 +66,9 @@ class Partition:
         self._parts, self._live, self._isolation, self._number = parts, live, isolation, number
         self._intake = Intake(parts.follower, parts.dead_letters, number, parts.partitions, live.heads.places)
         self._outbox = Outbox(parts.sender)
+        self._upkeep = Upkeep(parts.custody, number, parts.clock_ms)
+        self._certified_at: int | None = None
+        self._evidence = Evidence(parts.bus, parts.follower, parts.partitions)
         self._transactions = metrics.TRANSACTIONS.labels(number)
         self.batches = 0
 
@@ -66,19 +77,23 @@ class Partition:
         settings = self._parts.settings
         loop = asyncio.get_running_loop()
         gatherer = Gatherer(self._live.tickets)
+        wait_s = settings.poll_s
         while True:
-            records = await gatherer.poll(settings.poll_s, settings.batch_tickets)
+            records = await gatherer.poll(wait_s, settings.batch_tickets)
             arrived = loop.time()
             alone = bool(records) and self._isolation.isolated(records[0].offset)
             for chunk in chunks(records, 1 if alone else settings.batch_tickets, settings.batch_bytes):
                 await self._handle(chunk)
                 metrics.BATCH_SECONDS.observe(loop.time() - arrived)
+            # While there is more to do, the next batch is not waited for.
+            wait_s = 0.0 if await self._keep_up() else settings.poll_s
 
-    async def commit(self, works: Sequence[Work], draft: Draft, position: int | None) -> None:
+    async def commit(self, works: Sequence[Work], draft: Draft, position: int | None, epoch: int | None = None) -> None:
         """Commit works in one transaction, then promote the draft and let the replies leave."""
         parts, live = self._parts, self._live
         read_to = (position, self._intake.places)
-        prepared = prepare(parts.author, self._number, live.state, live.heads, works, read_to=read_to)
+        heads = live.heads if epoch is None else replace(live.heads, epoch=epoch)
+        prepared = prepare(parts.author, self._number, live.state, heads, works, read_to=read_to)
         # If we crash before this returns, the transaction is wholly there or not at all; the next start finds which.
         await live.writer.commit(prepared.records)
         # From here on it is durable. If we crash now, only replies are lost.
@@ -98,11 +113,44 @@ class Partition:
         parts, live = self._parts, self._live
         await parts.dispatcher.call(lambda: parts.duties.reconcile(live.index))
         first = await parts.dispatcher.call(lambda: parts.duties.first(live.index))
-        if first is not None:
-            draft = Draft(live.index)
-            for record in first.stored:
-                draft.fold(record)
-            await self.commit([first], draft, live.heads.position)
+        found = await parts.dispatcher.call(lambda: parts.capabilities.report(parts.follower.view))
+        for work in (first, found):
+            if work is not None:
+                await self._commit_own(work)
+
+    async def adopt_epoch(self) -> None:
+        """Take up the storage epoch that the partition has turned to. Raises `TokenUnavailable` without its key.
+
+        A worker that made blobs under an older epoch now would lose them with that epoch's key.
+        """
+        custody, epoch = self._parts.custody, self._live.heads.epoch
+        if not await self._parts.dispatcher.call(lambda: custody.adopt_epoch(epoch)):
+            raise TokenUnavailable(f"the token does not hold the key of storage epoch {epoch}; is it the right token?")
+
+    async def _keep_up(self) -> bool:
+        """Do the next step of upkeep; tell whether there may be more to do at once."""
+        parts, live = self._parts, self._live
+        follower, deployment = parts.follower, parts.follower.deployment_entity
+        turned = live.heads.epoch >= deployment.storage_epoch
+        # What is to be certified changes with the registry only.
+        if turned and (not live.index.erasures or self._certified_at == follower.leaves):
+            return False
+        leaves = follower.leaves
+        sealing_keys = [entity for entity in follower.view.values() if isinstance(entity, SealingKey)]
+        known = (live.heads.epoch, live.index, deployment, sealing_keys)
+        step = await parts.dispatcher.call(lambda: self._upkeep.step(*known))
+        if step is None:
+            self._certified_at = leaves if turned else None
+            return False
+        await self._commit_own(step.work, step.epoch)
+        return True
+
+    async def _commit_own(self, work: Work, epoch: int | None = None) -> None:
+        """Commit what no ticket asked for."""
+        draft = Draft(self._live.index)
+        for record in work.stored:
+            draft.fold(record)
+        await self.commit([work], draft, self._live.heads.position, epoch)
 
     async def _handle(self, chunk: Sequence[Inbound]) -> None:
         first, last = chunk[0].offset, chunk[-1].offset
@@ -126,6 +174,7 @@ class Partition:
         tickets = await self._intake.read(chunk)
         if len(chunk) == 1 and self._isolation.given_up(chunk[0].offset):
             return [parts.dispatcher.engine.fail(ticket, InternalError.code) for ticket in tickets], draft
+        tickets = await self._evidence.examine(tickets)
         await parts.keyring.ensure(_sealing_keys(tickets), parts.settings.sealing_key_wait_s)
         return await parts.dispatcher.run(tickets, draft), draft
 

@@ -9,20 +9,20 @@
 Recovery is this same path: a crash and a first start differ only in what is found.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keyfold.bus import Bus, Inbound, Reader, Writer
-from keyfold.events import topics
-from keyfold.events.chains import ChainGap, ChainReader, Place, read_event
+from keyfold.events import facts, topics
+from keyfold.events.chains import ChainReader
 from keyfold.events.errors import RecordError
 from keyfold.hsm.errors import KeystoreBroken
 from keyfold.hsm.heads import Heads, chain_ends
 from keyfold.hsm.keystore import Draft, Index
+from keyfold.hsm.keystore_reader import KeystoreReader
 from keyfold.log import Author, RegistryFollower, Settling, StateCorrupt, StateTopic, transactional_id
-from keyfold.logging import get_logger
 
 ROLE = "hsm"
-_log = get_logger()
 
 
 @dataclass(slots=True)
@@ -107,18 +107,16 @@ class Restorer:
 
     async def _index(self, partition: int, heads: Heads) -> Index:
         index = Index()
-        chains = ChainReader(topics.KEYSTORE, partition, self._partitions)
+        keystore = KeystoreReader(partition, self._partitions, lambda: self._follower.trust)
         reader = self._bus.reader(topics.KEYSTORE, partition, committed=True)
         try:
             await reader.start(None)
             async for batch in reader.read_to_end():
-                draft = Draft(index)
-                for record in batch:
-                    self._fold(chains, draft, record)
-                draft.promote()
+                _fold(index, keystore.read(batch))
+            _fold(index, keystore.finish())
         finally:
             await reader.stop()
-        end = chains.places.get(ROLE, Place())
+        end = keystore.end(ROLE)
         if end.head != heads.keystore or end.leaf + 1 != end.leaves:
             raise KeystoreBroken(
                 f"keystore partition {partition} ends at statement {end.head.n}, the worker's state says "
@@ -126,13 +124,9 @@ class Restorer:
             )
         return index
 
-    def _fold(self, chains: ChainReader, draft: Draft, record: Inbound) -> None:
-        try:
-            accepted = chains.accept(
-                self._follower.trust, record.key, record.value, record.headers, record.timestamp_ms
-            )
-            draft.fold(read_event(accepted, topics.KEYSTORE))
-        except ChainGap as error:
-            raise KeystoreBroken(f"keystore: {error}; restore it from a replica") from None
-        except RecordError as error:
-            _log.warning("keystore-record-ignored", partition=record.partition, offset=record.offset, reason=str(error))
+
+def _fold(index: Index, records: Iterable[facts.Event]) -> None:
+    draft = Draft(index)
+    for record in records:
+        draft.fold(record)
+    draft.promote()

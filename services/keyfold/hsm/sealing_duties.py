@@ -9,9 +9,9 @@ from uuid import UUID
 from keyfold.custody import InvalidBlob
 from keyfold.events.errors import SealingKeyRetired
 from keyfold.events.times import to_text
-from keyfold.hsm.control_verbs import ControlVerbs, SealingCustody
 from keyfold.hsm.engine import Work
 from keyfold.hsm.keystore import Index
+from keyfold.hsm.token_verbs import SealingCustody, TokenVerbs
 from keyfold.logging import get_logger
 
 _log = get_logger()
@@ -20,7 +20,7 @@ _log = get_logger()
 class SealingDuties:
     """Synchronous, because it asks the token: callers keep it off the event loop."""
 
-    def __init__(self, sealing: SealingCustody, verbs: ControlVerbs, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, sealing: SealingCustody, verbs: TokenVerbs, clock_ms: Callable[[], int]) -> None:
         self._sealing, self._verbs, self._clock_ms = sealing, verbs, clock_ms
 
     def reconcile(self, index: Index) -> None:

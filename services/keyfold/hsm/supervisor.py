@@ -62,6 +62,9 @@ class PartitionWorker:
             # A draft that was dropped may have opened keys that the log does not know.
             await self._parts.dispatcher.call(self._parts.cache.clear)
             partition = Partition(self._parts, live, self._isolation, self._number)
+            # What follows asks the token: while it is down, restoring again and again would not bring it back.
+            await self._parts.dispatcher.watch.available()
+            await partition.adopt_epoch()
             if self._number == 0:
                 await partition.first_duties()
             self._owned = partition

@@ -12,7 +12,16 @@ from typing import Final
 
 from keyfold.events import facts, strictjson, topics
 from keyfold.events.chains import Accepted, read_event
-from keyfold.events.commands import TYPE_PREFIX, AnyCommand, ApproveProposal, parse_command
+from keyfold.events.commands import (
+    TYPE_PREFIX,
+    AnyCommand,
+    ApproveProposal,
+    Decrypt,
+    Encrypt,
+    ImportKeyMaterial,
+    algorithm_of,
+    parse_command,
+)
 from keyfold.events.errors import InvalidBody, InvalidCommand, Refusal
 from keyfold.events.proposals import proposed_in
 from keyfold.events.statements import UntrustedRecord
@@ -20,13 +29,22 @@ from keyfold.events.streams import REGISTRY, key_id_of
 
 _ASKS_TOKEN: Final = frozenset(
     {"CreateKey", "RotateKey", "DisableKey", "ScheduleKeyDeletion", "DestroyKey", "DestroyKeyNow"}
-    | {"GenerateRandom", "RotateSealingKey", "EraseSealingKey"}
+    | {"DisableKeyVersion", "DestroyKeyVersion", "MarkKeyCompromised"}
+    | {"GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial"}
+    | {"GenerateRandom", "RotateSealingKey", "EraseSealingKey", "BeginStorageEpoch", "EndStorageEpoch"}
+)
+_COMPUTES_LONG: Final = frozenset(
+    {"Sign", "Verify", "DeriveSharedSecret", "Encapsulate", "Decapsulate"}
+    | {"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}
 )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ticket:
-    """One accepted command with its decision and its sealed body. `executed` is the command that is carried out."""
+    """One accepted command with its decision and its sealed body. `executed` is the command that is carried out.
+
+    `flaw` says what is wrong with what the command claims, where that could be found out only by reading the log.
+    """
 
     partition: int
     event: facts.PolicyEvent
@@ -38,6 +56,7 @@ class Ticket:
     principal: str
     verb: str
     refusal: Refusal | None = None
+    flaw: str | None = None
 
     @property
     def decision(self) -> facts.Decision:
@@ -72,10 +91,21 @@ class Ticket:
 
     @property
     def asks_token(self) -> bool:
-        """Whether executing it asks a token in any case (others do where something is not open yet)."""
-        event = self.event
+        """Whether it is not for the event loop: it asks a token in any case, or computes for long.
+
+        Others ask the token where something is not open yet.
+        """
+        event, command = self.event, self.command
         in_token = isinstance(event, facts.CommandAuthorized) and event.data.protection == "HSM"
-        return in_token or self.verb in _ASKS_TOKEN
+        if in_token or self.verb in _ASKS_TOKEN or self.verb in _COMPUTES_LONG:
+            return True
+        return isinstance(command, Encrypt | Decrypt) and algorithm_of(command) != "SYMMETRIC_DEFAULT"
+
+    @property
+    def only_uses_keys(self) -> bool:
+        """Whether it leaves the keystore as it is, so that others of its kind may be executed beside it."""
+        command = self.command
+        return command is not None and command.data_plane and not isinstance(command, ImportKeyMaterial)
 
 
 def read_ticket(accepted: Accepted, partition: int) -> Ticket:

@@ -5,6 +5,7 @@ chain heads and an LtHash over all live records. A restore verifies one signatur
 else: whoever can write to the topic cannot change what a role believes. What the records mean is the role's business.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,7 @@ from keyfold.events.trust import Trust
 from keyfold.log.author import Author
 
 HEAD_KEY: Final = b"head"
+_SLICE: Final = 1000  # records that are summed before others on the event loop may run: some 10 ms
 
 Change = tuple[bytes | None, bytes | None]
 
@@ -70,9 +72,7 @@ class StateTopic:
                     live[key] = record.value
                 headers = record.headers if key == HEAD_KEY else headers
         head = live.pop(HEAD_KEY, None)
-        total = lthash.empty()
-        for key, value in live.items():
-            total = total + lthash.element(key, value)
+        total = await _sum(live)
         document = self._verified(head, headers, total, trust)
         self._total = total
         return Restored(document, {key.decode(): value for key, value in live.items()})
@@ -127,3 +127,12 @@ class StateTopic:
         if not isinstance(content, dict):
             raise StateCorrupt(f"the head of {self._topic}-{self._partition} has no content")
         return content
+
+
+async def _sum(live: Mapping[bytes, bytes]) -> lthash.Sum:
+    total = lthash.empty()
+    for number, (key, value) in enumerate(live.items(), 1):
+        total += lthash.element(key, value)
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+    return total

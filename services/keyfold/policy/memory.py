@@ -52,6 +52,10 @@ class Segment(Frozen):
         """The segment's name in the state topic."""
         return f"segment/{self.number}"
 
+    def to_bytes(self) -> bytes:
+        """Return what the state topic holds of the segment."""
+        return self.model_dump_json().encode()
+
     def expired(self, now_ms: int) -> bool:
         """Tell whether nothing here needs remembering."""
         return all(entry.summary is not None and entry.expires_ms <= now_ms for entry in self.entries)

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-
 from keyfold.events import topics
 from keyfold.events.chains import Place
 from keyfold.events.entities import Entity
@@ -18,10 +16,11 @@ from keyfold.events.evolve import Changes
 from keyfold.events.statements import ChainHead
 from keyfold.log import StateCorrupt
 from keyfold.log.state_topic import Change
+from keyfold.policy.entities import Entities, to_bytes
 from keyfold.policy.memory import Identity, Memory, Remembered, Segment, Summary
 
 EXPIRE_AT_ONCE: Final = 8
-_ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Entity)
+_SEGMENTS: Final = "segment/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +72,23 @@ def chain_ends(document: dict[str, Any]) -> dict[str, ChainHead]:
 class State:
     """The committed state of one partition."""
 
-    def __init__(self, head: Head, entities: dict[str, Entity], memory: Memory) -> None:
+    def __init__(self, head: Head, entities: Mapping[str, Entity], memory: Memory) -> None:
         self.head = head
-        self.entities = entities
+        self.entities = entities if isinstance(entities, Entities) else Entities.of(entities)
         self.memory = memory
         self._unsaved: dict[str, bytes | None] = {}
 
     @classmethod
     def from_records(cls, head: dict[str, Any] | None, records: Mapping[str, bytes]) -> "State":
-        """Build the state from verified records. Raises `StateCorrupt` where they do not parse."""
-        entities: dict[str, Entity] = {}
-        segments: list[Segment] = []
+        """Build the state from verified records. Raises `StateCorrupt` where head or memory do not parse.
+
+        Entities are parsed when they are asked for (`Entities`).
+        """
+        entities = {name: value for name, value in records.items() if not name.startswith(_SEGMENTS)}
+        segments = (value for name, value in records.items() if name.startswith(_SEGMENTS))
         try:
-            for name, value in records.items():
-                if name.startswith("segment/"):
-                    segments.append(Segment.model_validate_json(value))
-                else:
-                    entities[name] = _ENTITY.validate_json(value)
-            return cls(Head.from_json(head), entities, Memory(segments))
+            memory = Memory(Segment.model_validate_json(value) for value in segments)
+            return cls(Head.from_json(head), Entities(entities), memory)
         except (ValueError, KeyError, TypeError) as error:
             raise StateCorrupt(f"a state record does not parse: {type(error).__name__}") from None
 
@@ -106,28 +104,29 @@ class State:
     def apply(self, changes: Changes) -> None:
         """Take in changes that a folded fact made."""
         for name, entity in changes.items():
-            self._remember_saved(name, self.entities.get(name))
-            _put(self.entities, name, entity)
+            self._unsaved.setdefault(name, self.entities.stored(name))
+            self.entities.put(name, entity, None if entity is None else to_bytes(entity))
 
     def finish(self, outcomes: Mapping[int, Summary]) -> None:
         """Note outcomes by command offset."""
         for before, after in self.memory.finish(outcomes):
-            self._remember_saved(after.name, before)
-
-    def _remember_saved(self, name: str, saved: Entity | Segment | None) -> None:
-        if name not in self._unsaved:
-            self._unsaved[name] = _bytes(saved)
+            if after.name not in self._unsaved:
+                self._unsaved[after.name] = before.to_bytes()
 
     def changes(self, draft: "Draft") -> dict[str, Change]:
-        """Return old and new value of every record that differs from what the topic holds."""
-        expired = draft.expired()
-        current: dict[str, Entity | Segment | None] = {name: self._current(name) for name in self._unsaved}
-        current |= draft.changed_entities
+        """Return old and new value of every record that differs from what the topic holds.
+
+        Raises `StateCorrupt` where an entity was asked for that cannot be read.
+        """
+        if self.entities.unreadable is not None:
+            raise StateCorrupt(f"{self.entities.unreadable} does not parse, and may have been decided about")
+        current = {name: self._stored(name) for name in self._unsaved}
+        current |= {name: draft.stored(name) for name in draft.changed_entities}
         if draft.segment is not None:
-            current[draft.segment.name] = draft.segment
-        current |= {segment.name: None for segment in expired}
-        old = {n: self._unsaved[n] if n in self._unsaved else _bytes(self._current(n)) for n in current}
-        return {n: (old[n], _bytes(value)) for n, value in current.items()}
+            current[draft.segment.name] = draft.segment.to_bytes()
+        current |= {segment.name: None for segment in draft.expired()}
+        old = {name: self._unsaved[name] if name in self._unsaved else self._stored(name) for name in current}
+        return {name: (old[name], value) for name, value in current.items()}
 
     def promote(self, draft: "Draft") -> None:
         """Make a draft the state. Call only after commit returned.
@@ -137,16 +136,17 @@ class State:
         for segment in draft.expired():
             self.memory.forget(segment)
         for name, entity in draft.changed_entities.items():
-            _put(self.entities, name, entity)
+            self.entities.put(name, entity, draft.stored(name))
         if draft.segment is not None:
             self.memory.add(draft.segment)
         self.head = draft.head
         self._unsaved.clear()
 
-    def _current(self, name: str) -> Entity | Segment | None:
-        if name.startswith("segment/"):
-            return self.memory.segments.get(int(name.removeprefix("segment/")))
-        return self.entities.get(name)
+    def _stored(self, name: str) -> bytes | None:
+        if not name.startswith(_SEGMENTS):
+            return self.entities.stored(name)
+        segment = self.memory.segments.get(int(name.removeprefix(_SEGMENTS)))
+        return None if segment is None else segment.to_bytes()
 
 
 class Draft(Mapping[str, Entity]):
@@ -158,6 +158,7 @@ class Draft(Mapping[str, Entity]):
         self._segment: Segment | None = None
         self.head = state.head
         self.changed_entities: dict[str, Entity | None] = {}
+        self._bytes: dict[str, bytes] = {}
         self.remembered: dict[Identity, Remembered] = {}
 
     def __getitem__(self, name: str) -> Entity:
@@ -167,6 +168,11 @@ class Draft(Mapping[str, Entity]):
                 raise KeyError(name)
             return entity
         return self._state.entities[name]
+
+    def __contains__(self, name: object) -> bool:
+        if name in self.changed_entities:
+            return self.changed_entities[str(name)] is not None
+        return name in self._state.entities
 
     def __iter__(self) -> Iterator[str]:
         yield from (name for name in self._state.entities if name not in self.changed_entities)
@@ -200,6 +206,17 @@ class Draft(Mapping[str, Entity]):
     def apply(self, changes: Changes) -> None:
         """Take in what a decision changed."""
         self.changed_entities.update(changes)
+        for name in changes:
+            self._bytes.pop(name, None)
+
+    def stored(self, name: str) -> bytes | None:
+        """Return what is to be stored of a changed entity; None where it was removed."""
+        entity = self.changed_entities[name]
+        if entity is None:
+            return None
+        if name not in self._bytes:
+            self._bytes[name] = to_bytes(entity)
+        return self._bytes[name]
 
     def remember(self, entry: Remembered) -> None:
         """Remember a decided command."""
@@ -211,14 +228,3 @@ class Draft(Mapping[str, Entity]):
         if self._expired is None:
             self._expired = self._state.memory.expired(self.head.now_ms, EXPIRE_AT_ONCE)
         return self._expired
-
-
-def _put(entities: dict[str, Entity], name: str, entity: Entity | None) -> None:
-    if entity is None:
-        entities.pop(name, None)
-    else:
-        entities[name] = entity
-
-
-def _bytes(value: Entity | Segment | None) -> bytes | None:
-    return None if value is None else value.model_dump_json().encode()

@@ -28,15 +28,17 @@ class Publisher:
         self._bucket = TokenBucket(dead_letters_per_s, max(1, int(dead_letters_per_s)))
 
     async def publish(self, records: Sequence[DirectoryRecord]) -> None:
-        """Deliver directory records in order. Raises `BusUnavailable`; then some may be delivered; send all again.
+        """Deliver directory records in order, each under all its names.
 
+        Raises `BusUnavailable`; then some may be delivered; send all again.
         Sending a record twice is harmless: the latest of a name counts, and each partition has one sender at a time.
         """
         if not records:
             return
         try:
             async with asyncio.timeout(self._deadline_s):
-                deliveries = [await self._sender.send(self._outbound(record)) for record in records]
+                named = [(name, record) for record in records for name in record.names]
+                deliveries = [await self._sender.send(self._outbound(name, record)) for name, record in named]
                 for delivery in deliveries:
                     await delivery
         except TimeoutError:
@@ -55,9 +57,9 @@ class Publisher:
             except (KeyfoldError, TimeoutError) as error:
                 _log.warning("dead-letter-not-sent", reason=str(error), **place)
 
-    def _outbound(self, record: DirectoryRecord) -> Outbound:
-        partition = directory_partition(record.name, self._partitions)
-        return Outbound(topics.DIRECTORY, partition, record.name.encode(), record.value, record.headers)
+    def _outbound(self, name: str, record: DirectoryRecord) -> Outbound:
+        partition = directory_partition(name, self._partitions)
+        return Outbound(topics.DIRECTORY, partition, name.encode(), record.value, record.headers)
 
 
 def dead_letter(report: Report) -> Outbound:

@@ -5,48 +5,87 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from keyfold.client import SealingKeyPeriod
+from keyfold.events.arguments import EpochEvidence, RotationCause
 from keyfold.events.entities import Issuer
 from keyfold.events.times import SECOND_MS, to_milliseconds
+from keyfold.projections.rows import StorageEpoch
 
-DutyVerb = Literal["DestroyKey", "RotateKey", "RotateSealingKey", "EraseSealingKey", "PutIssuerKeys"]
+DutyVerb = Literal[
+    "DestroyKey", "RotateKey", "DeleteImportedKeyMaterial", "RotateSealingKey", "EraseSealingKey", "EndStorageEpoch",
+    "PutIssuerKeys",
+]  # fmt: skip
 
 _MAX_DOUBLINGS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """One command that is due; `target` is a key, a sealing key or an issuer, whose keys are read from `source`."""
+    """One command that is due; `target` is a key, a sealing key, a storage epoch or an issuer.
+
+    A key is rotated for a `cause`, imported material is of a `version`, an issuer's keys are read from `source`, an
+    epoch ends by `evidence`.
+    """
 
     verb: DutyVerb
     target: str
     source: str = ""
+    cause: RotationCause = "requested"
+    version: int = 0
+    evidence: tuple[EpochEvidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
     """When sealing keys are due, and how long a duty rests, in milliseconds.
 
+    `erase_awaited_after_ms` is for sealing keys that are older than the storage epoch, in a deployment for development.
     `settle_ms`: after success, until the projections surely show it. After failures, `backoff_ms` doubles to its
     maximum.
     """
 
     rotate_after_ms: int
     erase_after_ms: int
+    erase_awaited_after_ms: int
     settle_ms: int
     backoff_ms: int
     max_backoff_ms: int
 
 
-def sealing_duties(keys: Sequence[SealingKeyPeriod], now_ms: int, times: Times) -> list[Duty]:
-    """Rotate the current sealing key when it is too old; erase those that nothing valid is sealed to any more."""
+def sealing_duties(
+    keys: Sequence[SealingKeyPeriod],
+    now_ms: int,
+    times: Times,
+    epoch: StorageEpoch | None = None,
+    *,
+    development: bool = False,
+) -> list[Duty]:
+    """Rotate the current sealing key when it is too old; erase those that nothing valid is sealed to any more.
+
+    A key from before the storage epoch is rotated at once: what it carried of destroyed keys is certified as erased
+    only when it is erased itself. In a deployment for development nobody waits for that as long as elsewhere.
+    """
+    begun_ms = to_milliseconds(epoch.begun_at) if epoch is not None and epoch.begun_at is not None else 0
     duties: list[Duty] = []
     for key in keys:
+        awaited = key.published_ms < begun_ms
         if key.retired_ms is None:
-            if now_ms >= key.published_ms + times.rotate_after_ms:
+            if awaited or now_ms >= key.published_ms + times.rotate_after_ms:
                 duties.append(Duty("RotateSealingKey", key.id))
-        elif now_ms >= key.retired_ms + times.erase_after_ms:
+            continue
+        pause_ms = times.erase_awaited_after_ms if awaited and development else times.erase_after_ms
+        if now_ms >= key.retired_ms + pause_ms:
             duties.append(Duty("EraseSealingKey", key.id))
     return duties
+
+
+def epoch_duties(epoch: StorageEpoch | None) -> list[Duty]:
+    """End the storage epoch before the current one when every partition says that it has turned."""
+    if epoch is None or epoch.ended >= epoch.epoch - 1:
+        return []
+    if {turn.partition for turn in epoch.turned} != set(range(epoch.partitions)):
+        return []
+    evidence = tuple(EpochEvidence(partition=turn.partition, offset=turn.kafka_offset) for turn in epoch.turned)
+    return [Duty("EndStorageEpoch", str(epoch.epoch - 1), evidence=evidence)]
 
 
 def issuer_duties(issuers: Iterable[Issuer], now_ms: int) -> list[Duty]:

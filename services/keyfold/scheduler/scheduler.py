@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from keyfold.client import Completed, SealingKeyPeriod
-from keyfold.events.arguments import RotationCause
-from keyfold.events.entities import Issuer
+from keyfold.events.arguments import DeletionCause, EpochEvidence, RotationCause
+from keyfold.events.entities import Deployment, Issuer
 from keyfold.events.errors import KeyfoldError
 from keyfold.events.times import to_text
 from keyfold.logging import get_logger
-from keyfold.scheduler.duties import Agenda, Duty, issuer_duties, sealing_duties
+from keyfold.projections.rows import DueDeletion, DueExpiry, DueRotation, StorageEpoch
+from keyfold.scheduler.duties import Agenda, Duty, epoch_duties, issuer_duties, sealing_duties
 from keyfold.scheduler.settings import SchedulerSettings
 
 _AT_ONCE: Final = 100
@@ -22,24 +23,26 @@ _AT_ONCE: Final = 100
 _log = get_logger()
 
 
-class DueKey(Protocol):
-    """A key whose waiting period is over, or whose budget is nearly used."""
-
-    @property
-    def key_id(self) -> str: ...
-
-
 class Projected(Protocol):
     """Where it is looked up what is due; `keyfold.projections.ports.Queries` is one."""
 
-    async def due_deletions(self, now: str, limit: int = 100) -> Sequence[DueKey]:
+    async def due_deletions(self, now: str, limit: int = 100) -> Sequence[DueDeletion]:
         """Return keys pending deletion whose date is not after `now`, the longest due first."""
 
-    async def due_rotations(self, limit: int = 100) -> Sequence[DueKey]:
-        """Return keys whose current version has used as much of its budget as its rotation waits for."""
+    async def due_rotations(self, now: str, limit: int = 100) -> Sequence[DueRotation]:
+        """Return keys whose current version is to be replaced, and why, the most urgent first."""
+
+    async def due_material_expiries(self, now: str, limit: int = 100) -> Sequence[DueExpiry]:
+        """Return versions whose imported material is over, the longest due first."""
 
     async def issuers(self) -> Sequence[Issuer]:
         """Return the issuers whose tokens are accepted."""
+
+    async def storage_epoch(self) -> StorageEpoch | None:
+        """Return the current storage epoch and which partitions have turned to it."""
+
+    async def deployment(self) -> Deployment | None:
+        """Return what genesis fixed."""
 
 
 class KeySets(Protocol):
@@ -56,6 +59,19 @@ class Commands(Protocol):
 
     async def rotate_key(
         self, key: str, *, cause: RotationCause = "requested", timeout_s: float | None = None
+    ) -> Completed: ...
+
+    async def delete_imported_key_material(
+        self,
+        key: str,
+        *,
+        version: int | None = None,
+        cause: DeletionCause = "requested",
+        timeout_s: float | None = None,
+    ) -> Completed: ...
+
+    async def end_storage_epoch(
+        self, epoch: int, evidence: Sequence[EpochEvidence], *, timeout_s: float | None = None
     ) -> Completed: ...
 
     async def rotate_sealing_key(self, *, timeout_s: float | None = None) -> Completed: ...
@@ -96,22 +112,29 @@ class Scheduler:
     async def round(self) -> int:
         """Send what is due and does not rest; return how many commands were carried out."""
         now = self._clock_ms()
-        duties = sealing_duties(self._kms.sealing_keys(), now, self._times)
         try:
             async with asyncio.timeout(self._settings.command_timeout_s):
-                duties += await self._projected_duties(now)
+                duties = await self._projected_duties(now)
         except (KeyfoldError, TimeoutError) as error:
             _log.warning("due-unknown", reason=str(error) or "no answer in time")
+            duties = sealing_duties(self._kms.sealing_keys(), now, self._times)
         ready = self._agenda.ready(duties, now)
         return sum(await asyncio.gather(*(self._carry_out(duty) for duty in ready)))
 
     async def _projected_duties(self, now_ms: int) -> list[Duty]:
-        deletions = await self._projected.due_deletions(to_text(now_ms), _AT_ONCE)
-        rotations = await self._projected.due_rotations(_AT_ONCE)
+        now, projected = to_text(now_ms), self._projected
+        epoch, deployment = await projected.storage_epoch(), await projected.deployment()
+        development = deployment is not None and deployment.development
+        deletions = await projected.due_deletions(now, _AT_ONCE)
+        rotations = await projected.due_rotations(now, _AT_ONCE)
+        expiries = await projected.due_material_expiries(now, _AT_ONCE)
         return [
+            *sealing_duties(self._kms.sealing_keys(), now_ms, self._times, epoch, development=development),
             *(Duty("DestroyKey", key.key_id) for key in deletions),
-            *(Duty("RotateKey", key.key_id) for key in rotations),
-            *issuer_duties(await self._projected.issuers(), now_ms),
+            *(Duty("RotateKey", key.key_id, cause=key.cause) for key in rotations),
+            *(Duty("DeleteImportedKeyMaterial", each.key_id, version=each.version) for each in expiries),
+            *epoch_duties(epoch),
+            *issuer_duties(await projected.issuers(), now_ms),
         ]
 
     async def _carry_out(self, duty: Duty) -> bool:
@@ -126,16 +149,23 @@ class Scheduler:
         return True
 
     async def _send(self, duty: Duty) -> Completed:
-        timeout_s = self._settings.command_timeout_s
+        kms, target, timeout_s = self._kms, duty.target, self._settings.command_timeout_s
         match duty.verb:
             case "DestroyKey":
-                return await self._kms.destroy_key(duty.target, timeout_s=timeout_s)
+                sending = kms.destroy_key(target, timeout_s=timeout_s)
             case "RotateKey":
-                return await self._kms.rotate_key(duty.target, cause="usage-budget", timeout_s=timeout_s)
+                sending = kms.rotate_key(target, cause=duty.cause, timeout_s=timeout_s)
+            case "DeleteImportedKeyMaterial":
+                sending = kms.delete_imported_key_material(
+                    target, version=duty.version, cause="expired", timeout_s=timeout_s
+                )
             case "PutIssuerKeys":
                 jwks = await self._key_sets.read(duty.source)
-                return await self._kms.put_issuer_keys(duty.target, jwks, timeout_s=timeout_s)
+                sending = kms.put_issuer_keys(target, jwks, timeout_s=timeout_s)
             case "RotateSealingKey":
-                return await self._kms.rotate_sealing_key(timeout_s=timeout_s)
+                sending = kms.rotate_sealing_key(timeout_s=timeout_s)
             case "EraseSealingKey":
-                return await self._kms.erase_sealing_key(duty.target, timeout_s=timeout_s)
+                sending = kms.erase_sealing_key(target, timeout_s=timeout_s)
+            case "EndStorageEpoch":
+                sending = kms.end_storage_epoch(int(target), duty.evidence, timeout_s=timeout_s)
+        return await sending

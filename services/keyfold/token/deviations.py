@@ -15,8 +15,10 @@ from pkcs11.exceptions import PKCS11Error
 
 from keyfold.token.cryptoki import CkMechanism
 from keyfold.token.errors import ActionRefused, check
+from keyfold.token.kinds import AES, EC_DERIVE, EC_SIGN, HMAC, RSA_DECRYPT, RSA_IMPORT, RSA_SIGN, Kind
+from keyfold.token.operations import KeyOperations
 from keyfold.token.session import Session
-from keyfold.token.templates import DATA_KEY, Template
+from keyfold.token.templates import NOT_OF_PRIVATE_KEYS, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Target:
     """The key that an attempt is made on, and the throwaway keys that attempts need.
 
     `twin` was made by the same template as `key`; `wrapper` may wrap anything, `extractable` may be wrapped by
-    anything; `blob` is random AES material wrapped by `key`, where that is a key encryption key.
+    anything; `blob` is random material of `kind` wrapped by `key`, where that is a key encryption key.
     """
 
     session: Session
@@ -33,6 +35,7 @@ class Target:
     wrapper: Any
     extractable: Any
     blob: bytes = b""
+    kind: Kind = AES
 
 
 Attempt = Callable[[Target], object]
@@ -52,13 +55,16 @@ _COPIES: Final[dict[str, Template]] = {
 }
 
 
-def _unwrap(target: Target, changes: Template, **other: Any) -> Any:
+def unwrap(target: Target, changes: Template, **other: Any) -> Any:
+    """Unwrap the target's blob by its kind's template with these changes; DEFAULT leaves an attribute out."""
+    # What python-pkcs11 adds to every template: a private key does not have it.
+    extra = {} if target.kind.is_secret else dict.fromkeys(NOT_OF_PRIVATE_KEYS, DEFAULT)
     arguments: dict[str, Any] = {
-        "object_class": ObjectClass.SECRET_KEY,
-        "key_type": KeyType.AES,
+        "object_class": target.kind.object_class,
+        "key_type": target.kind.key_type,
         "key_data": target.blob,
         "mechanism": Mechanism.AES_KEY_WRAP_PAD,
-        "template": {**DATA_KEY, **changes},
+        "template": {**extra, **target.kind.unwrapped, **changes},
         "capabilities": 0,
         **other,
     }
@@ -66,18 +72,22 @@ def _unwrap(target: Target, changes: Template, **other: Any) -> Any:
 
 
 def _unwrap_turned(attribute: Attribute) -> Attempt:
-    return lambda target: _unwrap(target, {attribute: not DATA_KEY[attribute]})
+    return lambda target: unwrap(target, {attribute: not target.kind.unwrapped[attribute]})
 
 
 def _unwrap_without(attribute: Attribute) -> Attempt:
     def attempt(target: Target) -> object:
-        unwrapped = _unwrap(target, {attribute: DEFAULT})
-        if unwrapped[attribute] == DATA_KEY[attribute]:
+        unwrapped = unwrap(target, {attribute: DEFAULT})
+        if unwrapped[attribute] == target.kind.unwrapped[attribute]:
             unwrapped.destroy()
             raise ActionRefused("the token filled in the pinned value")
         return unwrapped
 
     return attempt
+
+
+def _unwrap_as(object_class: ObjectClass, key_type: KeyType) -> Attempt:
+    return lambda target: unwrap(target, {}, object_class=object_class, key_type=key_type)
 
 
 def _copy(template: Template) -> Attempt:
@@ -129,22 +139,43 @@ def _start(function: str, mechanism: Mechanism) -> Attempt:
     return attempt
 
 
-UNWRAPS: Final[dict[str, Attempt]] = {
-    **{f"unwrap with {flag.name} turned over": _unwrap_turned(flag) for flag in DATA_KEY},
-    **{f"unwrap with {flag.name} left out": _unwrap_without(flag) for flag in DATA_KEY},
-    "unwrap to a stored key": lambda target: _unwrap(target, {Attribute.TOKEN: True}, store=True),
-    "unwrap as a generic secret": lambda target: _unwrap(target, {}, key_type=KeyType.GENERIC_SECRET),
-    "unwrap as a DES3 key": lambda target: _unwrap(target, {}, key_type=KeyType.DES3),
-    "unwrap as a private key": lambda target: _unwrap(target, {}, object_class=ObjectClass.PRIVATE_KEY),
-    "unwrap by AES-KW": lambda target: _unwrap(target, {}, mechanism=Mechanism.AES_KEY_WRAP, key_data=target.blob),
-    "unwrap by AES-CBC": lambda target: _unwrap(
-        target, {}, mechanism=Mechanism.AES_CBC_PAD, mechanism_param=bytes(16), key_data=bytes(48)
-    ),
+def unwraps(kind: Kind) -> dict[str, Attempt]:
+    """Against the key encryption key of a kind: one deviation from its unwrap template each."""
+    flags = [attribute for attribute, value in kind.unwrapped.items() if isinstance(value, bool)]
+    return {
+        **{f"unwrap with {flag.name} turned over": _unwrap_turned(flag) for flag in flags},
+        **{f"unwrap with {flag.name} left out": _unwrap_without(flag) for flag in kind.unwrapped},
+        **({_MORE_MECHANISMS: _unwrap_with_more} if Attribute.ALLOWED_MECHANISMS in kind.unwrapped else {}),
+        "unwrap to a stored key": lambda target: unwrap(target, {Attribute.TOKEN: True}, store=True),
+        **{
+            name: _unwrap_as(*other)
+            for name, other in _AS_OTHERS.items()
+            if other != (kind.object_class, kind.key_type)
+        },
+        "unwrap by AES-KW": lambda target: unwrap(target, {}, mechanism=Mechanism.AES_KEY_WRAP),
+        "unwrap by AES-CBC": lambda target: unwrap(
+            target, {}, mechanism=Mechanism.AES_CBC_PAD, mechanism_param=bytes(16), key_data=bytes(48)
+        ),
+    }
+
+
+def _unwrap_with_more(target: Target) -> object:
+    mechanisms = (*target.kind.unwrapped[Attribute.ALLOWED_MECHANISMS], Mechanism.AES_ECB)
+    return unwrap(target, {Attribute.ALLOWED_MECHANISMS: mechanisms})
+
+
+_MORE_MECHANISMS: Final = "unwrap with one more mechanism"
+_AS_OTHERS: Final = {
+    "unwrap as a generic secret": (ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET),
+    "unwrap as an AES key": (ObjectClass.SECRET_KEY, KeyType.AES),
+    "unwrap as a DES3 key": (ObjectClass.SECRET_KEY, KeyType.DES3),
+    "unwrap as an RSA private key": (ObjectClass.PRIVATE_KEY, KeyType.RSA),
+    "unwrap as an EC private key": (ObjectClass.PRIVATE_KEY, KeyType.EC),
 }
-"""Against a key encryption key: one deviation from its unwrap template each."""
 
 COMMON: Final[dict[str, Attempt]] = {
     "read its value": lambda target: target.key[Attribute.VALUE],
+    "read its private exponent": lambda target: target.key[Attribute.PRIVATE_EXPONENT],
     "wrap it by another key": lambda target: _wrap(target, target.wrapper, target.key),
     **{name: _copy(template) for name, template in _COPIES.items()},
     **{f"change {attribute.name} afterwards": _change(attribute) for attribute in _CHANGES},
@@ -167,8 +198,49 @@ ENVELOPE_KEY_USES: Final[dict[str, Attempt]] = {
 }
 """Against an envelope key: everything that is not AES-GCM."""
 
-DATA_KEY_USES: Final[dict[str, Attempt]] = {
-    "wrap another key with it": lambda target: _wrap(target, target.key, target.extractable),
-    "make a MAC with it": _start("C_SignInit", Mechanism.AES_CMAC),
+
+def _derive(target: Target) -> None:
+    """C_DeriveKey with the generator of P-256."""
+    point = bytes.fromhex(_P256_GENERATOR)
+    (made,) = KeyOperations(target.session).derive_many(target.key.handle, [point], 32)
+    if made is None:
+        raise ActionRefused("the token refuses to derive")
+
+
+_P256_GENERATOR: Final = (
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
+_WRAP_ANOTHER: Final[dict[str, Attempt]] = {
+    "wrap another key with it": lambda target: _wrap(target, target.key, target.extractable)
 }
-"""Against an unwrapped data key: everything that is not encryption."""
+_SIGN_RSA: Final[dict[str, Attempt]] = {
+    "sign by RSA PKCS #1 with it": _start("C_SignInit", Mechanism.RSA_PKCS),
+    "sign by RSA PSS with it": _start("C_SignInit", Mechanism.SHA256_RSA_PKCS_PSS),
+    "sign by raw RSA with it": _start("C_SignInit", Mechanism.RSA_X_509),
+}
+UNWRAPPED_KEY_USES: Final[dict[Kind, dict[str, Attempt]]] = {
+    AES: {**_WRAP_ANOTHER, "make a MAC with it": _start("C_SignInit", Mechanism.AES_CMAC)},
+    HMAC: {
+        **_WRAP_ANOTHER,
+        "make an HMAC of SHA-1 with it": _start("C_SignInit", Mechanism.SHA_1_HMAC),
+        "encrypt by AES-ECB with it": _start("C_EncryptInit", Mechanism.AES_ECB),
+    },
+    RSA_SIGN: {
+        "sign by raw RSA with it": _start("C_SignInit", Mechanism.RSA_X_509),
+        "decrypt by RSA PKCS #1 with it": _start("C_DecryptInit", Mechanism.RSA_PKCS),
+        "decrypt by raw RSA with it": _start("C_DecryptInit", Mechanism.RSA_X_509),
+    },
+    RSA_DECRYPT: {**_SIGN_RSA, "decrypt by RSA PKCS #1 with it": _start("C_DecryptInit", Mechanism.RSA_PKCS)},
+    RSA_IMPORT: {**_SIGN_RSA, "decrypt by RSA PKCS #1 with it": _start("C_DecryptInit", Mechanism.RSA_PKCS)},
+    EC_SIGN: {"agree on a secret with it": _derive},
+    EC_DERIVE: {"sign by ECDSA with it": _start("C_SignInit", Mechanism.ECDSA)},
+}
+"""Against an unwrapped key of each kind: everything that is not its usage."""
+
+MAC_KEY_USES: Final[dict[str, Attempt]] = {
+    **_WRAP_ANOTHER,
+    "make an HMAC of SHA-512 with it": _start("C_SignInit", Mechanism.SHA512_HMAC),
+    "encrypt by AES-ECB with it": _start("C_EncryptInit", Mechanism.AES_ECB),
+}
+"""Against a stored MAC key: everything that is not HMAC-SHA-256."""

@@ -4,13 +4,18 @@
     ├── TokenError               not retriable: a person or the caller must change something
     │   ├── ModuleUnusable       the PKCS#11 library cannot be loaded or refuses locking
     │   ├── TokenMissing, TokenExists
-    │   ├── PinIncorrect, PinLocked, PinUnusable
+    │   ├── TokenReplaced        another token bears the label: nothing is done with it
+    │   ├── PinIncorrect, PinLocked, PinExpired, PinUnusable
     │   ├── TokenKeyMissing      no key lies under the id it must have
     │   ├── TokenKeyUntrusted    a key lies there but does not have the attributes it must have
     │   ├── ActionRefused        the token's own rules refuse: template, copy, change, reading a value
     │   └── DataRefused          bytes do not open: a wrong tag, key, nonce or associated data
     └── TokenUnavailable         retriable (from `keyfold.events.errors`): the token does not answer, or lost a session
-        └── HandleLost           retriable after loading the key again: the session that held it is gone
+        ├── HandleLost           retriable after loading the key again: the session that held it is gone
+        ├── SessionsBusy         every session is in use; the token is well
+        ├── SessionLimit         the token opens no further session (CKR_SESSION_COUNT)
+        └── TokenLost            retriable after opening the token again: login, sessions and handles are gone
+            └── SessionLost      one session is gone, perhaps with all the others
 
 Messages name the action and the CKR code, never a PIN, a value or a key's bytes.
 """
@@ -46,6 +51,12 @@ class TokenMissing(TokenError):
     code = "TokenMissing"
 
 
+class TokenReplaced(TokenError):
+    """Another token (another serial number) bears the label of the one that was opened."""
+
+    code = "TokenReplaced"
+
+
 class TokenExists(TokenError):
     """A token or PIN file would be overwritten."""
 
@@ -62,6 +73,12 @@ class PinLocked(TokenError):
     """The token refuses every PIN after too many wrong ones."""
 
     code = "PinLocked"
+
+
+class PinExpired(TokenError):
+    """The token wants its user's PIN changed before it serves."""
+
+    code = "PinExpired"
 
 
 class PinUnusable(TokenError):
@@ -98,13 +115,37 @@ class HandleLost(TokenUnavailable):
     """A key handle is not valid any more; open the key's blob again."""
 
 
+class SessionsBusy(TokenUnavailable):
+    """No session came free in time; the token itself may be well."""
+
+
+class SessionLimit(TokenUnavailable):
+    """The token opens no further session; others hold them, or its limit is lower than what was wished for."""
+
+    code = "SessionLimit"
+
+
+class TokenLost(TokenUnavailable):
+    """The token was removed, reset, or forgot its login: it must be opened again, and every handle is gone."""
+
+    code = "TokenLost"
+
+
+class SessionLost(TokenLost):
+    """A session is not valid any more. A fresh one shows whether the token is lost with it."""
+
+
 _UNAVAILABLE: Final = {
-    0x01: "CANCEL", 0x02: "HostMemory", 0x03: "SlotIDInvalid", 0x05: "GeneralError", 0x06: "FunctionFailed",
-    0x30: "DeviceError", 0x31: "DeviceMemory", 0x32: "DeviceRemoved", 0x50: "FunctionCancelled",
-    0x90: "OperationActive", 0x91: "OperationNotInitialized", 0xB0: "SessionClosed", 0xB1: "SessionCount",
-    0xB3: "SessionHandleInvalid", 0xE0: "TokenNotPresent", 0xE1: "TokenNotRecognised", 0xE2: "TokenWriteProtected",
-    0x101: "UserNotLoggedIn", 0x190: "CRYPTOKI_NOT_INITIALIZED",
+    0x01: "CANCEL", 0x02: "HostMemory", 0x05: "GeneralError", 0x06: "FunctionFailed", 0x31: "DeviceMemory",
+    0x50: "FunctionCancelled", 0x90: "OperationActive", 0x91: "OperationNotInitialized",
+    0xE2: "TokenWriteProtected", 0x191: "CRYPTOKI_ALREADY_INITIALIZED",
 }  # fmt: skip
+_TOKEN_LOST: Final = {
+    0x03: "SlotIDInvalid", 0x30: "DeviceError", 0x32: "DeviceRemoved", 0xE0: "TokenNotPresent",
+    0xE1: "TokenNotRecognised", 0x101: "UserNotLoggedIn", 0x190: "CRYPTOKI_NOT_INITIALIZED",
+}  # fmt: skip
+_SESSION_LOST: Final = {0xB0: "SessionClosed", 0xB3: "SessionHandleInvalid"}
+_SESSION_LIMIT: Final = {0xB1: "SessionCount"}
 _LOST: Final = {
     0x60: "KeyHandleInvalid", 0x82: "ObjectHandleInvalid", 0xF0: "UnwrappingKeyHandleInvalid",
     0x113: "WrappingKeyHandleInvalid",
@@ -114,13 +155,18 @@ _DATA: Final = {
     0x110: "WrappedKeyInvalid", 0x112: "WrappedKeyLenRange",
 }  # fmt: skip
 _PIN: Final = {0xA0: "PinIncorrect", 0xA1: "PinInvalid", 0xA2: "PinLenRange", 0x102: "UserPinNotInitialized"}
-_LOCKED: Final = {0xA3: "PinExpired", 0xA4: "PinLocked"}
+_EXPIRED: Final = {0xA3: "PinExpired"}
+_LOCKED: Final = {0xA4: "PinLocked"}
 
 _GROUPS: Final[tuple[tuple[dict[int, str], type[KeyfoldError], str], ...]] = (
     (_UNAVAILABLE, TokenUnavailable, "the token does not answer; look at it, then try again"),
+    (_TOKEN_LOST, TokenLost, "the token is gone or was reset; it must be opened again"),
+    (_SESSION_LOST, SessionLost, "the session with the token is gone; the token must be opened again"),
+    (_SESSION_LIMIT, SessionLimit, "the token opens no further session; lower session_pool_size or free sessions"),
     (_LOST, HandleLost, "the session that held the key is gone; the key must be loaded again"),
     (_DATA, DataRefused, "the bytes do not open with this key"),
     (_PIN, PinIncorrect, "the PIN file does not hold this token's PIN; restore the right file"),
+    (_EXPIRED, PinExpired, "the PIN has expired; change it in the token and in the PIN file"),
     (_LOCKED, PinLocked, "the token is locked; its security officer must unlock it"),
 )
 _BY_RV: Final = {rv: (cls, hint) for names, cls, hint in _GROUPS for rv in names}

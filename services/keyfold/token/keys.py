@@ -1,45 +1,31 @@
 """Keys that stay in a token: made by template, found under a deterministic CKA_ID, checked before they are used.
 
 Everything takes the manager session of an open token (`Token.manager`). Which keys exist, and what they protect, is
-`keyfold.custody`'s business.
+`keyfold.custody`'s business; material that leaves the token wrapped is `keyfold.token.material`'s.
 """
 
-import ctypes
 from typing import Any, Final
 
-from pkcs11 import Attribute, KeyType, Object, ObjectClass, SecretKey
+from pkcs11 import Attribute, KeyType, Mechanism, Object, ObjectClass, SecretKey
 
-from keyfold.token import cryptoki
-from keyfold.token.cryptoki import CkMechanism
 from keyfold.token.errors import (
-    CKR_FUNCTION_FAILED,
-    CKR_GENERAL_ERROR,
-    DataRefused,
     TokenError,
     TokenKeyMissing,
     TokenKeyUntrusted,
     check,
     translated,
 )
+from keyfold.token.kinds import AES, Kind
 from keyfold.token.session import Session
-from keyfold.token.templates import (
-    DATA_KEY_PIN,
-    ENVELOPE_KEY,
-    FRESH_MATERIAL,
-    GENERATED,
-    KEY_ENCRYPTION_KEY,
-    Template,
-)
+from keyfold.token.templates import ENVELOPE_KEY, GENERATED, MAC_KEY, Template
 
-_GENERATE: Final = CkMechanism(cryptoki.CKM_AES_KEY_GEN, None, 0)
-_KWP: Final = CkMechanism(cryptoki.CKM_AES_KEY_WRAP_PAD, None, 0)
 # The token answers for these; a nested template cannot be read back safely through python-pkcs11, the probe tests it.
 _NOT_READ: Final = frozenset({Attribute.UNWRAP_TEMPLATE})
 
 
-def create_key_encryption_key(session: Session, key_id: bytes, label: str) -> int:
-    """Make a stored key that can only wrap and unwrap AES data keys; return its handle."""
-    return handle_of(_generate(session, KEY_ENCRYPTION_KEY, key_id, label))
+def create_key_encryption_key(session: Session, key_id: bytes, label: str, kind: Kind = AES) -> int:
+    """Make a stored key that can only wrap and unwrap material of one kind; return its handle."""
+    return handle_of(_generate(session, kind.key_encryption_key, key_id, label))
 
 
 def create_envelope_key(session: Session, key_id: bytes, label: str) -> int:
@@ -47,17 +33,32 @@ def create_envelope_key(session: Session, key_id: bytes, label: str) -> int:
     return handle_of(_generate(session, ENVELOPE_KEY, key_id, label))
 
 
-def require_key_encryption_key(session: Session, key_id: bytes) -> int:
+def create_mac_key(session: Session, key_id: bytes, label: str) -> int:
+    """Make a stored key of 256 bits that can only make HMAC-SHA-256 values; return its handle."""
+    with translated(f"create key {name_of(key_id)}"):
+        made = session.pkcs11.generate_key(
+            KeyType.GENERIC_SECRET, 256, id=key_id, label=label, store=True, template=dict(MAC_KEY),
+            mechanism=Mechanism.GENERIC_SECRET_KEY_GEN,
+        )  # fmt: skip
+    return handle_of(made)
+
+
+def require_key_encryption_key(session: Session, key_id: bytes, kind: Kind = AES) -> int:
     """Return the handle of the key encryption key under this id.
 
     Raises `TokenKeyMissing`, and `TokenKeyUntrusted` if it is not exactly what this program would make.
     """
-    return handle_of(require(session, key_id, KEY_ENCRYPTION_KEY))
+    return handle_of(require(session, key_id, kind.key_encryption_key))
 
 
 def require_envelope_key(session: Session, key_id: bytes) -> int:
     """Return the handle of the envelope key under this id; raises like `require_key_encryption_key`."""
     return handle_of(require(session, key_id, ENVELOPE_KEY))
+
+
+def require_mac_key(session: Session, key_id: bytes) -> int:
+    """Return the handle of the MAC key under this id; raises like `require_key_encryption_key`."""
+    return handle_of(require(session, key_id, MAC_KEY))
 
 
 def require(session: Session, key_id: bytes, template: Template) -> SecretKey:
@@ -111,61 +112,6 @@ def destroy_all(session: Session, key_id: bytes) -> int:
         for key in keys:
             key.destroy()
     return len(keys)
-
-
-class DataKeys:
-    """Generates wrapped AES-256 data keys and unwraps them, always by the templates of this module.
-
-    Uses the manager session: an unwrapped key lives until it is destroyed or the token is closed.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._fresh = session.mapper.pack(
-            {
-                **FRESH_MATERIAL,
-                Attribute.CLASS: ObjectClass.SECRET_KEY,
-                Attribute.KEY_TYPE: KeyType.AES,
-                Attribute.TOKEN: False,
-                Attribute.VALUE_LEN: 32,
-            }
-        )
-        self._unwrapped = session.mapper.pack(DATA_KEY_PIN)
-
-    def generate_wrapped(self, session: Session, key_encryption_key: int) -> bytes:
-        """Generate a key in the token and return it wrapped by AES-KWP (SP 800-38F); it is gone from the token."""
-        fresh = ctypes.c_ulong()
-        rv = session.functions.generate_key(
-            session.handle, ctypes.addressof(_GENERATE), self._fresh.address, self._fresh.count,
-            ctypes.addressof(fresh),
-        )  # fmt: skip
-        check(rv, "generate key material")
-        try:
-            wrapped = ctypes.create_string_buffer(64)
-            length = ctypes.c_ulong(len(wrapped))
-            rv = session.functions.wrap_key(
-                session.handle, ctypes.addressof(_KWP), key_encryption_key, fresh.value,
-                ctypes.addressof(wrapped), ctypes.addressof(length),
-            )  # fmt: skip
-            check(rv, "wrap key material")
-        finally:
-            destroy(session, fresh.value)
-        return wrapped.raw[: length.value]
-
-    def unwrap(self, session: Session, key_encryption_key: int, wrapped: bytes) -> int:
-        """Return the handle of a session key that any session with this token can use.
-
-        Raises `DataRefused` or `ActionRefused`. SoftHSM2 answers CKR_GENERAL_ERROR to damaged bytes, so that value is
-        taken for a refusal: use this right after another operation has shown that the token is well.
-        """
-        handle = ctypes.c_ulong()
-        rv = session.functions.unwrap_key(
-            session.handle, ctypes.addressof(_KWP), key_encryption_key, wrapped, len(wrapped),
-            self._unwrapped.address, self._unwrapped.count, ctypes.addressof(handle),
-        )  # fmt: skip
-        if rv in {CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED}:
-            raise DataRefused("unwrap a key: the bytes do not open with this key")
-        check(rv, "unwrap a key")
-        return handle.value
 
 
 def destroy(session: Session, handle: int) -> None:

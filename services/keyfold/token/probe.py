@@ -1,40 +1,42 @@
 """The start-up probe: does this token enforce what custody rests on? It tries every single way around, one by one.
 
 It has the user's PIN, as an attacker might, and tries all of `keyfold.token.deviations` on the stored keys and on a
-data key that it unwraps. Throwaway keys are random and destroyed afterwards. It only reports: what to do about a token
-that allows something is the caller's decision.
+key of each kind that it unwraps. Throwaway keys are random and destroyed afterwards. It only reports: what to do about
+a token that allows something is the caller's decision.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
-from pkcs11 import Attribute, KeyType, Mechanism, Object, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, Object
 from pkcs11.exceptions import PKCS11Error
 
 from keyfold.events.errors import TokenUnavailable
 from keyfold.token.deviations import (
     COMMON,
-    DATA_KEY_USES,
     ENVELOPE_KEY_USES,
     KEY_ENCRYPTION_KEY_USES,
-    UNWRAPS,
+    MAC_KEY_USES,
+    UNWRAPPED_KEY_USES,
     Attempt,
     Target,
+    unwrap,
+    unwraps,
 )
 from keyfold.token.errors import TokenError, translated
-from keyfold.token.keys import name_of, require
+from keyfold.token.keys import handle_of, name_of, require
+from keyfold.token.kinds import AES, Kind
+from keyfold.token.material import Material
 from keyfold.token.session import Session, Token
-from keyfold.token.templates import (
-    DATA_KEY,
-    ENVELOPE_KEY,
-    FRESH_MATERIAL,
-    KEY_ENCRYPTION_KEY,
-    Template,
-)
+from keyfold.token.templates import ENVELOPE_KEY, FRESH_MATERIAL, MAC_KEY, Template
 
 _WRAPPER: Final[Template] = {**FRESH_MATERIAL, Attribute.EXTRACTABLE: False, Attribute.WRAP: True}
+_NOTHING: Final[Template] = MappingProxyType({})
+_NONE: Final[Mapping[bytes, Kind]] = MappingProxyType({})
+_P256: Final = bytes.fromhex("06082a8648ce3d030107")  # OID 1.2.840.10045.3.1.7 (RFC 5480)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +55,69 @@ class ProbeReport:
 
 
 def probe(
-    token: Token, *, key_encryption_keys: tuple[bytes, ...] = (), envelope_keys: tuple[bytes, ...] = ()
+    token: Token,
+    *,
+    key_encryption_keys: Mapping[bytes, Kind] = _NONE,
+    envelope_keys: tuple[bytes, ...] = (),
+    mac_keys: tuple[bytes, ...] = (),
 ) -> ProbeReport:
-    """Try every way around the protection of the stored keys with these CKA_IDs. Takes about 0.1 s on SoftHSM2.
+    """Try every way around the protection of the stored keys with these CKA_IDs. Takes about 1 s on SoftHSM2.
 
     Raises `TokenUnavailable`; and `TokenKeyMissing` or `TokenKeyUntrusted` for a key that is absent or was not made in
     the token by its template.
     """
     report = ProbeReport((), ())
-    with token.manager() as session:
-        for key_id in key_encryption_keys:
-            key = require(session, key_id, KEY_ENCRYPTION_KEY)
-            with target_of_key_encryption_key(session, key) as target, target_of_data_key(target) as data_key:
-                report += run(name_of(key_id), {**UNWRAPS, **COMMON, **KEY_ENCRYPTION_KEY_USES}, target)
-                report += run(f"{name_of(key_id)}, unwrapped key", {**COMMON, **DATA_KEY_USES}, data_key)
+    with token.manager() as session, Samples(session) as samples:
+        for key_id, kind in key_encryption_keys.items():
+            report += _probe_key_encryption_key(session, key_id, kind, samples)
         for key_id in envelope_keys:
             key = require(session, key_id, ENVELOPE_KEY)
             with target_of_envelope_key(session, key) as target:
                 report += run(name_of(key_id), {**COMMON, **ENVELOPE_KEY_USES}, target)
+        for key_id in mac_keys:
+            key = require(session, key_id, MAC_KEY)
+            with target_of_envelope_key(session, key, MAC_KEY, KeyType.GENERIC_SECRET) as target:
+                report += run(name_of(key_id), {**COMMON, **MAC_KEY_USES}, target)
     return report
+
+
+def _probe_key_encryption_key(session: Session, key_id: bytes, kind: Kind, samples: "Samples") -> ProbeReport:
+    key = require(session, key_id, kind.key_encryption_key)
+    with (
+        target_of_key_encryption_key(session, key, samples, kind) as target,
+        target_of_unwrapped_key(target) as unwrapped,
+    ):
+        attempts = {**unwraps(kind), **COMMON, **KEY_ENCRYPTION_KEY_USES}
+        report = run(name_of(key_id), attempts, target)
+        return report + run(f"{name_of(key_id)}, unwrapped key", {**COMMON, **UNWRAPPED_KEY_USES[kind]}, unwrapped)
+
+
+class Samples:
+    """One extractable key of each type that the kinds are of, made when it is first asked for. Use it in a `with`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._stack = session, ExitStack()
+        self._material = Material(session)
+        self._made: dict[KeyType, int] = {}
+
+    def of(self, kind: Kind) -> int:
+        """Return the handle of an extractable key that can be wrapped by a key encryption key of this kind."""
+        if kind.key_type not in self._made:
+            self._made[kind.key_type] = self._make(kind)
+        return self._made[kind.key_type]
+
+    def _make(self, kind: Kind) -> int:
+        if kind.is_secret:
+            return self._stack.enter_context(self._material.fresh_secret(self._session, kind, 32))
+        if kind.key_type is KeyType.RSA:
+            return self._stack.enter_context(self._material.fresh_rsa(self._session, kind, 2048)).private
+        return self._stack.enter_context(self._material.fresh_ec(self._session, kind, _P256)).private
+
+    def __enter__(self) -> "Samples":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def run(name: str, attempts: dict[str, Attempt], target: Target) -> ProbeReport:
@@ -97,23 +143,28 @@ def allows(attempt: Attempt, target: Target) -> bool:
 
 @contextmanager
 def target_of_key_encryption_key(
-    session: Session, key: Any, template: Template = KEY_ENCRYPTION_KEY
+    session: Session, key: Any, samples: Samples, kind: Kind = AES, template: Template | None = None
 ) -> Iterator[Target]:
     """A key encryption key to attack, with its throwaways. `template` is what its twin is made by."""
-    with target_of_envelope_key(session, key, template) as target:
-        with translated("prepare the probe"):
-            blob = key.wrap_key(target.extractable, mechanism=Mechanism.AES_KEY_WRAP_PAD)
-        yield replace(target, blob=blob)
+    with target_of_envelope_key(session, key, template or kind.key_encryption_key) as target:
+        blob = Material(session).wrap(session, handle_of(key), samples.of(kind))
+        yield replace(target, blob=blob, kind=kind)
 
 
 @contextmanager
-def target_of_envelope_key(session: Session, key: Any, template: Template = ENVELOPE_KEY) -> Iterator[Target]:
-    """An envelope key to attack, with its throwaways."""
+def target_of_envelope_key(
+    session: Session, key: Any, template: Template = ENVELOPE_KEY, key_type: KeyType = KeyType.AES
+) -> Iterator[Target]:
+    """A stored key to attack, with its throwaways."""
     made: list[Any] = []
+    types = (key_type, KeyType.AES, KeyType.AES)
     try:
         with translated("prepare the probe"):
-            for wanted in (template, _WRAPPER, FRESH_MATERIAL):
-                made.append(session.pkcs11.generate_key(KeyType.AES, 256, store=False, template=dict(wanted)))
+            for wanted, of_type in zip((template, _WRAPPER, FRESH_MATERIAL), types, strict=True):
+                mechanism = None if of_type is KeyType.AES else Mechanism.GENERIC_SECRET_KEY_GEN
+                made.append(
+                    session.pkcs11.generate_key(of_type, 256, store=False, template=dict(wanted), mechanism=mechanism)
+                )
         yield Target(session, key, *made)
     finally:
         for throwaway in made:
@@ -122,17 +173,10 @@ def target_of_envelope_key(session: Session, key: Any, template: Template = ENVE
 
 
 @contextmanager
-def target_of_data_key(parent: Target, template: Template = DATA_KEY) -> Iterator[Target]:
-    """A data key to attack, unwrapped from the blob of its key encryption key."""
+def target_of_unwrapped_key(parent: Target, changes: Template = _NOTHING) -> Iterator[Target]:
+    """A key to attack, unwrapped from the blob of its key encryption key."""
     with translated("prepare the probe"):
-        unwrapped = parent.key.unwrap_key(
-            ObjectClass.SECRET_KEY,
-            KeyType.AES,
-            parent.blob,
-            mechanism=Mechanism.AES_KEY_WRAP_PAD,
-            template=dict(template),
-            capabilities=0,
-        )
+        unwrapped = unwrap(parent, changes)
     try:
         yield replace(parent, key=unwrapped, twin=unwrapped)
     finally:

@@ -24,6 +24,7 @@ USAGES: Final = (
 
 
 NOT_OF_PRIVATE_KEYS: Final = (Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP)
+"""Attributes that python-pkcs11 gives to every key, and that private keys do not have."""
 
 
 def sealed(*usages: Attribute, **exceptions: bool) -> dict[Attribute, Any]:
@@ -78,11 +79,18 @@ SIGNING_PUBLIC: Final[Template] = {
     Attribute.MODIFIABLE: False,
 }  # fmt: skip
 SIGNING_PRIVATE: Final[Template] = {
-    key: value
-    for key, value in sealed(Attribute.SIGN).items()
-    if key not in {Attribute.ENCRYPT, Attribute.VERIFY, Attribute.WRAP}
+    key: value for key, value in sealed(Attribute.SIGN).items() if key not in NOT_OF_PRIVATE_KEYS
 }
-"""Private keys have no CKA_ENCRYPT, CKA_VERIFY and CKA_WRAP."""
+
+RESIDENT_PRIVATE: Final[Template] = {
+    Attribute.ALLOWED_MECHANISMS: (Mechanism.EDDSA,), **sealed_private(Attribute.SIGN),
+}  # fmt: skip
+"""An Ed25519 key of a user that stays in the token, because the token does not wrap this type."""
+
+MAC_KEY: Final[Template] = {
+    Attribute.ALLOWED_MECHANISMS: (Mechanism.SHA256_HMAC,), **sealed(Attribute.SIGN),
+}  # fmt: skip
+"""A stored key that makes HMAC-SHA-256 values and nothing else."""
 
 GENERATED: Final[Template] = {
     Attribute.LOCAL: True, Attribute.ALWAYS_SENSITIVE: True, Attribute.NEVER_EXTRACTABLE: True,
@@ -126,6 +134,11 @@ class PackedTemplate:
     def to_bytes(self) -> bytes:
         """The array itself, as CKA_UNWRAP_TEMPLATE wants it: pointers into this object."""
         return bytes(self._array)
+
+    def wipe(self) -> None:
+        """Overwrite the values, where one of them is secret; the template is of no use afterwards."""
+        for buffer in self._values:
+            ctypes.memset(buffer, 0, len(buffer))
 
 
 def _pack_mechanisms(mechanisms: tuple[int, ...]) -> bytes:

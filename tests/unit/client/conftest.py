@@ -1,11 +1,12 @@
 """A deployment in memory: a directory signed as the services sign it, and a responder that answers as they would."""
 
 import asyncio
+import base64
 import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -15,13 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
+from tests.support import pairs
+from tests.support.user_keys import UserKeys
 
 from keyfold.bus import Bus, Inbound, MemoryBus, MemoryCluster, Outbound
 from keyfold.client import Keyfold
 from keyfold.client.identifiers import uuid7
-from keyfold.events import bodies, commands, facts, replies, topics
+from keyfold.events import bodies, commands, facts, parts, replies, topics
 from keyfold.events.commands import Command, DataPlaneData
-from keyfold.events.directory import directory_name, directory_partition
+from keyfold.events.directory import directory_name, directory_names, directory_partition
 from keyfold.events.replies import CORRELATION_HEADER, ItemResult, Reply, ReplyData
 from keyfold.events.signatures import Signer, Verifier, command_message, reply_message
 from keyfold.events.statements import (
@@ -82,7 +85,8 @@ Script = Callable[[Received], str | None]
 class Deployment:
     """One deployment. `scripts` are asked first: a code refuses, "drop" leaves the command without an answer.
 
-    `summaries` adds to the summary of a verb. Commands are believed of alice, of `signers`, and of the keys that tokens
+    `summaries` adds to the summary of a verb. `held` are the keys of all
+    specs but the symmetric one. Commands are believed of alice, of `signers`, and of the keys that tokens
     were shown with; what a token says is believed.
     """
 
@@ -103,6 +107,7 @@ class Deployment:
     duplicates: int = 0
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
     signers: dict[str, Verifier] = field(default_factory=dict)
+    held: UserKeys = field(default_factory=UserKeys)
 
     def __post_init__(self) -> None:
         self.id = self.root.fingerprint
@@ -196,7 +201,21 @@ class Deployment:
         return Outbound(topics.DIRECTORY, place, name.encode(), event.to_value(), self.signed(event, signer))
 
     async def publish(self, event: facts.Event) -> None:
-        await (await self.sender.send(self.directory_record(event)))
+        """Under every name that it answers for."""
+        record = self.directory_record(event)
+        for name in directory_names(event):
+            place = directory_partition(name, self.partitions)
+            await (await self.sender.send(replace(record, partition=place, key=name.encode())))
+
+    def material_event(self, key_id: str, version: int) -> facts.Event:
+        """What the HSM worker states when it made a version."""
+        (spec, usage), key = self.held.specs[key_id], self.held.versions[key_id][version - 1]
+        public = None if isinstance(key, bytes) else base64.b64encode(pairs.spki(key)).decode()
+        return facts.KeyMaterialGenerated.new(
+            new_uuid(), f"key/{key_id}", to_text(now_ms()), offset=0, command_id=new_uuid(), command_digest="0" * 64,
+            principal="alice", verb="CreateKey", key_id=key_id, version=version, key_spec=spec, key_usage=usage,
+            protection="HSM", blob_digest="0" * 64, public_key=public,
+        )  # fmt: skip
 
     async def publish_alias(self, alias: str, key_id: str | None) -> None:
         known = alias in self.aliases
@@ -270,15 +289,17 @@ class Deployment:
         key_id = key_id_of(command.subject)
         if command.verb == "CreateKey" and key_id:
             self.keys[key_id] = 1
+            self.held.create(key_id, command.data.arguments)
         if command.verb == "RotateKey" and key_id:
             self.keys[key_id] += 1
+            self.held.rotate(key_id)
         if command.scope in {"registry", "any"}:
             self.revision += 1
         if isinstance(command.data, DataPlaneData):
             items = [self._item(got, index, data) for index, data in body.items]
         else:
             summary = {"key_id": key_id, "version": self.keys.get(key_id or "", 0)}
-            summary |= self.summaries.get(command.verb, {})
+            summary |= self.held.told(command) | self.summaries.get(command.verb, {})
             items = [ItemResult(json.dumps(summary).encode())]
         version = self.keys.get(key_id, 0) if key_id else 0
         data = self._data(got, outcome="keyfold.key.used.v1", key_id=key_id, version=version)
@@ -323,28 +344,51 @@ class Deployment:
 
     def _item(self, got: Received, index: int, data: bytes) -> ItemResult:
         command, verb = got.command, got.command.verb
-        contexts = [json.dumps(context, sort_keys=True).encode() for context in got.data.contexts]
+        arguments: Any = command.data.arguments
+        if (found := self.held.answer(command, data)) is not None:
+            return found
         if command.subject == principal_stream(command.data.principal):
-            return ItemResult(os.urandom(command.data.arguments.number_of_bytes))  # type: ignore[attr-defined]
+            return ItemResult(os.urandom(arguments.number_of_bytes))
+        contexts = [json.dumps(context, sort_keys=True).encode() for context in got.data.contexts]
         key = AESGCM(sha256(self.secret + command.subject.encode()).digest())
-        if verb in {"Decrypt", "ReEncrypt"}:
+        if "crypt" in verb and verb != "Encrypt":
+            opening, context = (self._transfer(command), b"") if verb == "ReEncryptTo" else (key, contexts[index])
             try:
-                data = key.decrypt(data[:12], data[12:], contexts[index])
+                data = opening.decrypt(data[:12], data[12:], context)
             except (InvalidTag, ValueError):
                 return ItemResult(b"", "InvalidCiphertext")
-            if verb == "Decrypt":
-                return ItemResult(data)
-            destination = command.data.arguments.destination  # type: ignore[attr-defined]
-            index = destination[index] if destination else index
-        fresh = os.urandom(command.data.arguments.number_of_bytes) if "DataKey" in verb else data  # type: ignore[attr-defined]
-        nonce = os.urandom(12)
-        ciphertext = nonce + key.encrypt(nonce, fresh, contexts[index])
-        if verb == "GenerateDataKey":
-            return ItemResult(len(fresh).to_bytes(2, "big") + fresh + ciphertext)
-        return ItemResult(ciphertext)
+        if "DataKey" in verb:
+            return self._data_key(verb, arguments, key, contexts[index])
+        if verb == "ReEncryptFrom":
+            return ItemResult(_sealed(self._transfer(command), data, b""))
+        destination = getattr(arguments, "destination", None)
+        context = contexts[destination[index] if destination else index]
+        return ItemResult(data if verb == "Decrypt" else _sealed(key, data, context))
+
+    def _data_key(self, verb: str, arguments: Any, key: AESGCM, context: bytes) -> ItemResult:
+        if "Pair" in verb:
+            pair = pairs.make(arguments.key_pair_spec)
+            private, public = pairs.pkcs8(pair), pairs.spki(pair)
+            told = (public, _sealed(key, private, context))
+            return ItemResult(parts.join(*told) if "Without" in verb else parts.join(private, *told))
+        fresh = os.urandom(arguments.number_of_bytes)
+        ciphertext = _sealed(key, fresh, context)
+        return ItemResult(ciphertext if "Without" in verb else len(fresh).to_bytes(2, "big") + fresh + ciphertext)
+
+    def _transfer(self, command: Command) -> AESGCM:
+        """What seals parcels between the two halves of re-encryption to another key."""
+        here, arguments = key_id_of(command.subject) or "", command.data.arguments
+        to = getattr(arguments, "destination_key_id", None)
+        ends = here + to if to else arguments.source_key_id + here
+        return AESGCM(sha256(self.secret + ends.encode()).digest())
 
     def connect(self, **settings: Any) -> Keyfold:
         return Keyfold.connect(bus=self.bus, identity=self.alice, **settings)
+
+
+def _sealed(key: AESGCM, data: bytes, context: bytes) -> bytes:
+    nonce = os.urandom(12)
+    return nonce + key.encrypt(nonce, data, context)
 
 
 @pytest.fixture

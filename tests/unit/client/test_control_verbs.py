@@ -11,20 +11,62 @@ import pytest
 from keyfold.client import Approval, Completed, DryRun, InvalidArgument, Keyfold, KeyMetadata, Proposal
 from keyfold.client.arguments import arguments_text, moment
 from keyfold.events import commands
+from keyfold.events.arguments import EpochEvidence
 from keyfold.events.errors import AccessDenied, InternalError
 from keyfold.events.signatures import Signer
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 KEY = "01890a5d-ac96-774b-bcce-b302099a8058"
 PUBLIC = Signer(b"p" * 32).public_key
+EARLIER = "1999-01-31T12:00:00.000Z"
 LATER = "2999-01-31T12:00:00.000Z"
 DIGEST = "ab" * 32
 Call = Callable[..., Awaitable[Any]]
 
 CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
     "CreateKey": (
-        lambda kms, **how: kms.create_key(usage_budget=9, rotate_at_percent=None, tags={"a": "b"}, **how),
-        {"usage_budget": 9, "rotate_at_percent": None, "tags": {"a": "b"}, "protection": "HSM"},
+        lambda kms, **how: kms.create_key(
+            key_spec="RSA_2048", key_usage="SIGN_VERIFY", origin="EXTERNAL", not_before=EARLIER, not_after=LATER,
+            rotation_period=90, usage_budget=9, rotate_at_percent=None, tags={"a": "b"}, **how,
+        ),
+        {
+            "key_spec": "RSA_2048", "key_usage": "SIGN_VERIFY", "origin": "EXTERNAL", "not_before": EARLIER,
+            "not_after": LATER, "rotation_period_seconds": 90 * 86_400, "usage_budget": 9, "rotate_at_percent": None,
+            "tags": {"a": "b"}, "protection": "HSM",
+        },
+    ),
+    "UpdateKeyValidity": (
+        lambda kms, **how: kms.update_key_validity(KEY, not_before=LATER, not_after="never", **how),
+        {"not_before": LATER, "not_after": "never"},
+    ),
+    "EnableKeyRotation": (
+        lambda kms, **how: kms.enable_key_rotation(KEY, 90, **how), {"rotation_period_seconds": 90 * 86_400}
+    ),
+    "DisableKeyRotation": (lambda kms, **how: kms.disable_key_rotation(KEY, **how), {}),
+    "DisableKeyVersion": (
+        lambda kms, **how: kms.disable_key_version(KEY, 2, **how), {"version": 2, "reason": "because"}
+    ),
+    "EnableKeyVersion": (lambda kms, **how: kms.enable_key_version(KEY, 2, **how), {"version": 2}),
+    "DestroyKeyVersion": (lambda kms, **how: kms.destroy_key_version(KEY, 2, **how), {"version": 2}),
+    "MarkKeyCompromised": (
+        lambda kms, **how: kms.mark_key_compromised(KEY, EARLIER, versions=[1, 2], rotate=False, **how),
+        {"occurred_at": EARLIER, "versions": [1, 2], "reason": "because"},
+    ),
+    "GetPublicKey": (lambda kms, **how: kms.get_public_key(KEY, 2, **how), {"key_version": 2}),
+    "GetParametersForImport": (
+        lambda kms, **how: kms.get_parameters_for_import(
+            KEY, version=2, wrapping_algorithm="RSAES_OAEP_SHA_256", wrapping_key_spec="RSA_3072", **how
+        ),
+        {"key_version": 2, "wrapping_algorithm": "RSAES_OAEP_SHA_256", "wrapping_key_spec": "RSA_3072"},
+    ),
+    "DeleteImportedKeyMaterial": (
+        lambda kms, **how: kms.delete_imported_key_material(KEY, version=2, cause="expired", **how),
+        {"key_version": 2, "cause": "expired"},
+    ),
+    "BeginStorageEpoch": (lambda kms, **how: kms.begin_storage_epoch(**how), {}),
+    "EndStorageEpoch": (
+        lambda kms, **how: kms.end_storage_epoch(1, [EpochEvidence(partition=0, offset=7)], **how),
+        {"epoch": 1, "evidence": [{"partition": 0, "offset": 7}]},
     ),
     "RotateKey": (lambda kms, **how: kms.rotate_key(KEY, cause="usage-budget", **how), {"cause": "usage-budget"}),
     "EnableKey": (lambda kms, **how: kms.enable_key(KEY, **how), {}),
@@ -146,6 +188,9 @@ def test_every_control_verb_is_here() -> None:
 async def test_a_verb_sends_its_command_with_the_reason(kms: Keyfold, deployment: Any, verb: str) -> None:
     """One command with these arguments, on the stream that fits it, and the reason in it."""
     deployment.keys[KEY] = 1
+    deployment.summaries["GetPublicKey"] = {
+        "key_spec": "RSA_2048", "key_usage": "SIGN_VERIFY", "version": 2, "public_key": "AAAA",
+    }  # fmt: skip
     call, expected = CALLS[verb]
     await call(kms, reason="because")
     (got,) = deployment.received

@@ -14,6 +14,7 @@ from keyfold.events.ciphertext import encode_context
 from keyfold.events.errors import Unsupported
 from keyfold.token import Token, TokenKeyMissing
 from keyfold.token.keys import list_ids, require
+from keyfold.token.kinds import KINDS
 from keyfold.token.templates import KEY_ENCRYPTION_KEY
 
 pytestmark = pytest.mark.token
@@ -52,7 +53,7 @@ def protect(custody: Custody, ref: KeyReference, blob: bytes, plaintext: bytes) 
 def test_a_blob_opens_to_the_same_key_again(custody: Custody, protection: Protection) -> None:
     """What one handle protected, another from the same blob opens."""
     ref = reference(protection)
-    blob = custody.generate(ref)
+    blob = custody.generate(ref).blob
     ciphertext = protect(custody, ref, blob, b"secret")
     assert round_trip(custody, ref, blob, ciphertext) == b"secret"
 
@@ -61,7 +62,7 @@ def test_a_blob_opens_to_the_same_key_again(custody: Custody, protection: Protec
 def test_every_damaged_byte_of_a_blob_is_refused(custody: Custody, protection: Protection) -> None:
     """Header, nonce, both envelopes, tag: one bit anywhere and nothing opens."""
     ref = reference(protection)
-    blob = custody.generate(ref)
+    blob = custody.generate(ref).blob
     for at in range(len(blob)):
         for bit in (0x01, 0x80):
             damaged = blob[:at] + bytes([blob[at] ^ bit]) + blob[at + 1 :]
@@ -78,7 +79,7 @@ def test_every_damaged_byte_of_a_blob_is_refused(custody: Custody, protection: P
 def test_a_blob_belongs_to_its_key_version(custody: Custody, protection: Protection) -> None:
     """Swapped between keys, versions or protection levels it does not open."""
     ref = reference(protection)
-    blob = custody.generate(ref)
+    blob = custody.generate(ref).blob
     other: Protection = "HSM" if protection == "SOFTWARE" else "SOFTWARE"
     for wrong in (ref._replace(key_id=os.urandom(16)), ref._replace(version=2)):
         with pytest.raises(InvalidBlob, match="another key version"):
@@ -91,7 +92,7 @@ def test_the_outer_envelope_is_bound_to_all_of_the_header() -> None:
     """Literally: domain, the blob's first eleven bytes, key id, version."""
     ref = KeyReference(bytes(range(16)), 7, "SYMMETRIC_DEFAULT", "HSM")
     blob_header = b"KFKB\x01\x01\x01\x00\x00\x00\x05"
-    assert header("HSM", 5) == blob_header
+    assert header(ref, 5) == blob_header
     identity = bytes(range(16)) + b"\x00\x00\x00\x07"
     assert outer_associated_data(blob_header, ref) == b"keyfold-outer-v1" + blob_header + identity
     assert inner_associated_data(ref) == b"keyfold-inner-v1" + identity
@@ -101,8 +102,8 @@ def test_software_material_is_bound_inside_too(custody: Custody) -> None:
     """The inner envelope of SOFTWARE material binds id and version, even where the outer one is made anew."""
     ref = reference("SOFTWARE")
     with custody.token.manager() as session:
-        inner = custody._open_outer(session, ref, custody.generate(ref))
-        moved = custody._close(session, ref._replace(version=2), inner)
+        inner = custody.envelopes.open(session, ref, custody.generate(ref).blob)[1]
+        moved = custody.envelopes.close(session, ref._replace(version=2), inner)
     with pytest.raises(InvalidBlob, match="inside"):
         custody.open(ref._replace(version=2), moved)
 
@@ -115,7 +116,7 @@ def test_rubbish_inside_a_sound_outer_envelope_is_refused(
     """The inner envelope protects by itself; the token's refusal is the same typed error, never a retriable one."""
     ref = reference(protection)
     with custody.token.manager() as session:
-        blob = custody._close(session, ref, inner)
+        blob = custody.envelopes.close(session, ref, inner)
     with pytest.raises(InvalidBlob):
         custody.open(ref, blob)
 
@@ -126,7 +127,11 @@ def test_rubbish_inside_a_sound_outer_envelope_is_refused(
         KeyReference(bytes(15), 1, "SYMMETRIC_DEFAULT", "HSM"),
         KeyReference(bytes(16), 0, "SYMMETRIC_DEFAULT", "HSM"),
         KeyReference(bytes(16), 2**32, "SYMMETRIC_DEFAULT", "HSM"),
-        KeyReference(bytes(16), 1, "RSA_2048", "HSM"),
+        KeyReference(bytes(16), 1, "RSA_1024", "HSM"),
+        KeyReference(bytes(16), 1, "RSA_2048", "HSM", "GENERATE_VERIFY_MAC"),
+        KeyReference(bytes(16), 1, "RSA_4096", "HSM", "IMPORT"),
+        KeyReference(bytes(16), 1, "ML_KEM_512", "SOFTWARE", "KEY_ENCAPSULATION"),
+        KeyReference(bytes(16), 1, "ML_DSA_65", "HSM", "SIGN_VERIFY"),
         KeyReference(bytes(16), 1, "SYMMETRIC_DEFAULT", "EXTERNAL"),  # type: ignore[arg-type]
     ],
 )
@@ -144,7 +149,7 @@ def test_another_token_does_not_open_it(
 ) -> None:
     """A blob is of use to nobody who has not the token that made it."""
     ref = reference(protection)
-    blob = custody.generate(ref)
+    blob = custody.generate(ref).blob
     elsewhere = Custody(new_token())
     elsewhere.provision()
     with pytest.raises(InvalidBlob):
@@ -157,7 +162,7 @@ def test_generation_leaves_nothing_in_the_token(custody: Custody, protection: Pr
     with custody.token.manager() as session:
         before = len(list(session.pkcs11.get_objects({})))
         ref = reference(protection)
-        blob = custody.generate(ref)
+        blob = custody.generate(ref).blob
         assert len(list(session.pkcs11.get_objects({}))) == before
         handle = custody.open(ref, blob)
         handle.destroy()
@@ -168,12 +173,12 @@ def test_generation_leaves_nothing_in_the_token(custody: Custody, protection: Pr
 def test_provisioning_again_changes_nothing(custody: Custody) -> None:
     """The keys are found under their ids; blobs made before still open."""
     ref = reference("HSM")
-    blob = custody.generate(ref)
+    blob = custody.generate(ref).blob
     again = Custody(custody.token)
     again.provision()
     again.open(ref, blob).destroy()
     with custody.token.manager() as session:
-        assert len(list_ids(session, b"keyfold:")) == 3
+        assert len(list_ids(session, b"keyfold:")) == len(KINDS) + 3
 
 
 def test_provisioning_finishes_what_a_crash_left(
@@ -200,7 +205,7 @@ def test_an_epoch_turn_rewraps_and_destroys(new_token: Callable[[], Token], prot
     custody = Custody(new_token())
     custody.provision()
     ref = reference(protection)
-    old = custody.generate(ref)
+    old = custody.generate(ref).blob
     ciphertext = protect(custody, ref, old, b"secret")
     custody.begin_epoch(2)
     custody.begin_epoch(2)
@@ -228,4 +233,4 @@ def test_an_epoch_begun_elsewhere_is_found(new_token: Callable[[], Token]) -> No
     second.attach()
     first.begin_epoch(2)
     ref = reference("HSM")
-    second.open(ref, first.generate(ref)).destroy()
+    second.open(ref, first.generate(ref).blob).destroy()

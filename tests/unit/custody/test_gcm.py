@@ -7,7 +7,9 @@ import pytest
 
 from keyfold.custody import Custody
 from keyfold.token import ActionRefused, Session, TokenUnavailable
-from keyfold.token.keys import DataKeys, require_key_encryption_key
+from keyfold.token.keys import require_key_encryption_key
+from keyfold.token.kinds import AES
+from keyfold.token.material import Material
 
 pytestmark = pytest.mark.token
 
@@ -18,8 +20,10 @@ NONCE = bytes(12)
 def key(custody: Custody) -> int:
     with custody.token.manager() as session:
         kek = require_key_encryption_key(session, b"keyfold:kek:secret:aes")
-        keys = DataKeys(session)
-        return keys.unwrap(session, kek, keys.generate_wrapped(session, kek))
+        material = Material(session)
+        with material.fresh_secret(session, AES, 32) as fresh:
+            wrapped = material.wrap(session, kek, fresh)
+        return material.unwrap(session, AES, kek, wrapped)
 
 
 @pytest.fixture

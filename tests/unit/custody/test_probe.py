@@ -1,22 +1,36 @@
 """With the user's PIN in hand: every single way around a key's protection is refused, and the probe sees each hole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from pkcs11 import Attribute, KeyType, ObjectClass
+from pkcs11 import DEFAULT, Attribute, KeyType, Mechanism, ObjectClass
 
 from keyfold.custody.custody import EPOCH_PREFIX, KEY_ENCRYPTION_KEY_ID, SOFTWARE_KEY_ID, Custody
-from keyfold.token import ActionRefused, Token, TokenKeyMissing, TokenKeyUntrusted, probe
-from keyfold.token.deviations import COMMON, DATA_KEY_USES, ENVELOPE_KEY_USES, KEY_ENCRYPTION_KEY_USES, UNWRAPS
-from keyfold.token.keys import require
-from keyfold.token.probe import allows, target_of_data_key, target_of_envelope_key, target_of_key_encryption_key
+from keyfold.custody.envelopes import IMPORT_CHECK_ID, kek_id
+from keyfold.token import ActionRefused, Session, Token, TokenKeyMissing, TokenKeyUntrusted, probe
+from keyfold.token.deviations import (
+    COMMON,
+    ENVELOPE_KEY_USES,
+    KEY_ENCRYPTION_KEY_USES,
+    MAC_KEY_USES,
+    UNWRAPPED_KEY_USES,
+    unwraps,
+)
+from keyfold.token.keys import deviations_of, require
+from keyfold.token.kinds import AES, KINDS, Kind
+from keyfold.token.probe import (
+    Samples,
+    allows,
+    target_of_envelope_key,
+    target_of_key_encryption_key,
+    target_of_unwrapped_key,
+)
 from keyfold.token.templates import (
-    DATA_KEY,
-    DATA_KEY_PIN,
     ENVELOPE_KEY,
     FRESH_MATERIAL,
     KEY_ENCRYPTION_KEY,
+    MAC_KEY,
     USAGES,
     Template,
 )
@@ -24,6 +38,7 @@ from keyfold.token.templates import (
 pytestmark = pytest.mark.token
 
 ENVELOPES = [SOFTWARE_KEY_ID, EPOCH_PREFIX + b"1"]
+PRIVATE_USAGES = (Attribute.DECRYPT, Attribute.SIGN, Attribute.UNWRAP, Attribute.DERIVE)
 FREE: Template = {
     **dict.fromkeys(USAGES, True),
     Attribute.PRIVATE: True,
@@ -33,23 +48,50 @@ FREE: Template = {
 """A key that everything is allowed with."""
 
 
-@pytest.mark.parametrize("name", [*UNWRAPS, *COMMON, *KEY_ENCRYPTION_KEY_USES])
-def test_no_way_around_a_key_encryption_key(custody: Custody, name: str) -> None:
+@pytest.fixture(scope="module")
+def samples(custody: Custody) -> Iterator[Samples]:
+    """One extractable key of each type, for all tests here."""
+    with custody.token.manager() as session, Samples(session) as made:
+        yield made
+
+
+def kek(session: Session, kind: Kind) -> Any:
+    return require(session, kek_id(kind), kind.key_encryption_key)
+
+
+def by_kind(attempts: Callable[[Kind], Iterable[str]]) -> Any:
+    """One test for each kind and attempt."""
+    cases = [pytest.param(kind, name, id=f"{kind.name}-{name}") for kind in KINDS for name in attempts(kind)]
+    return pytest.mark.parametrize(("kind", "name"), cases)
+
+
+@by_kind(lambda kind: [*unwraps(kind), *COMMON, *KEY_ENCRYPTION_KEY_USES])
+def test_no_way_around_a_key_encryption_key(custody: Custody, samples: Samples, kind: Kind, name: str) -> None:
     """One deviation from the unwrap template, or one use, copy, reading or change of the key itself, is refused."""
-    attempts = {**UNWRAPS, **COMMON, **KEY_ENCRYPTION_KEY_USES}
+    attempts = {**unwraps(kind), **COMMON, **KEY_ENCRYPTION_KEY_USES}
     with custody.token.manager() as session:
-        key = require(session, KEY_ENCRYPTION_KEY_ID, KEY_ENCRYPTION_KEY)
-        with target_of_key_encryption_key(session, key) as target:
+        with target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target:
             assert not allows(attempts[name], target)
 
 
-@pytest.mark.parametrize("name", [*COMMON, *DATA_KEY_USES])
-def test_no_way_around_an_unwrapped_data_key(custody: Custody, name: str) -> None:
-    """A data key that was unwrapped by the template cannot be read, copied, changed, wrapped or misused."""
+@by_kind(lambda kind: [*COMMON, *UNWRAPPED_KEY_USES[kind]])
+def test_no_way_around_an_unwrapped_key(custody: Custody, samples: Samples, kind: Kind, name: str) -> None:
+    """A key that was unwrapped by the template cannot be read, copied, changed, wrapped or misused."""
     with custody.token.manager() as session:
-        key = require(session, KEY_ENCRYPTION_KEY_ID, KEY_ENCRYPTION_KEY)
-        with target_of_key_encryption_key(session, key) as target, target_of_data_key(target) as data_key:
-            assert not allows({**COMMON, **DATA_KEY_USES}[name], data_key)
+        with (
+            target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
+            target_of_unwrapped_key(target) as unwrapped,
+        ):
+            assert not allows({**COMMON, **UNWRAPPED_KEY_USES[kind]}[name], unwrapped)
+
+
+@pytest.mark.parametrize("name", [*COMMON, *MAC_KEY_USES])
+def test_no_way_around_the_import_check_key(custody: Custody, name: str) -> None:
+    """The key that compares imported material cannot be read, copied, changed, wrapped or misused."""
+    with custody.token.manager() as session:
+        key = require(session, IMPORT_CHECK_ID, MAC_KEY)
+        with target_of_envelope_key(session, key, MAC_KEY, KeyType.GENERIC_SECRET) as target:
+            assert not allows({**COMMON, **MAC_KEY_USES}[name], target)
 
 
 @pytest.mark.parametrize("key_id", ENVELOPES, ids=bytes.decode)
@@ -62,32 +104,66 @@ def test_no_way_around_an_envelope_key(custody: Custody, name: str, key_id: byte
             assert not allows({**COMMON, **ENVELOPE_KEY_USES}[name], target)
 
 
-def test_what_is_wanted_is_allowed(custody: Custody) -> None:
-    """The refusals are not for a wrong reason: unwrapping exactly by the template works."""
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_what_is_wanted_is_allowed(custody: Custody, samples: Samples, kind: Kind) -> None:
+    """The unwrap that custody makes is allowed, and gives exactly the kind's attributes."""
     with custody.token.manager() as session:
-        key = require(session, KEY_ENCRYPTION_KEY_ID, KEY_ENCRYPTION_KEY)
-        with target_of_key_encryption_key(session, key) as target, target_of_data_key(target) as data_key:
-            assert data_key.key[Attribute.EXTRACTABLE] is False
+        with (
+            target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
+            target_of_unwrapped_key(target) as unwrapped,
+        ):
+            assert deviations_of(unwrapped.key, kind.pin) == []
 
 
-@pytest.mark.parametrize("left_out", list(DATA_KEY), ids=lambda attribute: attribute.name)
-def test_each_part_of_the_unwrap_template_matters(custody: Custody, left_out: Attribute) -> None:
+PINNED = [
+    pytest.param(kind, attribute, id=f"{kind.name}-{attribute.name}") for kind in KINDS for attribute in kind.unwrapped
+]
+
+
+@pytest.mark.parametrize(("kind", "left_out"), PINNED)
+def test_each_part_of_the_unwrap_template_matters(
+    custody: Custody, samples: Samples, kind: Kind, left_out: Attribute
+) -> None:
     """A key encryption key whose template does not pin an attribute allows that deviation, and the probe sees it."""
-    pin: Template = {key: value for key, value in DATA_KEY_PIN.items() if key is not left_out}
-    with _target(custody.token, {**KEY_ENCRYPTION_KEY, Attribute.UNWRAP_TEMPLATE: pin}) as target:
-        stored = left_out is Attribute.TOKEN
-        name = "unwrap to a stored key" if stored else f"unwrap with {left_out.name} turned over"
-        assert allows(UNWRAPS[name], target)
+    pin: Template = {key: value for key, value in kind.pin.items() if key is not left_out}
+    names = {Attribute.TOKEN: "unwrap to a stored key", Attribute.ALLOWED_MECHANISMS: "unwrap with one more mechanism"}
+    with _target(custody.token, {**KEY_ENCRYPTION_KEY, Attribute.UNWRAP_TEMPLATE: pin}, samples, kind) as target:
+        assert allows(unwraps(kind)[names.get(left_out, f"unwrap with {left_out.name} turned over")], target)
 
 
 @pytest.mark.parametrize(
-    "name", ["unwrap as a generic secret", "unwrap with COPYABLE left out", "unwrap with MODIFIABLE left out"]
+    "name",
+    [
+        "unwrap as a generic secret",
+        "unwrap with COPYABLE left out",
+        "unwrap with MODIFIABLE left out",
+    ],
 )
-def test_without_a_template_the_probe_sees_it(custody: Custody, name: str) -> None:
+def test_without_a_template_the_probe_sees_it(custody: Custody, samples: Samples, name: str) -> None:
     """A key encryption key without an unwrap template lets keys out of every kind."""
     weak: Template = {key: value for key, value in KEY_ENCRYPTION_KEY.items() if key is not Attribute.UNWRAP_TEMPLATE}
-    with _target(custody.token, weak) as target:
-        assert allows(UNWRAPS[name], target)
+    with _target(custody.token, weak, samples, AES) as target:
+        assert allows(unwraps(AES)[name], target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in KINDS if not kind.is_secret for name in UNWRAPPED_KEY_USES[kind]],
+    ids=lambda value: value.name if isinstance(value, Kind) else value,
+)
+def test_the_probe_sees_what_a_free_private_key_allows(
+    custody: Custody, samples: Samples, kind: Kind, name: str
+) -> None:
+    """On a private key that may be used for everything, each use comes back: none is refused for its own reason."""
+    free: Template = {
+        **kind.unwrapped, **dict.fromkeys(PRIVATE_USAGES, True), Attribute.ALLOWED_MECHANISMS: DEFAULT,
+    }  # fmt: skip
+    weak: Template = {key: value for key, value in KEY_ENCRYPTION_KEY.items() if key is not Attribute.UNWRAP_TEMPLATE}
+    with (
+        _target(custody.token, weak, samples, kind) as target,
+        target_of_unwrapped_key(target, free) as unwrapped,
+    ):
+        assert allows(UNWRAPPED_KEY_USES[kind][name], unwrapped)
 
 
 SEEN_ON_A_FREE_KEY = [
@@ -115,8 +191,12 @@ def test_the_probe_of_a_sound_token_allows_nothing(custody: Custody) -> None:
     report = custody.probe()
     assert report.ok
     assert report.allowed == ()
-    tried = len(UNWRAPS) + 4 * len(COMMON) + len(KEY_ENCRYPTION_KEY_USES) + len(DATA_KEY_USES)
-    assert len(report.attempts) == tried + 2 * len(ENVELOPE_KEY_USES)
+    tried = sum(
+        len(unwraps(kind)) + 2 * len(COMMON) + len(KEY_ENCRYPTION_KEY_USES) + len(UNWRAPPED_KEY_USES[kind])
+        for kind in KINDS
+    )
+    tried += 2 * (len(COMMON) + len(ENVELOPE_KEY_USES)) + len(COMMON) + len(MAC_KEY_USES)
+    assert len(report.attempts) == tried
 
 
 def test_the_probe_leaves_no_objects(custody: Custody) -> None:
@@ -194,14 +274,14 @@ def test_refusals_are_typed(custody: Custody) -> None:
 class _target:  # noqa: N801 - reads as the context manager that it is
     """A stored key encryption key by a template of the test's, as the probe's target."""
 
-    def __init__(self, token: Token, template: Template) -> None:
-        self._token, self._template = token, template
+    def __init__(self, token: Token, template: Template, samples: Samples, kind: Kind) -> None:
+        self._token, self._template, self._samples, self._kind = token, template, samples, kind
 
     def __enter__(self) -> Any:
         self._manager = self._token.manager()
         session = self._manager.__enter__()
         self._key = session.pkcs11.generate_key(KeyType.AES, 256, id=b"weak", store=True, template=dict(self._template))
-        self._target = target_of_key_encryption_key(session, self._key, FRESH_MATERIAL)
+        self._target = target_of_key_encryption_key(session, self._key, self._samples, self._kind, FRESH_MATERIAL)
         return self._target.__enter__()
 
     def __exit__(self, *_: object) -> None:
@@ -210,15 +290,44 @@ class _target:  # noqa: N801 - reads as the context manager that it is
         self._manager.__exit__(None, None, None)
 
 
-def test_the_template_pins_what_the_design_names() -> None:
+PINS: dict[str, tuple[ObjectClass, KeyType, set[str], tuple[Mechanism, ...] | None]] = {
+    "secret:aes": (ObjectClass.SECRET_KEY, KeyType.AES, {"ENCRYPT", "DECRYPT"}, None),
+    "secret:hmac": (
+        ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET, {"SIGN", "VERIFY"},
+        (Mechanism.SHA224_HMAC, Mechanism.SHA256_HMAC, Mechanism.SHA384_HMAC, Mechanism.SHA512_HMAC),
+    ),
+    "private:rsa:sign": (
+        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"SIGN"}, (Mechanism.RSA_PKCS, Mechanism.RSA_PKCS_PSS)
+    ),
+    "private:rsa:decrypt": (
+        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"DECRYPT"}, (Mechanism.RSA_PKCS_OAEP, Mechanism.RSA_X_509)
+    ),
+    "private:rsa:import": (
+        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"DECRYPT", "UNWRAP"}, (Mechanism.RSA_PKCS_OAEP, Mechanism.RSA_X_509)
+    ),
+    "private:ec:sign": (ObjectClass.PRIVATE_KEY, KeyType.EC, {"SIGN"}, (Mechanism.ECDSA,)),
+    "private:ec:derive": (ObjectClass.PRIVATE_KEY, KeyType.EC, {"DERIVE"}, (Mechanism.ECDH1_DERIVE,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_template_pins_what_the_design_names(kind: Kind) -> None:
     """The list itself is frozen: leaving an attribute out of the template would leave its attempt out as well."""
-    pinned = {attribute.name: value for attribute, value in DATA_KEY_PIN.items()}
-    assert pinned == {
-        "CLASS": ObjectClass.SECRET_KEY, "KEY_TYPE": KeyType.AES, "SENSITIVE": True, "PRIVATE": True,
-        "EXTRACTABLE": False, "TOKEN": False, "COPYABLE": False, "MODIFIABLE": False, "WRAP": False, "UNWRAP": False,
-        "DERIVE": False, "SIGN": False, "VERIFY": False, "ENCRYPT": True, "DECRYPT": True,
+    object_class, key_type, usages, mechanisms = PINS[kind.name]
+    secret = {"ENCRYPT", "VERIFY", "WRAP"} if object_class is ObjectClass.SECRET_KEY else {"SIGN_RECOVER"}
+    flags = {"DECRYPT", "SIGN", "UNWRAP", "DERIVE"} | secret
+    expected: dict[str, Any] = {
+        "CLASS": object_class, "KEY_TYPE": key_type, "SENSITIVE": True, "PRIVATE": True, "EXTRACTABLE": False,
+        "TOKEN": False, "COPYABLE": False, "MODIFIABLE": False, **{flag: flag in usages for flag in flags},
+        **({"ALLOWED_MECHANISMS": mechanisms} if mechanisms else {}),
     }  # fmt: skip
-    for template, usages in ((KEY_ENCRYPTION_KEY, {"WRAP", "UNWRAP"}), (ENVELOPE_KEY, {"ENCRYPT", "DECRYPT"})):
+    assert {attribute.name: value for attribute, value in kind.pin.items()} == expected
+
+
+def test_stored_keys_have_one_usage() -> None:
+    """Key encryption keys wrap and unwrap, envelope keys encrypt and decrypt, the MAC key signs; nothing else."""
+    wanted = [(kind.key_encryption_key, {"WRAP", "UNWRAP"}) for kind in KINDS]
+    for template, usages in (*wanted, (ENVELOPE_KEY, {"ENCRYPT", "DECRYPT"}), (MAC_KEY, {"SIGN"})):
         flags = {attribute.name: value for attribute, value in template.items() if isinstance(value, bool)}
         assert {name for name, value in flags.items() if value} == usages | {"PRIVATE", "SENSITIVE"}
         assert {"EXTRACTABLE", "MODIFIABLE", "COPYABLE", "DERIVE", "SIGN", "VERIFY"} <= flags.keys()

@@ -13,7 +13,9 @@ from keyfold.custody.references import MemoryHandle
 from keyfold.custody.sealing import SealingKeys
 from keyfold.token import Token
 from keyfold.token.errors import translated
-from keyfold.token.keys import DataKeys, require
+from keyfold.token.keys import require
+from keyfold.token.kinds import AES
+from keyfold.token.material import Material
 from keyfold.token.templates import FRESH_MATERIAL, KEY_ENCRYPTION_KEY
 
 pytestmark = pytest.mark.token
@@ -49,7 +51,7 @@ def test_the_search_finds_what_is_written_openly(softhsm: Any, token: Token) -> 
 def test_software_material_is_not_in_the_directory(softhsm: Any, custody: Custody) -> None:
     """Neither the material nor its blob's inner envelope is left there."""
     ref = KeyReference(os.urandom(16), 1, "SYMMETRIC_DEFAULT", "SOFTWARE")
-    blob = custody.generate(ref)
+    blob = custody.generate(ref).blob
     handle = custody.open(ref, blob)
     assert isinstance(handle, MemoryHandle)
     InMemory(custody.derived).protect(handle, [b""], [(0, b"x")])
@@ -76,7 +78,7 @@ def test_unwrapped_material_is_not_in_the_directory(softhsm: Any, custody: Custo
             key = require(session, KEY_ENCRYPTION_KEY_ID, KEY_ENCRYPTION_KEY)
             wrapped = key.wrap_key(known, mechanism=Mechanism.AES_KEY_WRAP_PAD)  # type: ignore[attr-defined]
             known.destroy()
-        unwrapped = DataKeys(session).unwrap(session, key.handle or 0, wrapped)
+        unwrapped = Material(session).unwrap(session, AES, key.handle or 0, wrapped)
         session.gcm.encrypt_many(unwrapped, [(bytes(12), b"use it", b"")])
         found = directory_bytes(softhsm)
     for form in forms(value):

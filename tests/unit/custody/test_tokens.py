@@ -32,7 +32,7 @@ from keyfold.token import (
     open_token,
 )
 from keyfold.token import cryptoki as cryptoki_module
-from keyfold.token.errors import error_of, translated
+from keyfold.token.errors import PinExpired, SessionLimit, SessionLost, TokenLost, error_of, translated
 from keyfold.token.pins import read_pin, write_pin
 
 pytestmark = pytest.mark.token
@@ -228,11 +228,15 @@ def test_one_path_is_loaded_once(softhsm: Any, module: Module) -> None:
     ("rv", "kind", "retriable"),
     [
         (0x05, TokenUnavailable, True),
-        (0x30, TokenUnavailable, True),
-        (0xB3, TokenUnavailable, True),
-        (0xE0, TokenUnavailable, True),
+        (0x30, TokenLost, True),
+        (0xB1, SessionLimit, True),
+        (0xB3, SessionLost, True),
+        (0xE0, TokenLost, True),
+        (0x101, TokenLost, True),
+        (0x190, TokenLost, True),
         (0x82, HandleLost, True),
         (0xA0, PinIncorrect, False),
+        (0xA3, PinExpired, False),
         (0xA4, PinLocked, False),
         (0x40, DataRefused, False),
         (0x1B, ActionRefused, False),

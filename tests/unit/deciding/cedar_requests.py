@@ -10,12 +10,13 @@ from typing import Any
 import cedarpy
 
 from keyfold.deciding.cedar import Authorizer, Request, Verdict
-from keyfold.events.entities import AttachedPolicy, Entity, Key, Principal, PrincipalKey, RegistryPolicy
+from keyfold.events.entities import AttachedPolicy, Entity, Key, KeyVersion, Principal, PrincipalKey, RegistryPolicy
 
 AT = "2026-01-01T00:00:00.000Z"
 K1 = "01890000-0000-7000-8000-000000000001"
 K2 = "01890000-0000-7000-8000-000000000002"
 MONDAY_NINE = 1_767_603_600_000  # 2026-01-05T09:00:00Z
+OWN = ("items", "bytes", "reason", "source", "cause", "algorithm", "message_type", "key_version", "destination")
 SIGNING_KEY = PrincipalKey(signing_key="0" * 64, public_key="0" * 64, algorithm="Ed25519", added_at=AT)
 
 
@@ -33,12 +34,17 @@ def key(key_id: str = K1, *texts: str, revision: int = 0, **changes: Any) -> Key
         "status": "Enabled",
         "created_at": AT,
         "created_by": "bob",
-        "versions": (),
+        "versions": (KeyVersion(version=1, offset=0, created_at=AT),),
         "current_version": 1,
         "policies": tuple(AttachedPolicy(policy=f"p{n}", text=text) for n, text in enumerate(texts)),
         "policy_revision": revision,
     }
     return Key(key_id=key_id, **{**values, **changes})
+
+
+def compromised(number: int = 1) -> KeyVersion:
+    """Make a version that is marked as compromised."""
+    return KeyVersion(version=number, offset=number, created_at=AT, compromised_at=AT, occurred_at=AT)
 
 
 def request(action: str = "Encrypt", on: Key | None = None, **changes: Any) -> Request:
@@ -113,19 +119,31 @@ def _people(asked: Request, entities: Mapping[str, Entity]) -> list[Principal]:
 
 def _resource(asked: Request) -> dict[str, Any]:
     described = {"uid": _uid("Key" if asked.is_key else "Registry", asked.resource_id), "attrs": {}, "parents": []}
-    if asked.key is not None:
-        attributes = {name: getattr(asked.key, name) for name in ("protection", "key_spec", "status")}
-        attributes["created_by"] = {"__entity": _uid("Principal", asked.key.created_by)}
-        described |= {"attrs": attributes, "tags": asked.key.tags}
+    known = asked.key or asked.creation
+    if known is not None:
+        attributes = {name: getattr(known, name) for name in ("protection", "key_spec", "key_usage", "origin")}
+        described |= {"attrs": attributes | _standing(asked), "tags": known.tags}
     return described
+
+
+def _standing(asked: Request) -> dict[str, Any]:
+    known = asked.key
+    if known is None:
+        creator = asked.principal.principal
+        return {"status": "Creating", "compromised": False, "created_by": {"__entity": _uid("Principal", creator)}}
+    return {
+        "status": known.status if asked.status is None else asked.status,
+        "compromised": known.versions[known.current_version - 1].compromised_at is not None,
+        "created_by": {"__entity": _uid("Principal", known.created_by)},
+    }
 
 
 def _context(asked: Request) -> dict[str, Any]:
     hour = asked.now_ms // 3_600_000
     described: dict[str, Any] = {
         "encryption_context": {"__entity": _uid("EncryptionContext", "c")},
-        **{name: getattr(asked, name) for name in ("items", "bytes", "reason", "source", "cause")},
-        "protection": asked.key.protection if asked.key else asked.creation[0] if asked.creation else "",
+        **{name: getattr(asked, name) for name in OWN},
+        **{name: getattr(asked.key or asked.creation, name, "") for name in ("protection", "key_usage", "origin")},
         "time": {"epoch_seconds": asked.now_ms // 1000, "hour": hour % 24, "weekday": (hour // 24 + 3) % 7 + 1},
         "approvals": {
             "count": len(asked.approvals),

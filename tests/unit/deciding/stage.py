@@ -18,7 +18,8 @@ from tests.support.people import PARTITIONS, SEALING_KEY, document, key_on, seal
 from tests.unit.deciding.issuers import PRINCIPAL, jwks, token
 
 from keyfold.events import facts
-from keyfold.events.entities import DEPLOYMENT, Deployment
+from keyfold.events.commands import parse_command
+from keyfold.events.entities import DEPLOYMENT, Deployment, Key
 from keyfold.events.evolve import evolve, get
 from keyfold.events.replies import parse_reply
 from keyfold.events.streams import REGISTRY, partition_of
@@ -34,7 +35,15 @@ WAYS: Final[dict[str, tuple[tuple[str, dict[str, Any]], ...]]] = {
     "Disabled": (("DisableKey", {}),),
     "PendingDeletion": (("ScheduleKeyDeletion", {"pending_window_seconds": WEEK}),),
     "Destroyed": (("DestroyKeyNow", {}),),
+    "PreActive": (("UpdateKeyValidity", {"not_before": "$later(1d)"}),),
+    "Expired": (("UpdateKeyValidity", {"not_after": "$later(-1d)"}),),
+    "Compromised": (("MarkKeyCompromised", {"occurred_at": "$later(-1d)"}),),
+    "PendingImport": (),
 }
+AES_IN_HARDWARE: Final = {
+    "key_spec": "SYMMETRIC_DEFAULT", "key_usage": "ENCRYPT_DECRYPT", "protection": "HSM",
+    "algorithms": ["SYMMETRIC_DEFAULT"],
+}  # fmt: skip
 
 
 def milliseconds(text: str) -> int:
@@ -64,10 +73,12 @@ class Stage(Office):
         status, policies = about.pop("status", "Enabled"), about.pop("policies", {})
         if status == "absent":
             return
-        created = self.ask("CreateKey", self.keys[name], arguments=about)
-        own = [("PutPolicy", self._resolved({"policy": policy, "text": text})) for policy, text in policies.items()]
+        wanted = {"origin": "EXTERNAL"} if status == "PendingImport" else {}
+        created = self.ask("CreateKey", self.keys[name], arguments=self._resolved(wanted | about))
+        assert isinstance(created, facts.KeyCreated), created
+        own = [("PutPolicy", {"policy": policy, "text": text}) for policy, text in policies.items()]
         for verb, arguments in (*own, *WAYS[status]):
-            assert self.code(verb, self.keys[name], arguments=arguments) is None
+            assert self.code(verb, self.keys[name], arguments=self._resolved(arguments)) is None
         if status == "Failed":
             about_key = {"key_id": self.keys[name].removeprefix("key/"), "code": "TokenUnavailable"}
             self.finish(outcome_of(created, facts.OperationFailed, **about_key))
@@ -125,12 +136,34 @@ class Stage(Office):
         return get(self.registry, DEPLOYMENT, Deployment).current_sealing_key
 
     def _fold(self, kind: str) -> None:
-        """Let the worker publish the next sealing key, or erase the first."""
-        event = sealing_key(NEXT_SEALING_KEY, self.now_ms)
+        """Let the worker state something: about sealing keys, what its token offers, or that what was decided is done.
+
+        It publishes the next sealing key, and erases the first; the token offers AES keys in hardware, and no import.
+        """
+        if kind == "KeyMaterialImported":
+            self._imported()
+            return
+        at, event = to_text(self.now_ms), sealing_key(NEXT_SEALING_KEY, self.now_ms)
         if kind == "SealingKeyErased":
-            event = facts.SealingKeyErased.new("erased", REGISTRY, to_text(self.now_ms), sealing_key=SEALING_KEY)
+            event = facts.SealingKeyErased.new("erased", REGISTRY, at, sealing_key=SEALING_KEY)
+        if kind == "TokenCapabilitiesFound":
+            offered = {"module": "test", "capabilities": [AES_IN_HARDWARE], "imports": {}}
+            event = facts.TokenCapabilitiesFound.new("found", REGISTRY, at, **offered)
+        if kind == "StorageEpochKeyDestroyed":
+            gone = {"token": "kms", "serial": "1", "module": "test", "answer": "CKR_OK", "found_after": 0}
+            event = facts.StorageEpochKeyDestroyed.new("gone", REGISTRY, at, epoch=1, evidence={}, **gone)
         self.front.state.apply(evolve(self.front.state.entities, event))
         self.registry.update(self.front.state.entities)
+
+    def _imported(self) -> None:
+        """Carry out the import that was authorized last."""
+        event = next(each for each in reversed(self.events) if isinstance(each, facts.CommandAuthorized))
+        arguments = parse_command(event.data.decision.command.encode()).data.arguments
+        about = event.data.model_dump(include={"key_id", "protection"}) | {"version": event.data.key_version}
+        told = arguments.model_dump(include={"import_token", "valid_to"})
+        kind = get(self.state.entities, event.subject, Key).model_dump(include={"key_spec", "key_usage"})
+        digests = {"blob_digest": "0" * 64, "key_check_value": "aabbcc"}
+        self.finish(outcome_of(event, facts.KeyMaterialImported, **about, **told, **kind, **digests))
 
     def _resolved(self, value: Any) -> Any:
         """Put in what a table can only name: ids, keys of people, times, tokens."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import cedarpy
 import pytest
-from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, key, principal, registry, request
+from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, compromised, key, principal, registry, request
 
 from keyfold.deciding.cedar import Authorizer, Creation, Request
 from keyfold.deciding.cedar.lru import Lru
@@ -26,13 +26,19 @@ SOURCE = 'permit(principal, action, resource) when { context.source == "bastion"
 CAUSE = 'permit(principal, action, resource) when { context.cause == "usage-budget" };'
 PROTECTION = 'permit(principal, action, resource) when { context.protection == "HSM" };'
 TARGET = 'permit(principal, action, resource) when { context has target && context.target in Group::"users" };'
+ALGORITHM = 'permit(principal, action, resource) when { context.algorithm == "RSAES_OAEP_SHA_256" };'
+MESSAGE_TYPE = 'permit(principal, action, resource) when { context.message_type == "RAW" };'
+VERSION = "permit(principal, action, resource) when { context.key_version > 1 };"
+DESTINATION = f'permit(principal, action, resource) when {{ context.destination == "{K2}" }};'
+USAGE = 'permit(principal, action, resource) when { context.key_usage == "ENCRYPT_DECRYPT" };'
+ORIGIN = 'permit(principal, action, resource) when { context.origin == "KEYFOLD" };'
+STATUS = 'permit(principal, action, resource is Key) when { resource.status == "Enabled" };'
 TYPE = 'permit(principal, action, resource) when { principal.type == "human" };'
 APPROVALS = "permit(principal, action, resource) when { context.approvals.count >= 2 };"
 TIME = "permit(principal, action, resource) when { context.time.hour == 9 };"
 KEY = key()
-EVERYTHING = Mentions(
-    None, items=True, bytes=True, time=True, reason=True, source=True, cause=True, target=True, approvals=True
-)
+EVERYTHING = Mentions(None, **{name: name != "creator" for name in Mentions._fields[1:]})
+OTHERS = {"algorithm": "x", "message_type": "y", "key_version": 7, "destination": "z"}
 
 
 class Evaluations:
@@ -69,6 +75,7 @@ def on(**changes: Any) -> Request:
     [
         (ALL, {}, {"items": 5, "bytes": 7, "now_ms": 1, "contexts": [{"a": "b"}]}, False),
         (ALL, {}, {"reason": "x", "source": "y", "cause": "z", "target": "bob", "approvals": ("bob",)}, False),
+        (ALL, {}, OTHERS, False),
         (TENANT, {"contexts": [{"tenant": "acme"}]}, {"contexts": [{"tenant": "acme", "x": "y"}], "items": 9}, False),
         (TENANT, {"contexts": [{"tenant": "acme"}]}, {"contexts": [{"tenant": "globex"}]}, True),
         (TENANT, {"contexts": [{"tenant": "acme"}]}, {"contexts": [{}]}, True),
@@ -86,6 +93,21 @@ def on(**changes: Any) -> Request:
         (TARGET, {"target": "bob"}, {"target": "bob", "reason": "x"}, False),
         (TARGET, {"target": "bob"}, {"target": "carol"}, True),
         (TARGET, {"target": "bob"}, {}, True),
+        (CAUSE, {"cause": "requested"}, {"cause": "requested", **OTHERS}, False),
+        (ALGORITHM, {"algorithm": "x"}, OTHERS | {"items": 9}, False),
+        (ALGORITHM, {"algorithm": "x"}, {"algorithm": "RSAES_OAEP_SHA_256"}, True),
+        (MESSAGE_TYPE, {"message_type": "y"}, OTHERS | {"items": 9}, False),
+        (MESSAGE_TYPE, {"message_type": "y"}, {"message_type": "RAW"}, True),
+        (VERSION, {"key_version": 7}, OTHERS | {"items": 9}, False),
+        (VERSION, {"key_version": 7}, {"key_version": 1}, True),
+        (DESTINATION, {"destination": "z"}, OTHERS | {"items": 9}, False),
+        (DESTINATION, {"destination": "z"}, {"destination": K2}, True),
+        (USAGE, {}, OTHERS, False),
+        (USAGE, {}, {"key": key(key_spec="RSA_2048", key_usage="SIGN_VERIFY")}, True),
+        (ORIGIN, {}, {"key": key(origin="EXTERNAL")}, True),
+        (STATUS, {}, {"status": "Enabled", "now_ms": 1}, False),
+        (STATUS, {}, {"status": "Expired"}, True),
+        (ITEMS, {}, {"key": key(versions=(compromised(),))}, True),
         (PROTECTION, {}, {"reason": "x", "items": 7, "contexts": [{"a": "b"}]}, False),
         (PROTECTION, {}, {"key": key(protection="SOFTWARE")}, True),
         (TYPE, {}, {"principal": principal("alice").model_copy(update={"principal_type": "human"})}, True),
@@ -102,7 +124,7 @@ def on(**changes: Any) -> Request:
         (ITEMS, {}, {"action": "Decrypt"}, True),
         (ITEMS, {}, {"key": key(K2), "resource_id": K2}, True),
         (ITEMS, {}, {"key": key()}, False),
-        (ITEMS, {}, {"key": key(current_version=2, reason="rotated")}, False),
+        (ITEMS, {}, {"key": key(description="other", reason="rotated", usage_budget=7)}, False),
         (ITEMS, {}, {"key": key(status="Disabled")}, True),
         (ITEMS, {}, {"key": key(tags={"a": "b"})}, True),
         (ITEMS, {}, {"key": key(revision=1)}, True),
@@ -124,6 +146,13 @@ def test_time_is_never_remembered() -> None:
     authorizer, policies = Authorizer(), registry(TIME)
     hours = [authorizer.authorize(on(now_ms=MONDAY_NINE + hour * 3_600_000), policies, 1) for hour in (0, 1, 24)]
     assert [verdict.allowed for verdict in hours] == [True, False, True]
+
+
+def test_a_state_that_comes_by_time_takes_effect() -> None:
+    """A key expires between two commands without an event, and policies about its state follow."""
+    authorizer, policies = Authorizer(), registry(STATUS)
+    states = [authorizer.authorize(on(status=state), policies, 1) for state in ("Enabled", "Expired", "Enabled")]
+    assert [verdict.allowed for verdict in states] == [True, False, True]
 
 
 def test_approvals_are_never_remembered() -> None:
@@ -291,6 +320,12 @@ def test_only_policies_in_scope_are_evaluated(monkeypatch: pytest.MonkeyPatch) -
         ('context.reason != ""', Mentions(reason=True)),
         ('context["source"] == "x" || context.cause == "y"', Mentions(source=True, cause=True)),
         ('context.protection == "HSM"', Mentions()),
+        ("context.key_usage == context.origin", Mentions()),
+        ('context.algorithm == "x"', Mentions(algorithm=True)),
+        ('context.message_type == "x"', Mentions(message_type=True)),
+        ("context.key_version < 3", Mentions(key_version=True)),
+        ('context["destination"] == ""', Mentions(destination=True)),
+        ("resource.compromised", Mentions()),
         ("context has target", Mentions(target=True)),
         ('context has target && context.target.hasTag("a")', Mentions(target=True)),
         ("context has target.type", Mentions(target=True)),

@@ -1,17 +1,32 @@
-"""What Cedar is told of a command beside its encryption contexts: claims, cause, protection, target, approvals."""
+"""What Cedar is told of a command beside its encryption contexts: claims, algorithm, key, target, approvals."""
 
 from typing import Any
 
 import pytest
-from tests.unit.deciding.cedar_requests import K1, decide, key, plainly, principal, registry, request
+from tests.unit.deciding.cedar_requests import (
+    AT,
+    K1,
+    K2,
+    compromised,
+    decide,
+    key,
+    plainly,
+    principal,
+    registry,
+    request,
+)
 
 from keyfold.deciding.cedar import Creation, Request, Verdict, validate_policy
-from keyfold.events.entities import Principal
+from keyfold.events.entities import KeyVersion, Principal
 
 HUMAN = principal("hanna", ("users",), team="red").model_copy(update={"principal_type": "human"})
 ROBOT = principal("robot")
 KEY = key(created_by="hanna")
 CREATE = Creation("SOFTWARE", "SYMMETRIC_DEFAULT", {})
+IMPORTED = Creation("HSM", "RSA_3072", {}, "SIGN_VERIFY", "EXTERNAL")
+SIGNER = key(key_spec="ECC_NIST_P256", key_usage="SIGN_VERIFY", origin="EXTERNAL")
+MARKED = key(versions=(compromised(),))
+REPLACED = key(versions=(compromised(), KeyVersion(version=2, offset=2, created_at=AT)), current_version=2)
 
 
 def on(**changes: Any) -> Request:
@@ -20,6 +35,10 @@ def on(**changes: Any) -> Request:
 
 def about(target: str | None, **changes: Any) -> Request:
     return request("UpdatePrincipal", target=target, **changes)
+
+
+def sign(**changes: Any) -> Request:
+    return request("Sign", SIGNER, algorithm="ECDSA_SHA_256", message_type="DIGEST", **changes)
 
 
 def propose(*approvals: str) -> Request:
@@ -42,6 +61,40 @@ CASES: dict[str, tuple[Request, str, bool]] = {
     "protection of no key": (request("CreateAlias"), 'context.protection == ""', True),
     "protection of an unknown key": (request("Encrypt", is_key=True, resource_id=K1), 'context.protection == ""', True),
     "protection beside a permit of all": (request("GenerateRandom"), 'context.protection != "SOFTWARE"', True),
+    # what a command names
+    "algorithm": (sign(), 'context.algorithm == "ECDSA_SHA_256"', True),
+    "another algorithm": (sign(), 'context.algorithm like "RSA*"', False),
+    "no algorithm": (on(), 'context.algorithm == ""', True),
+    "message type": (sign(), 'context.message_type == "DIGEST"', True),
+    "no message type": (on(), 'context.message_type == ""', True),
+    "version": (request("Verify", SIGNER, key_version=3), "context.key_version == 3", True),
+    "no version": (sign(), "context.key_version == 0", True),
+    "destination": (request("ReEncryptFrom", KEY, destination=K2), f'context.destination == "{K2}"', True),
+    "another destination": (request("ReEncryptFrom", KEY, destination=K2), f'context.destination == "{K1}"', False),
+    "no destination": (request("ReEncrypt", KEY), 'context.destination == ""', True),
+    # what the key is
+    "usage": (sign(), 'context.key_usage == "SIGN_VERIFY" && context.origin == "EXTERNAL"', True),
+    "usage of the resource": (
+        sign(), 'resource is Key && resource.key_usage == "SIGN_VERIFY" && resource.origin == "EXTERNAL"', True
+    ),
+    "usage to be": (
+        request("CreateKey", is_key=True, resource_id=K1, creation=IMPORTED),
+        'context.key_usage == "SIGN_VERIFY" && context.origin == "EXTERNAL"', True,
+    ),
+    "usage to be, of the resource": (
+        request("CreateKey", is_key=True, resource_id=K1, creation=IMPORTED),
+        'resource is Key && resource.key_usage == "SIGN_VERIFY" && resource.origin == "EXTERNAL"', True,
+    ),
+    "usage of no key": (request("CreateAlias"), 'context.key_usage == "" && context.origin == ""', True),
+    "compromise to be": (
+        request("CreateKey", is_key=True, resource_id=K1, creation=IMPORTED), "resource is Key && resource.compromised",
+        False,
+    ),
+    "compromised": (request("Decrypt", MARKED), "resource is Key && resource.compromised", True),
+    "compromised and replaced": (request("Decrypt", REPLACED), "resource is Key && resource.compromised", False),
+    "not compromised": (on(), "resource is Key && resource.compromised", False),
+    "effective state": (on(status="Expired"), 'resource is Key && resource.status == "Expired"', True),
+    "own status behind a state": (on(status="Expired"), 'resource is Key && resource.status == "Enabled"', False),
     # principals
     "human": (on(principal=HUMAN), 'principal.type == "human"', True),
     "workload": (on(), 'principal.type == "workload"', True),

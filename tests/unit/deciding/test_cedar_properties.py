@@ -4,13 +4,26 @@ from collections.abc import Mapping
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.deciding.cedar_requests import K1, K2, MONDAY_NINE, decide, key, plainly, principal, registry, request
+from tests.unit.deciding.cedar_requests import (
+    AT,
+    K1,
+    K2,
+    MONDAY_NINE,
+    compromised,
+    decide,
+    key,
+    plainly,
+    principal,
+    registry,
+    request,
+)
 
 from keyfold.deciding.cedar import Authorizer, Request
-from keyfold.events.entities import Key
+from keyfold.events.entities import Key, KeyVersion
 
-VERBS = ("Encrypt", "Decrypt", "PutPolicy", "GenerateRandom", "UpdatePrincipal")
+VERBS = ("Encrypt", "Decrypt", "UseCompromisedVersion", "PutPolicy", "GenerateRandom", "UpdatePrincipal")
 KEYLESS = ("GenerateRandom", "UpdatePrincipal")
+SOUND = (KeyVersion(version=1, offset=0, created_at=AT),)
 GROUPS = ("users", "team")
 ATOMS = (
     "context.items > 2",
@@ -28,6 +41,13 @@ ATOMS = (
     "context.source == context.reason",
     'context.cause == "usage-budget"',
     'context.protection == "HSM"',
+    'context.key_usage == "SIGN_VERIFY"',
+    'context.origin == "EXTERNAL"',
+    'context.algorithm like "ECDSA*"',
+    'context.message_type == "RAW"',
+    "context.key_version > 1",
+    f'context.destination == "{K2}"',
+    "context.items + context.key_version > 3",
     "context has target",
     '(context has target && context.target in Group::"team")',
     '(context has target && context.target.hasTag("tenant"))',
@@ -38,6 +58,9 @@ ATOMS = (
     "principal in context.approvals.principals",
     'principal in Group::"users"',
     'resource.status == "Enabled"',
+    'resource.status == "Expired"',
+    "resource.compromised",
+    'resource.origin == "EXTERNAL" || resource.key_usage == "ENCRYPT_DECRYPT"',
     "resource.created_by == principal",
     'resource.created_by in Group::"team"',
     'resource.hasTag("tenant")',
@@ -116,6 +139,11 @@ def requests(draw: st.DrawFn, keys: Mapping[str, Key]) -> Request:
         cause=draw(st.sampled_from(("", "usage-budget"))),
         target=draw(st.sampled_from((None, "alice", "bob", "carol"))),
         approvals=draw(st.sampled_from(((), ("bob",), ("alice", "bob")))),
+        status=draw(st.sampled_from((None, "Enabled", "Expired"))),
+        algorithm=draw(st.sampled_from(("", "ECDSA_SHA_256"))),
+        message_type=draw(st.sampled_from(("", "RAW"))),
+        key_version=draw(st.integers(0, 2)),
+        destination=draw(st.sampled_from(("", K2))),
     )
 
 
@@ -129,6 +157,9 @@ def keys(draw: st.DrawFn, revision: int) -> dict[str, Key]:
             status=draw(st.sampled_from(("Enabled", "Disabled"))),
             created_by=draw(st.sampled_from(("alice", "bob"))),
             tags=draw(st.sampled_from(({}, {"tenant": "acme"}))),
+            key_usage=draw(st.sampled_from(("ENCRYPT_DECRYPT", "SIGN_VERIFY"))),
+            origin=draw(st.sampled_from(("KEYFOLD", "EXTERNAL"))),
+            versions=draw(st.sampled_from((SOUND, (compromised(),)))),
         )
         for name in (K1, K2)
     }

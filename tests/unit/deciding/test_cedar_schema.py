@@ -3,18 +3,25 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.unit.deciding.cedar_requests import K1, key, principal, registry, request
+from tests.unit.deciding.cedar_requests import K1, K2, key, principal, registry, request
 
 from keyfold.deciding import cedar
-from keyfold.deciding.cedar import SCHEMA_TEXT, Authorizer, validate_policy
-from keyfold.events.commands import COMMANDS, Command
+from keyfold.deciding.authorizing import USE_COMPROMISED_VERSION
+from keyfold.deciding.cedar import SCHEMA_TEXT, Authorizer, Creation, validate_policy
+from keyfold.deciding.cedar.mentions import Mentions
+from keyfold.deciding.cedar.requests import Traits
+from keyfold.events.arguments import Origin
+from keyfold.events.commands import COMMANDS, AnyCommand
 from keyfold.events.entities import Key, Principal
 from keyfold.events.errors import InvalidPolicy
+from keyfold.events.specs import KeyUsage
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text("utf-8")
+ALL = "permit(principal, action, resource);"
 PACKAGE = Path(cedar.__file__).parent
 RESOURCES = {"key": {"Key"}, "registry": {"Registry"}, "principal": {"Registry"}, "any": {"Registry", "Key"}}
 
@@ -29,14 +36,24 @@ def applies(verb: str, resource: str) -> bool:
 
 
 def test_actions_are_the_verbs() -> None:
-    """The schema's actions are the commands' verbs, all of them and no other."""
+    """The schema's actions are the commands' verbs, all of them, and the one permission that is no verb."""
     lists = re.findall(r"^action\s+([^{]*?)\s+appliesTo", SCHEMA_TEXT, re.MULTILINE)
     actions = [name for names in lists for name in re.split(r",\s*", names)]
-    assert sorted(actions) == sorted(model.verb for model in COMMANDS)
+    assert sorted(actions) == sorted([*(model.verb for model in COMMANDS), USE_COMPROMISED_VERSION])
+    assert [applies(USE_COMPROMISED_VERSION, resource) for resource in ("Key", "Registry")] == [True, False]
+
+
+def test_attributes_are_those_that_requests_have() -> None:
+    """Each of the schema's context stands in every request, or is one of the key; none is forgotten by the cache."""
+    attributes = set(re.findall(r"^    (\w+)\??:", SCHEMA_TEXT.split("type Context", 1)[1], re.MULTILINE))
+    mentioned = set(Mentions._fields) - {"tags", "creator"} | {"encryption_context"}
+    assert attributes == mentioned | {"protection", "key_usage", "origin"}
+    key_attributes = set(re.findall(r"^    (\w+):", SCHEMA_TEXT.split("entity Key", 1)[1].split("}")[0], re.MULTILINE))
+    assert key_attributes == {*Traits._fields, "created_by"}
 
 
 @pytest.mark.parametrize("model", COMMANDS, ids=lambda model: model.verb)
-def test_resources_are_the_streams(model: type[Command]) -> None:
+def test_resources_are_the_streams(model: type[AnyCommand]) -> None:
     """A verb acts on a key, on the registry, or on both, as its stream does."""
     found = {resource for resource in ("Key", "Registry", "Principal", "Group") if applies(model.verb, resource)}
     assert found == RESOURCES[model.scope]
@@ -117,6 +134,83 @@ def test_the_pages_owners() -> None:
     given = [(), ("eve", "dan"), ("ann",), ("eve", "ben")]
     asked = [request("DestroyKeyNow", key(K1), approvals=names) for names in given]
     assert [Authorizer().authorize(each, policies, 1).allowed for each in asked] == [False, False, True, True]
+
+
+def page_policy(name: str) -> str:
+    return next(text for text in blocks("cedar") if f'@id("{name}")' in text)
+
+
+def test_the_pages_way_out_of_a_compromise() -> None:
+    """The permission is one principal's, for one key, with a reason, until a time; it is none for the verb itself."""
+    policies, authorizer = registry(page_policy("compromised-versions-are-left")), Authorizer()
+    migration, before, why = principal("migration"), 1_799_999_999_000, "INC-7"
+
+    def may(action: str = USE_COMPROMISED_VERSION, on: str = K1, who: Principal = migration, **changes: Any) -> bool:
+        values = {"reason": why, "now_ms": before, **changes}
+        return authorizer.authorize(request(action, key(on), principal=who, **values), policies, 1).allowed
+
+    assert may()
+    assert not may(who=principal("alice"))
+    assert not may(on=K2)
+    assert not may(reason="")
+    assert not may(now_ms=before + 1000)
+    assert not may("Decrypt")
+
+
+def test_the_pages_old_signatures() -> None:
+    """Of a key that signs the permission is given, of one that encrypts it is not."""
+    policies, authorizer = registry(page_policy("old-signatures-are-verified")), Authorizer()
+    for usage, allowed in (("SIGN_VERIFY", True), ("ENCRYPT_DECRYPT", False)):
+        on = key(key_spec="RSA_2048", key_usage=usage)
+        asked = request(USE_COMPROMISED_VERSION, on, principal=principal("x", ("archive",)))
+        assert authorizer.authorize(asked, policies, 1).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("verb", "algorithm", "allowed"),
+    [
+        ("Encrypt", "RSAES_OAEP_SHA_1", False),
+        ("Encrypt", "RSAES_OAEP_SHA_256", True),
+        ("Decrypt", "RSAES_OAEP_SHA_1", True),
+        ("Sign", "RSASSA_PKCS1_V1_5_SHA_512", False),
+        ("Sign", "RSASSA_PSS_SHA_512", True),
+        ("Verify", "RSASSA_PKCS1_V1_5_SHA_512", True),
+    ],
+)
+def test_the_pages_modern_algorithms(verb: str, algorithm: str, allowed: bool) -> None:
+    """What is old is still opened and verified, and nothing new is made with it."""
+    policies = registry(page_policy("modern-algorithms"), ALL)
+    assert Authorizer().authorize(request(verb, key(), algorithm=algorithm), policies, 1).allowed is allowed
+
+
+def test_the_pages_imports() -> None:
+    """Keys of imported material are for signatures and made by one group; others are everybody's."""
+    policies, authorizer = registry(page_policy("who-imports-what"), ALL), Authorizer()
+    holder = principal("x", ("ceremonies",))
+
+    def may(usage: KeyUsage, origin: Origin, who: Principal = holder) -> bool:
+        wish = Creation("HSM", "RSA_2048", {}, usage, origin)
+        created = request("CreateKey", is_key=True, resource_id=K1, creation=wish, principal=who)
+        on = key(key_spec="RSA_2048", key_usage=usage, origin=origin)
+        asked = [
+            created,
+            *(request(verb, on, principal=who) for verb in ("GetParametersForImport", "ImportKeyMaterial")),
+        ]
+        (answer,) = {authorizer.authorize(each, policies, 1).allowed for each in asked}
+        return answer
+
+    assert may("SIGN_VERIFY", "EXTERNAL")
+    assert not may("ENCRYPT_DECRYPT", "EXTERNAL")
+    assert not may("SIGN_VERIFY", "EXTERNAL", principal("y"))
+    assert may("ENCRYPT_DECRYPT", "KEYFOLD", principal("y"))
+
+
+def test_the_pages_one_way_out() -> None:
+    """The old key's data goes to the one successor, another key's anywhere."""
+    policies, authorizer = registry(page_policy("one-way-out"), ALL), Authorizer()
+    for on, destination, allowed in ((K1, K2, True), (K1, K1, False), (K1, "", False), (K2, K1, True)):
+        asked = request("ReEncryptFrom", key(on), destination=destination)
+        assert authorizer.authorize(asked, policies, 1).allowed is allowed
 
 
 def test_the_packages_style() -> None:

@@ -221,9 +221,9 @@ def test_a_key_to_be_created() -> None:
     )
     asked = request("CreateKey", is_key=True, resource_id=K1, creation=Creation("SOFTWARE", "SYMMETRIC_DEFAULT", {}))
     assert not decide(asked, text).allowed
-    tagged = asked._replace(creation=("SOFTWARE", "SYMMETRIC_DEFAULT", {"team": "red"}))
+    tagged = asked._replace(creation=Creation("SOFTWARE", "SYMMETRIC_DEFAULT", {"team": "red"}))
     assert decide(tagged, text).allowed
-    assert not decide(tagged._replace(creation=("HSM", "SYMMETRIC_DEFAULT", {"team": "red"})), text).allowed
+    assert not decide(tagged._replace(creation=Creation("HSM", "SYMMETRIC_DEFAULT", {"team": "red"})), text).allowed
 
 
 def test_a_key_that_is_not_there() -> None:

@@ -11,9 +11,9 @@ from tests.unit.deciding.cases import Case, cases_of, read_tables
 from tests.unit.deciding.stage import Stage
 
 from keyfold.deciding.cedar import validate_policy
+from keyfold.deciding.lifecycle import KeyState
 from keyfold.events import errors, facts
 from keyfold.events.commands import COMMANDS
-from keyfold.events.entities import KeyStatus
 
 TABLES = read_tables()
 CASES = [case for name, table in TABLES.items() for case in cases_of(name, table)]
@@ -54,13 +54,13 @@ def test_every_verb_is_asked_for_and_comes_to_both_ends() -> None:
 
 
 def test_every_state_of_a_key_is_met() -> None:
-    """A command is asked on a key of every status, and on one that does not exist."""
+    """A command is asked on a key of every state, and on one that does not exist."""
     met = set()
     for case in CASES:
         about = TABLES[case.table].get("keys", {}).get(case.asked["on"])
         if about is not None:
             met.add(about.get("status", "Enabled"))
-    assert met == {*get_args(KeyStatus), "absent"}
+    assert met == {*get_args(KeyState), "absent"}
 
 
 def test_what_is_expected_exists() -> None:

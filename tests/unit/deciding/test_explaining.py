@@ -15,6 +15,9 @@ from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 
 HOUR = 3_600_000
+RESCUE = """
+permit (principal, action == Action::"UseCompromisedVersion", resource) when { principal == Principal::"erin" };
+"""
 ONLY_CAROL = 'forbid (principal, action == Action::"Encrypt", resource) unless { principal == Principal::"carol" };'
 
 
@@ -49,6 +52,7 @@ def test_what_was_allowed_names_everything_it_came_from() -> None:
     }  # fmt: skip
     assert asking.key == {
         "key_id": KEY_ID, "status": "Enabled", "protection": "HSM", "key_spec": "SYMMETRIC_DEFAULT",
+        "key_usage": "ENCRYPT_DECRYPT", "origin": "KEYFOLD", "compromised": False,
         "created_by": "alice", "tags": {"team": "shop"},
     }  # fmt: skip
     assert (asking.contexts, asking.items, asking.bytes, asking.reason) == ((context,), 2, 10, "audit")
@@ -211,8 +215,56 @@ def test_a_key_that_is_asked_for_is_shown_as_asked() -> None:
     found = last(used(), explain)
     assert found.asked[0].key == {
         "key_id": KEY_ID, "status": "Creating", "protection": "HSM", "key_spec": "SYMMETRIC_DEFAULT",
-        "tags": {"team": "shop"},
+        "key_usage": "ENCRYPT_DECRYPT", "origin": "KEYFOLD", "compromised": False, "tags": {"team": "shop"},
     }  # fmt: skip
+
+
+def signing_key(by: str, **verifies: Any) -> Explanation:
+    """A key whose first version was compromised and replaced, and a signature verified with it."""
+    made = quiet(RULES)
+    asked(made, put("rescue", RESCUE), put("verify", 'permit (principal, action == Action::"Verify", resource);'))
+    read(made)
+    kind = {"key_spec": "ECC_NIST_P256", "key_usage": "SIGN_VERIFY"}
+    marked = {"occurred_at": to_text(START_MS)}
+    asked(made, ("CreateKey", ONE, {"arguments": kind}), ("MarkKeyCompromised", ONE, {"arguments": marked}))
+    asked(made, ("RotateKey", ONE, {"arguments": {"cause": "compromise"}}))
+    asked(made, ("Verify", ONE, {"arguments": {"signing_algorithm": "ECDSA_SHA_256", **verifies}}), by=by)
+    return last(made, explain)
+
+
+def test_what_a_command_names_is_told() -> None:
+    """Algorithm, message type and version as policies saw them; of another verb there are none."""
+    (asking,) = signing_key("dave", message_type="DIGEST", key_version=2).asked
+    assert (asking.algorithm, asking.message_type, asking.key_version) == ("ECDSA_SHA_256", "DIGEST", 2)
+    assert asking.destination == ""
+    assert asking.key is not None
+    assert (asking.key["status"], asking.key["compromised"]) == ("Enabled", False)
+
+
+@pytest.mark.parametrize(
+    ("by", "policies", "code"), [("erin", ("registry/rescue#0",), None), ("dave", (), "KeyCompromised")]
+)
+def test_a_compromised_version_is_asked_about_too(by: str, policies: tuple[str, ...], code: str | None) -> None:
+    """Who may verify is one question, who may do so with a compromised version another; the decision names both."""
+    found = signing_key(by, key_version=1)
+    verify, beside = found.asked
+    assert (verify.verb, verify.answer.policies) == ("Verify", ("registry/verify#0",))
+    assert (beside.verb, beside.answer.policies, beside.answer.code) == ("UseCompromisedVersion", policies, code)
+    assert (beside.grants, found.code, found.remade.verdict) == ((), code, "reproduced")
+    assert set(found.event.data.decision.policies) == {"registry/verify#0", *policies}
+    assert marks(beside.policies) == {"registry/rescue": ["determined" if policies else "could apply"]}
+
+
+def test_a_refusal_before_the_versions_asks_about_none() -> None:
+    """What the form, the state or the algorithm refuses has not come to the versions."""
+    made = quiet(RULES)
+    asked(made, ("CreateKey", ONE, {}), ("MarkKeyCompromised", ONE, {"arguments": {"occurred_at": to_text(START_MS)}}))
+    asked(made, ("ReEncrypt", ONE, {}))
+    assert [each.verb for each in last(made, explain).asked] == ["ReEncrypt"]
+    asked(made, ("Decrypt", ONE, {"arguments": {"key_version": 1}}))
+    assert [each.verb for each in last(made, explain).asked] == ["Decrypt"]
+    asked(made, ("Decrypt", ONE, {}))
+    assert [each.verb for each in last(made, explain).asked] == ["Decrypt", "UseCompromisedVersion"]
 
 
 def tampered(**update: object) -> Explanation:

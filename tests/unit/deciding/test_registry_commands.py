@@ -6,7 +6,7 @@ from tests.support.people import SEALING_KEY, command, sealing_key, uuid
 from tests.unit.deciding.hall import Hall
 
 from keyfold.bus import Inbound, Outbound
-from keyfold.deciding.control import ERASE_AFTER_MS
+from keyfold.deciding.storage import ERASE_AFTER_MS
 from keyfold.events import facts
 from keyfold.events.replies import parse_reply
 from keyfold.events.streams import REGISTRY

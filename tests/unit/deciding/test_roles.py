@@ -12,10 +12,12 @@ from tests.unit.deciding.cedar_requests import AT, key, principal, request
 
 from keyfold.ceremony.policy_sets import initial_policies, ready_policies
 from keyfold.ceremony.statements import ADMINISTRATORS_GROUP, SERVICES_GROUP
+from keyfold.deciding.authorizing import USE_COMPROMISED_VERSION
 from keyfold.deciding.cedar import Authorizer, Verdict, validate_policy
 from keyfold.deciding.repair import repairers
 from keyfold.events.commands import BY_VERB, COMMANDS
 from keyfold.events.entities import DEPLOYMENT, Deployment, Entity, Principal, RegistryPolicy
+from keyfold.events.specs import USAGE_OF_VERB
 
 ROLES: Final = (
     "administrators", "key-administrators", "key-users", "auditors", "approvers", "operators", "services", "",
@@ -24,69 +26,102 @@ ROLES: Final = (
 # `+` a policy of the role permits it, `-` one forbids it whatever else permits it, `.` none says anything. In the order
 # of ROLES; the last column is a principal without a role. What follows a verb is the circumstance, see `CIRCUMSTANCES`.
 TABLE: Final = """
-    CreateKey                          + + . - . . . .
-    RotateKey                          + + . - . . . .
-    RotateKey usage-budget             + + . - . . + .
-    EnableKey                          + + . - . . . .
-    DisableKey                         + + . - . + . .
-    ScheduleKeyDeletion                + + . - . . . .
-    CancelKeyDeletion                  + + . - . . . .
-    DestroyKey                         + + . - . . + .
-    DestroyKeyNow                      - - - - - - - -
-    DestroyKeyNow one-approval         - - - - - - - -
-    DestroyKeyNow two-approvals        + + . - - . . .
-    TagResource                        + + . - . . . .
-    UntagResource                      + + . - . . . .
-    UpdateUsageBudget                  + + . - . . . .
-    CreateGrant                        + + . - . . . .
-    RetireGrant                        + + . - . . . .
-    RevokeGrant                        + + . - . . . .
-    Encrypt                            - - + - . . . .
-    Decrypt                            - - + - . . . .
-    ReEncrypt                          - - + - . . . .
-    GenerateDataKey                    - - + - . . . .
-    GenerateDataKeyWithoutPlaintext    - - + - . . . .
-    GenerateRandom                     - - + - . . . .
-    CreateAlias                        + + . - . . . .
-    UpdateAlias                        + + . - . . . .
-    DeleteAlias                        + + . - . . . .
-    RegisterPrincipal                  + . . - . . . .
-    UpdatePrincipal                    + . . - . . . .
-    UpdatePrincipal oneself            + . . - . . . .
-    SuspendPrincipal                   + . . - . + . .
-    ResumePrincipal                    + . . - . . . .
-    RevokePrincipal                    + . . - . . . .
-    AddSigningKey                      + . . - . . . .
-    AddSigningKey oneself              + . . - . . . .
-    RotateSigningKey                   + . . - . . . .
-    RotateSigningKey oneself           + + + - + + + +
-    RevokeSigningKey                   + . . - . . . .
-    RevokeSigningKey oneself           + . . - . . . .
-    AssumePrincipalWithWebIdentity     + + + - + + + +
-    PutIssuer                          + . . - . . . .
-    DeleteIssuer                       + . . - . . . .
-    PutIssuerKeys                      + . . - . + + .
-    PutLimit                           + . . - . . . .
-    DeleteLimit                        + . . - . . . .
-    PutPolicy                          + . . - . . . .
-    PutPolicy on-key                   + . . - . . . .
-    DeletePolicy                       + . . - . . . .
-    DeletePolicy on-key                + . . - . . . .
-    ProposeCommand                     + . . - - . . .
-    ProposeCommand on-key              + + . - - . . .
-    ApproveProposal                    . . . - + . . .
-    ApproveProposal on-key             . . . - + . . .
-    DenyProposal                       . . . - + . . .
-    DenyProposal on-key                . . . - + . . .
-    CancelProposal                     + . . - . . . .
-    CancelProposal on-key              + . . - . . . .
-    RotateSealingKey                   + . . - . + + .
-    EraseSealingKey                    + . . - . + + .
+    CreateKey                                + + . - . . . .
+    RotateKey                                + + . - . . . .
+    RotateKey usage-budget                   + + . - . . + .
+    RotateKey period                         + + . - . . + .
+    RotateKey compromise                     + + . - . + + .
+    EnableKey                                + + . - . . . .
+    DisableKey                               + + . - . + . .
+    ScheduleKeyDeletion                      + + . - . . . .
+    CancelKeyDeletion                        + + . - . . . .
+    DestroyKey                               + + . - . . + .
+    DestroyKeyNow                            - - - - - - - -
+    DestroyKeyNow one-approval               - - - - - - - -
+    DestroyKeyNow two-approvals              + + . - - . . .
+    TagResource                              + + . - . . . .
+    UntagResource                            + + . - . . . .
+    UpdateUsageBudget                        + + . - . . . .
+    UpdateKeyValidity                        + + . - . . . .
+    EnableKeyRotation                        + + . - . . . .
+    DisableKeyRotation                       + + . - . . . .
+    DisableKeyVersion                        + + . - . . . .
+    EnableKeyVersion                         + + . - . . . .
+    DestroyKeyVersion                        + + . - . . . .
+    MarkKeyCompromised                       + + . - . + . .
+    GetPublicKey                             + + + - . . . .
+    GetParametersForImport                   + + . - . . . .
+    ImportKeyMaterial                        + + . - . . . .
+    DeleteImportedKeyMaterial                + + . - . . . .
+    DeleteImportedKeyMaterial expired        + + . - . . + .
+    CreateGrant                              + + . - . . . .
+    RetireGrant                              + + . - . . . .
+    RevokeGrant                              + + . - . . . .
+    Encrypt                                  - - + - . . . .
+    Decrypt                                  - - + - . . . .
+    ReEncrypt                                - - + - . . . .
+    ReEncryptFrom                            - - + - . . . .
+    ReEncryptTo                              - - + - . . . .
+    GenerateDataKey                          - - + - . . . .
+    GenerateDataKeyWithoutPlaintext          - - + - . . . .
+    GenerateDataKeyPair                      - - + - . . . .
+    GenerateDataKeyPairWithoutPlaintext      - - + - . . . .
+    Sign                                     - - + - . . . .
+    Verify                                   - - + - . . . .
+    GenerateMac                              - - + - . . . .
+    VerifyMac                                - - + - . . . .
+    DeriveSharedSecret                       - - + - . . . .
+    Encapsulate                              - - + - . . . .
+    Decapsulate                              - - + - . . . .
+    GenerateRandom                           - - + - . . . .
+    UseCompromisedVersion                    . . . - . . . .
+    CreateAlias                              + + . - . . . .
+    UpdateAlias                              + + . - . . . .
+    DeleteAlias                              + + . - . . . .
+    RegisterPrincipal                        + . . - . . . .
+    UpdatePrincipal                          + . . - . . . .
+    UpdatePrincipal oneself                  + . . - . . . .
+    SuspendPrincipal                         + . . - . + . .
+    ResumePrincipal                          + . . - . . . .
+    RevokePrincipal                          + . . - . . . .
+    AddSigningKey                            + . . - . . . .
+    AddSigningKey oneself                    + . . - . . . .
+    RotateSigningKey                         + . . - . . . .
+    RotateSigningKey oneself                 + + + - + + + +
+    RevokeSigningKey                         + . . - . . . .
+    RevokeSigningKey oneself                 + . . - . . . .
+    AssumePrincipalWithWebIdentity           + + + - + + + +
+    PutIssuer                                + . . - . . . .
+    DeleteIssuer                             + . . - . . . .
+    PutIssuerKeys                            + . . - . + + .
+    PutLimit                                 + . . - . . . .
+    DeleteLimit                              + . . - . . . .
+    PutPolicy                                + . . - . . . .
+    PutPolicy on-key                         + . . - . . . .
+    DeletePolicy                             + . . - . . . .
+    DeletePolicy on-key                      + . . - . . . .
+    ProposeCommand                           + . . - - . . .
+    ProposeCommand on-key                    + + . - - . . .
+    ApproveProposal                          . . . - + . . .
+    ApproveProposal on-key                   . . . - + . . .
+    DenyProposal                             . . . - + . . .
+    DenyProposal on-key                      . . . - + . . .
+    CancelProposal                           + . . - . . . .
+    CancelProposal on-key                    + . . - . . . .
+    RotateSealingKey                         + . . - . + + .
+    EraseSealingKey                          + . . - . + + .
+    BeginStorageEpoch                        - - - - - - - -
+    BeginStorageEpoch one-approval           - - - - - - - -
+    BeginStorageEpoch two-approvals          + . . - - . . .
+    EndStorageEpoch                          + . . - . . + .
 """
+
+CAUSED: Final = frozenset({"RotateKey", "DeleteImportedKeyMaterial"})
+MANAGING: Final = frozenset({"ImportKeyMaterial"})  # data-plane in form: its item is material, not data
 
 CIRCUMSTANCES: Final[dict[str, dict[str, Any]]] = {
     "": {},
-    "usage-budget": {"cause": "usage-budget"},
+    **{cause: {"cause": cause} for cause in ("usage-budget", "period", "compromise", "expired")},
     "one-approval": {"approvals": ("ann",)},
     "two-approvals": {"approvals": ("ann", "bob")},
     "oneself": {"target": "somebody"},
@@ -129,8 +164,8 @@ def ask(
 ) -> Verdict:
     """Ask whether `somebody`, who is in these groups, may use a verb about somebody else."""
     who = principal("somebody", tuple(group for group in groups if group))
-    on = key() if on_key or BY_VERB[verb].scope == "key" else None
-    values = {"cause": "requested" if verb == "RotateKey" else "", "target": "other"}
+    on = key() if on_key or verb == USE_COMPROMISED_VERSION or BY_VERB[verb].scope == "key" else None
+    values = {"cause": "requested" if verb in CAUSED else "", "target": "other"}
     asked = request(verb, on, principal=who, **{**values, **changes})
     authorizer = AUTHORIZER if policies is INITIAL else Authorizer()
     return authorizer.authorize(asked, policies, 1)
@@ -153,8 +188,8 @@ def test_each_role_and_each_pair_has_what_the_table_says(row: Row) -> None:
 
 
 def test_every_verb_is_in_the_table() -> None:
-    """Once by itself, and on a key too where a verb is for either stream."""
-    assert sorted(row.verb for row in rows() if not row.circumstance) == sorted(BY_VERB)
+    """Once by itself, and on a key too where a verb is for either stream; and the permission that is no verb."""
+    assert sorted(row.verb for row in rows() if not row.circumstance) == sorted({*BY_VERB, USE_COMPROMISED_VERSION})
     either = {command.verb for command in COMMANDS if command.scope == "any"}
     assert {row.verb for row in rows() if row.circumstance == "on-key"} == either
     assert len({(row.verb, row.circumstance) for row in rows()}) == len(rows())
@@ -162,9 +197,12 @@ def test_every_verb_is_in_the_table() -> None:
 
 def test_the_data_plane_is_closed_to_those_who_administer() -> None:
     """The table's rows of data verbs are those of the vocabulary: a new one cannot be forgotten."""
+    data = {command.verb for command in COMMANDS if command.data_plane} - MANAGING
     for row in rows():
-        if BY_VERB[row.verb].data_plane:
+        if row.verb in data:
             assert row.cells["administrators"] == row.cells["key-administrators"] == "-", row.verb
+            assert row.cells["key-users"] == "+", row.verb
+    assert {*USAGE_OF_VERB} <= data
 
 
 def test_the_groups_of_genesis_have_roles() -> None:
@@ -184,7 +222,11 @@ def test_each_says_in_a_comment_what_it_is_for(name: str) -> None:
     assert (initial_policies() | ready_policies())[name].startswith("// ")
 
 
-@pytest.mark.parametrize("verb", ["ScheduleKeyDeletion", "DestroyKeyNow", "PutPolicy", "DeletePolicy"])
+@pytest.mark.parametrize(
+    "verb",
+    ["ScheduleKeyDeletion", "DestroyKeyNow", "DestroyKeyVersion", "GetParametersForImport", "DeleteImportedKeyMaterial",
+     "BeginStorageEpoch", "PutPolicy", "DeletePolicy"],
+)  # fmt: skip
 def test_a_quorum_is_two_others(verb: str) -> None:
     """One approval is not enough, and one who approves cannot be who asks. Approvals are what the denial asks for."""
     for approvals, allowed in (((), False), (("ann",), False), (("ann", "bob"), True)):
@@ -198,6 +240,32 @@ def test_a_quorum_leaves_the_policies_of_a_key_alone() -> None:
     """They are the key's own affair."""
     for verb in ("PutPolicy", "DeletePolicy"):
         assert ask(verb, "administrators", policies=QUORUM, on_key=True).allowed
+
+
+def test_a_quorum_is_asked_for_the_parameters_of_an_import_and_not_again() -> None:
+    """Who may import does so with what two others agreed to; none of the two has a hand in it."""
+    assert ask("ImportKeyMaterial", "key-administrators", policies=QUORUM).allowed
+    assert said(ask("ImportKeyMaterial", "key-administrators", "approvers", policies=QUORUM)) == "-"
+
+
+def test_a_quorum_lets_time_and_alarms_pass() -> None:
+    """What is over is deleted by the scheduler; what must stop at once is stopped by one who may."""
+    assert ask("DeleteImportedKeyMaterial", "services", policies=QUORUM, cause="expired").allowed
+    for role in ("administrators", "key-administrators", "operators"):
+        assert ask("DisableKey", role, policies=QUORUM).allowed
+        assert ask("MarkKeyCompromised", role, policies=QUORUM).allowed
+        assert ask("RotateKey", role, policies=QUORUM, cause="compromise").allowed
+    assert ask("DisableKeyVersion", "key-administrators", policies=QUORUM).allowed
+
+
+def test_the_shipped_comment_opens_compromised_versions() -> None:
+    """What the key users' text shows names one principal, and nobody else has the permission."""
+    (shown,) = [line for line in initial_policies()["key-users"].splitlines() if USE_COMPROMISED_VERSION in line]
+    texts = registry(initial_policies() | {"shown": shown.removeprefix("//")})
+    authorizer = Authorizer()
+    for name, allowed in (("migration", True), ("somebody", False)):
+        asked = request(USE_COMPROMISED_VERSION, key(), principal=principal(name, ("key-users",)))
+        assert authorizer.authorize(asked, texts, 1).allowed is allowed
 
 
 def test_breaking_the_glass_takes_a_reason_and_two_approvals() -> None:

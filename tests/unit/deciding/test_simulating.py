@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.archive import ONLY_ADMINISTRATORS, Archive
-from tests.support.people import RULES
+from tests.support.people import RULES, START_MS
 from tests.unit.deciding.replays import KEY_ID, ONE, asked, put, quiet, read, recorded
 
 from keyfold.deciding.asking import questions, refused_before
@@ -18,6 +18,7 @@ from keyfold.events.entities import Entity, Key, RegistryPolicy
 from keyfold.events.errors import InternalError
 from keyfold.events.evolve import View
 from keyfold.events.streams import REGISTRY
+from keyfold.events.times import to_text
 
 FORBID_CAROL = 'forbid (principal == Principal::"carol", action == Action::"Encrypt", resource);'
 
@@ -139,6 +140,20 @@ def test_what_an_approval_carries_out_is_asked_for_its_author() -> None:
     assert told(simulation) == [("newly denied", "alice", "DestroyKeyNow", 1)]
     assert simulation.changed[0].codes == {"ApprovalRequired"}
     assert told(simulated(made, {"quorum": quorum.replace(">= 2", ">= 1")})) == []
+
+
+def test_compromised_versions_are_asked_about_beside_the_verb() -> None:
+    """A policy that takes the permission away changes that answer, not the verb's."""
+    made = quiet()
+    asked(made, ("CreateKey", ONE, {}), ("MarkKeyCompromised", ONE, {"arguments": {"occurred_at": to_text(START_MS)}}))
+    asked(made, ("Decrypt", ONE, {}))
+    asked(made, ("Decrypt", ONE, {}), by="carol")
+    closed = 'forbid (principal, action == Action::"UseCompromisedVersion", resource);'
+    simulation = simulated(made, {"closed": closed})
+    assert told(simulation) == [("newly denied", "alice", "UseCompromisedVersion", 1)]
+    assert simulation.changed[0].codes == {"KeyCompromised"}
+    opened = closed.replace("forbid", "permit")
+    assert told(simulated(made, {"opened": opened})) == [("newly allowed", "carol", "UseCompromisedVersion", 1)]
 
 
 def test_what_is_not_asked_is_counted_apart() -> None:

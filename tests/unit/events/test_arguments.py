@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keyfold.events import arguments, commands
+from keyfold.events import arguments, commands, specs
 from keyfold.events.errors import InvalidCommand
 
 UUID = "0193f3a0-7c00-7000-8000-00000000000a"
@@ -18,7 +18,16 @@ def parse(document: dict[str, Any]) -> Any:
 
 
 REFUSED: list[tuple[str, str, Any]] = [
-    ("CreateKey", "key_spec", "RSA_2048"),
+    ("CreateKey", "key_spec", "RSA_1024"),
+    ("CreateKey", "key_spec", "rsa_2048"),
+    ("CreateKey", "key_spec", ["RSA_2048"]),
+    ("CreateKey", "key_usage", "VERIFY"),
+    ("CreateKey", "origin", "AWS_KMS"),
+    ("CreateKey", "not_before", "2026-01-31"),
+    ("CreateKey", "not_after", "never"),
+    ("CreateKey", "rotation_period_seconds", 0),
+    ("CreateKey", "rotation_period_seconds", 2560 * 86_400 + 1),
+    ("CreateKey", "rotation_period_seconds", "1"),
     ("CreateKey", "protection", "hsm"),
     ("CreateKey", "description", "x" * 1025),
     ("CreateKey", "description", "\0"),
@@ -113,9 +122,13 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("CreateGrant", "grantee", ""),
     ("CreateGrant", "verbs", []),
     ("CreateGrant", "verbs", ["DestroyKey"]),
-    ("CreateGrant", "verbs", ["Encrypt"] * 7),
+    ("CreateGrant", "verbs", ["RotateKey"]),
+    ("CreateGrant", "verbs", ["ImportKeyMaterial"]),
+    ("CreateGrant", "verbs", ["MarkKeyCompromised"]),
+    ("CreateGrant", "verbs", ["Encrypt"] * 21),
     ("CreateGrant", "algorithms", []),
-    ("CreateGrant", "algorithms", ["RSAES_OAEP_SHA_256"]),
+    ("CreateGrant", "algorithms", ["RSAES_PKCS1_V1_5"]),
+    ("CreateGrant", "algorithms", ["ECDH"] * 21),
     ("CreateGrant", "max_operations", 0),
     ("CreateGrant", "max_items", 0),
     ("CreateGrant", "max_items", 2**53 + 1),
@@ -138,6 +151,63 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("PutPolicy", "text", ""),
     ("PutPolicy", "text", "x" * 32_769),
     ("EraseSealingKey", "sealing_key", ""),
+    ("UpdateKeyValidity", "not_before", "always"),
+    ("UpdateKeyValidity", "not_after", "2027-01-31T12:00:00Z"),
+    ("UpdateKeyValidity", "not_after", 0),
+    ("EnableKeyRotation", "rotation_period_seconds", 0),
+    ("EnableKeyRotation", "rotation_period_seconds", 2560 * 86_400 + 1),
+    ("EnableKeyRotation", "rotation_period_seconds", 86_400.0),
+    ("DisableKeyVersion", "version", 0),
+    ("DisableKeyVersion", "version", -1),
+    ("DisableKeyVersion", "version", 2**32),
+    ("DisableKeyVersion", "version", "1"),
+    ("DisableKeyVersion", "version", True),
+    ("DisableKeyVersion", "reason", "x" * 1025),
+    ("EnableKeyVersion", "version", 0),
+    ("DestroyKeyVersion", "version", 2**32),
+    ("MarkKeyCompromised", "versions", []),
+    ("MarkKeyCompromised", "versions", [0]),
+    ("MarkKeyCompromised", "versions", [1] * 1001),
+    ("MarkKeyCompromised", "versions", 1),
+    ("MarkKeyCompromised", "occurred_at", "yesterday"),
+    ("MarkKeyCompromised", "reason", "\0"),
+    ("GetPublicKey", "key_version", 0),
+    ("GetPublicKey", "key_version", 2**32),
+    ("GetParametersForImport", "wrapping_algorithm", "RSAES_PKCS1_V1_5"),
+    ("GetParametersForImport", "wrapping_algorithm", "RSAES_OAEP_SHA_1"),
+    ("GetParametersForImport", "wrapping_key_spec", "RSA_2048"),
+    ("GetParametersForImport", "key_version", 0),
+    ("ImportKeyMaterial", "import_token", ""),
+    ("ImportKeyMaterial", "import_token", UUID.upper()),
+    ("ImportKeyMaterial", "valid_to", "never"),
+    ("DeleteImportedKeyMaterial", "key_version", 0),
+    ("DeleteImportedKeyMaterial", "cause", "compromise"),
+    ("ReEncryptFrom", "destination_key_id", "x"),
+    ("ReEncryptTo", "source_key_id", f"key/{UUID}"),
+    ("Decrypt with RSA", "encryption_algorithm", "RSAES_PKCS1_V1_5"),
+    ("Decrypt with RSA", "key_version", 0),
+    ("Sign", "signing_algorithm", "ECDSA_SHA_1"),
+    ("Sign", "signing_algorithm", "HMAC_SHA_256"),
+    ("Sign", "message_type", "digest"),
+    ("Verify", "signing_algorithm", "RSASSA_PKCS1_V1_5_SHA_1"),
+    ("Verify", "key_version", 2**32),
+    ("GenerateMac", "mac_algorithm", "HMAC_SHA_1"),
+    ("GenerateMac", "mac_algorithm", "ECDSA_SHA_256"),
+    ("VerifyMac", "key_version", 0),
+    ("DeriveSharedSecret", "key_agreement_algorithm", "DH"),
+    ("Encapsulate", "key_encapsulation_algorithm", "ML_KEM_768"),
+    ("Decapsulate", "key_version", "1"),
+    ("GenerateDataKeyPair", "key_pair_spec", "SYMMETRIC_DEFAULT"),
+    ("GenerateDataKeyPair", "key_pair_spec", "ML_DSA_65"),
+    ("GenerateDataKeyPairWithoutPlaintext", "key_pair_spec", "RSA_1024"),
+    ("EndStorageEpoch", "epoch", 0),
+    ("EndStorageEpoch", "epoch", 2**32),
+    ("EndStorageEpoch", "evidence", []),
+    ("EndStorageEpoch", "evidence", [{"partition": -1, "offset": 0}]),
+    ("EndStorageEpoch", "evidence", [{"partition": 0, "offset": -1}]),
+    ("EndStorageEpoch", "evidence", [{"partition": 0}]),
+    ("EndStorageEpoch", "evidence", [{"partition": 0, "offset": 0, "more": 1}]),
+    ("EndStorageEpoch", "evidence", {"0": 10}),
 ]
 
 
@@ -164,6 +234,30 @@ NEEDED = {
     "ProposeCommand": {"verb", "expires_at"},
     "ApproveProposal": {"proposal", "digest"},
     "DenyProposal": {"proposal", "digest"},
+    "CreateKey for signatures": set(),
+    "UpdateKeyValidity": set(),
+    "EnableKeyRotation": {"rotation_period_seconds"},
+    "DisableKeyVersion": {"version"},
+    "EnableKeyVersion": {"version"},
+    "DestroyKeyVersion": {"version"},
+    "MarkKeyCompromised": {"occurred_at"},
+    "GetPublicKey": set(),
+    "GetParametersForImport": set(),
+    "ImportKeyMaterial": {"import_token"},
+    "DeleteImportedKeyMaterial": set(),
+    "Decrypt with RSA": set(),
+    "ReEncryptFrom": {"destination_key_id"},
+    "ReEncryptTo": {"source_key_id"},
+    "Sign": {"signing_algorithm"},
+    "Verify": {"signing_algorithm"},
+    "GenerateMac": {"mac_algorithm"},
+    "VerifyMac": {"mac_algorithm"},
+    "DeriveSharedSecret": set(),
+    "Encapsulate": set(),
+    "Decapsulate": set(),
+    "GenerateDataKeyPair": {"key_pair_spec"},
+    "GenerateDataKeyPairWithoutPlaintext": {"key_pair_spec"},
+    "EndStorageEpoch": {"epoch", "evidence"},
 }
 
 
@@ -224,8 +318,44 @@ def test_both_kinds_of_keys(document: Callable[..., dict[str, Any]], examples: A
 
 def test_grants_are_for_uses() -> None:
     """A grant can give away the uses of a key and grants of them, never a control verb that changes the key."""
-    uses = {model.verb for model in commands.COMMANDS if model.data_plane} - {"GenerateRandom"}
-    assert set(arguments.GrantVerb.__args__) == uses | {"CreateGrant"}
+    uses = {model.verb for model in commands.COMMANDS if model.data_plane} - {"GenerateRandom", "ImportKeyMaterial"}
+    assert set(arguments.GrantVerb.__args__) == uses | {"CreateGrant", "GetPublicKey"}
+
+
+def test_grants_can_name_every_algorithm(document: Callable[..., dict[str, Any]]) -> None:
+    """What a grant may be restricted to is every algorithm that some key has, each by its own name."""
+    for algorithm in {name for names in specs.ALGORITHMS.values() for name in names}:
+        assert parse(document("CreateGrant", data__arguments__algorithms=[algorithm])).algorithms == [algorithm]
+
+
+def test_validity_tells_no_change_from_no_bound(document: Callable[..., dict[str, Any]]) -> None:
+    """A bound that is left out or null stays as it is; `never` takes it away."""
+    made = parse(document("UpdateKeyValidity without an end"))
+    assert (made.not_before, made.not_after) == (None, "never")
+    made = parse(document("UpdateKeyValidity", data__arguments={}))
+    assert (made.not_before, made.not_after) == (None, None)
+
+
+@pytest.mark.parametrize("days", [1, 90, 2560])
+def test_rotation_periods(document: Callable[..., dict[str, Any]], days: int) -> None:
+    """A period is a number of seconds up to 2560 days; that 90 days are the least depends on the deployment."""
+    seconds = {"rotation_period_seconds": days * 86_400}
+    for verb in ("CreateKey", "EnableKeyRotation"):
+        assert parse(document(verb, data__arguments=seconds)).rotation_period_seconds == days * 86_400
+
+
+def test_defaults_of_keys(document: Callable[..., dict[str, Any]]) -> None:
+    """A key that is asked for without words is symmetric, made here, in the token, with no bounds of time."""
+    key = parse(document("CreateKey", data__arguments={}))
+    assert (key.key_spec, key.key_usage, key.origin, key.protection) == ("SYMMETRIC_DEFAULT", None, "KEYFOLD", "HSM")
+    assert (key.not_before, key.not_after, key.rotation_period_seconds) == (None, None, None)
+    wrapping = parse(document("GetParametersForImport", data__arguments={}))
+    assert (wrapping.wrapping_algorithm, wrapping.wrapping_key_spec) == ("RSA_AES_KEY_WRAP_SHA_256", "RSA_4096")
+    assert parse(document("DeleteImportedKeyMaterial", data__arguments={})).cause == "requested"
+    assert parse(document("MarkKeyCompromised in all versions")).versions is None
+    for verb in ("GetPublicKey", "GetParametersForImport", "DeleteImportedKeyMaterial", "Decrypt", "Decapsulate"):
+        assert parse(document(verb, data__arguments={})).key_version is None
+    assert parse(document("Sign", data__arguments={"signing_algorithm": "ECDSA_SHA_256"})).message_type == "RAW"
 
 
 def test_symmetric_algorithms_of_tokens_are_unknown() -> None:

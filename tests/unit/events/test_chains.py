@@ -113,7 +113,9 @@ def test_null(world: Any, accept: Callable[..., Accepted], part: str) -> None:
         accept(replace(record, **{part: None}))
 
 
-@pytest.mark.parametrize("key", [b"", b"key/", b"registry", b"\xff", b"principal/Alice", b"key/x\n"])
+@pytest.mark.parametrize(
+    "key", [b"", b"key/", b"registry", b"\xff", b"principal/Alice", b"key/x\n", b"partition/0", b"partition/99999"]
+)
 def test_misplaced(world: Any, accept: Callable[..., Accepted], key: bytes) -> None:
     """A record whose key is no stream of this partition is untrusted, though well signed."""
     record = world.author("policy").write([Entry(key, b"value")])[0]

@@ -16,7 +16,10 @@ DATA_VERBS = [model.verb for model in commands.COMMANDS if model.data_plane]
 VARIANTS = [
     "CreateKey with a usage budget", "RotateKey for its usage budget", "RegisterPrincipal with ML-DSA-65",
     "UpdatePrincipal without an end", "CreateGrant under a parent", "PutLimit as a quota", "ProposeCommand of a use",
-    "Decrypt as proposed", "Decrypt as a dry run", "ApproveProposal of a use",
+    "Decrypt as proposed", "Decrypt as a dry run", "CreateKey for signatures", "CreateKey for imported material",
+    "RotateKey after a compromise", "UpdateKeyValidity without an end", "MarkKeyCompromised in all versions",
+    "DeleteImportedKeyMaterial at its end", "CreateGrant for signatures", "Decrypt with RSA", "Sign of a digest",
+    "Sign of a message representative", "ApproveProposal of a use",
 ]  # fmt: skip
 ENVELOPE = ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"]
 
@@ -32,7 +35,7 @@ def refused(document: dict[str, Any], match: str | None = None) -> None:
 
 def test_every_verb_is_known() -> None:
     """Verbs and types name each command once."""
-    assert len(set(VERBS)) == len(VERBS) == 45
+    assert len(set(VERBS)) == len(VERBS) == 69
     assert {verb: model.verb for verb, model in commands.BY_VERB.items()} == {verb: verb for verb in VERBS}
     assert commands.type_of("Encrypt") == "keyfold.command.Encrypt.v1"
 
@@ -112,6 +115,14 @@ def test_scope(document: Callable[..., dict[str, Any]], examples: Any, verb: str
                 commands.check_scope(command)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_command_is_about_a_partition(document: Callable[..., dict[str, Any]], verb: str) -> None:
+    """What the HSM worker states about a partition has a stream of its own, on which no command belongs."""
+    for subject in ("partition/0", "partition/1"):
+        with pytest.raises(InvalidCommand, match="does not belong"):
+            commands.check_scope(parse(document(verb, subject=subject)))
+
+
 def test_scope_of_another_principal(document: Callable[..., dict[str, Any]]) -> None:
     """A keyless verb is on its own principal's stream only."""
     with pytest.raises(InvalidCommand, match="does not belong"):
@@ -182,6 +193,14 @@ def test_source_may_name_a_host(document: Callable[..., dict[str, Any]], host: s
         ("Encrypt", "data__proposal", "x"),
         ("CreateKey", "data__proposal", "0193f3a0-7c00-7000-8000-00000000000a"),
         ("CreateKey", "data__contexts", [{}]),
+        ("GetPublicKey", "data__items", 1),
+        ("GetParametersForImport", "data__contexts", [{}]),
+        ("ImportKeyMaterial", "data__contexts", []),
+        ("ImportKeyMaterial", "data__items", 0),
+        ("Sign", "data__items", 0),
+        ("Encapsulate", "data__bytes", -1),
+        ("ReEncryptTo", "data__contexts", [{"a": 1}]),
+        ("BeginStorageEpoch", "data__dry_run", 1),
     ],
 )
 def test_bounds(document: Callable[..., dict[str, Any]], verb: str, path: str, value: Any) -> None:

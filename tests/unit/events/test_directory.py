@@ -5,13 +5,19 @@ from typing import Any
 import pytest
 
 from keyfold.events import facts
-from keyfold.events.directory import directory_name, directory_partition, verify_verbatim
+from keyfold.events.directory import (
+    directory_name,
+    directory_names,
+    directory_partition,
+    public_key_name,
+    verify_verbatim,
+)
 from keyfold.events.statements import PATH_HEADER, STATEMENT_HEADER, Entry, UntrustedRecord
 from keyfold.events.streams import partition_of
 
 
 def test_names(world: Any, examples: Any) -> None:
-    """Clients need genesis, certificates, sealing keys, aliases and which keys have material; nothing else."""
+    """Clients need genesis, certificates, sealing keys, capabilities, aliases, which keys have material; no more."""
     names = {type(event).__name__: directory_name(event) for event in examples.events()}
     policy = examples.POLICY.fingerprint
     assert {kind: name for kind, name in names.items() if name is not None} == {
@@ -24,7 +30,17 @@ def test_names(world: Any, examples: Any) -> None:
         "AliasUpdated": "alias/orders",
         "AliasDeleted": "alias/orders",
         "KeyMaterialGenerated": f"key/{examples.KEY_ID}",
+        "KeyMaterialImported": f"key/{examples.KEY_ID}",
+        "TokenCapabilitiesFound": "capabilities",
     }
+
+
+def test_names_of_public_keys(world: Any, examples: Any) -> None:
+    """Material with a public half answers for that version's public key too; without one for the key alone."""
+    pair = examples.event_variants()["KeyMaterialGenerated of a key pair"]
+    assert directory_names(pair) == (f"key/{examples.KEY_ID}", public_key_name(examples.KEY_ID, 1))
+    assert directory_names(world.event(facts.KeyMaterialGenerated)) == (f"key/{examples.KEY_ID}",)
+    assert directory_names(world.event(facts.KeyUsed)) == ()
 
 
 def test_partitions(vectors: Any) -> None:
@@ -32,7 +48,7 @@ def test_partitions(vectors: Any) -> None:
     for case in vectors("partitions")["directory"]:
         made = directory_partition(case["name"], case["partitions"])
         assert made == case["partition"]
-        assert (made > 0) == case["name"].startswith(("alias/", "key/"))
+        assert (made > 0) == case["name"].startswith(("alias/", "key/", "public-key/"))
 
 
 def copy(world: Any, role: str, event: facts.Event, partition: int | None = None) -> Any:
@@ -94,4 +110,12 @@ def test_copy_of_an_expired_author(world: Any) -> None:
     event = world.event(facts.AliasCreated).model_copy(update={"time": "2027-01-01T00:00:00.000Z"})
     record = copy(world, "policy", event)
     with pytest.raises(UntrustedRecord, match="not valid at this time"):
+        verify_verbatim(world.trust, world.partitions, record.value, record.headers)
+
+
+def test_copy_of_what_lies_nowhere(world: Any) -> None:
+    """A copy that claims to be about a partition that the deployment does not have is untrusted, like any other lie."""
+    event = world.event(facts.StorageEpochTurned).model_copy(update={"subject": "partition/99999"})
+    record = copy(world, "hsm", event, partition=1)
+    with pytest.raises(UntrustedRecord):
         verify_verbatim(world.trust, world.partitions, record.value, record.headers)

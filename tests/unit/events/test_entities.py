@@ -7,6 +7,7 @@ from tests.unit.events.book import Book
 
 from keyfold.events import entities, facts
 from keyfold.events.evolve import evolve
+from keyfold.events.times import to_milliseconds
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def full(with_key: Book) -> Book:
     """A deployment with an entity of every kind."""
     for kind in (
         facts.SealingKeyPublished, facts.AliasCreated, facts.PrincipalAuthenticated, facts.IssuerPut, facts.LimitPut,
-        facts.GrantCreated, facts.ProposalCreated,
+        facts.GrantCreated, facts.ProposalCreated, facts.TokenCapabilitiesFound,
     ):  # fmt: skip
         with_key.tell(kind)
     with_key.tell(facts.CommandDenied, why={"charges": {"bucket/rate/readers-rate/alice": 1}})
@@ -41,8 +42,10 @@ def test_names(full: Book) -> None:
         kinds.add(entity.kind)
         if entity.kind in own:
             assert name == f"{entity.kind}/{getattr(entity, own[entity.kind])}"
-        elif isinstance(entity, entities.Alias | entities.Deployment):
-            assert name == (entity.alias if isinstance(entity, entities.Alias) else entities.DEPLOYMENT)
+        elif isinstance(entity, entities.Alias):
+            assert name == entity.alias
+        elif entity.kind in {entities.DEPLOYMENT, entities.CAPABILITIES}:
+            assert name == entity.kind
         else:
             assert name.startswith(f"{entity.kind}/")
     assert kinds == {kind.model_fields["kind"].default for kind in entities.Entity.__args__}
@@ -77,7 +80,46 @@ def test_version(key: entities.Key) -> None:
 
 
 def test_stored_before(key: entities.Key) -> None:
-    """A key that was stored before budgets and tags could change is read with today's defaults."""
-    added = {"usage_budget", "rotate_at_percent"}
-    stored = key.model_dump_json(exclude=added)
+    """A key that was stored before it had a budget, a usage, an origin or a validity is read with today's defaults."""
+    of_versions = {"reason", "changed_at", "compromised_at", "occurred_at", "compromise_reason", "material"}
+    of_versions |= {"material_offset", "valid_to", "key_check_value", "erased_at"}
+    added = {"usage_budget", "rotate_at_percent", "key_usage", "origin", "not_before", "not_after", "changed_at"}
+    added |= {"rotation_period_seconds", "rotation_enabled_at", "import_parameters"}
+    stored = key.model_dump_json(exclude={**dict.fromkeys(added, True), "versions": {"__all__": of_versions}})
     assert entities.Key.model_validate_json(stored) == key
+
+
+@pytest.mark.parametrize(
+    ("change", "there"),
+    [
+        ({}, True),
+        ({"status": "Disabled"}, True),
+        ({"material": False}, False),
+        ({"valid_to": "2026-01-31T12:00:00.001Z"}, True),
+        ({"valid_to": "2026-01-31T12:00:00.000Z"}, False),
+    ],
+    ids=str,
+)
+def test_material(key: entities.Key, change: dict[str, Any], there: bool) -> None:
+    """Material is there until it is deleted or its end has come, to the millisecond, whatever the version's status."""
+    version = key.current.model_copy(update=change)
+    assert version.has_material(to_milliseconds("2026-01-31T12:00:00.000Z")) is there
+
+
+def test_compromised(key: entities.Key) -> None:
+    """A version is compromised from the moment that it is marked, beside its status."""
+    assert not key.current.compromised
+    marked = key.current.model_copy(update={"compromised_at": "2026-01-31T12:00:00.000Z"})
+    assert (marked.compromised, marked.status) == (True, "Active")
+
+
+def test_offers(world: Any) -> None:
+    """What is offered is found by spec, usage and protection together; what was not found is not offered."""
+    found = evolve({}, world.event(facts.TokenCapabilitiesFound))[entities.CAPABILITIES]
+    assert isinstance(found, entities.Capabilities)
+    edwards = found.offer("ECC_NIST_EDWARDS25519", "SIGN_VERIFY", "HSM")
+    assert edwards is not None
+    assert (edwards.algorithms, edwards.resident) == (["ED25519_SHA_512"], True)
+    assert found.offer("ECC_NIST_EDWARDS25519", "SIGN_VERIFY", "SOFTWARE") is None
+    assert found.offer("ECC_NIST_EDWARDS25519", "KEY_AGREEMENT", "HSM") is None
+    assert found.offer("RSA_2048", "SIGN_VERIFY", "HSM") is None

@@ -216,7 +216,9 @@ def test_rotation_for_the_budget(with_key: Book) -> None:
         facts.PrincipalUpdated, facts.PrincipalSuspended, facts.PrincipalResumed, facts.PrincipalRevoked,
         facts.SigningKeyAdded, facts.SigningKeyRotated, facts.SigningKeyRevoked, facts.IssuerKeysPut,
         facts.GrantRetired, facts.GrantRevoked, facts.ProposalApproved, facts.ProposalDenied, facts.ProposalCancelled,
-        facts.SealingKeyErased,
+        facts.SealingKeyErased, facts.KeyValidityUpdated, facts.KeyRotationEnabled, facts.KeyRotationDisabled,
+        facts.KeyVersionDisabled, facts.KeyVersionEnabled, facts.KeyVersionDestroyed, facts.KeyCompromised,
+        facts.ImportParametersIssued, facts.ImportedKeyMaterialDeleted, facts.KeyMaterialImported, facts.KeyErased,
     ],
 )  # fmt: skip
 def test_cannot_follow(book: Book, kind: type[facts.Event]) -> None:
@@ -231,7 +233,8 @@ def test_cannot_follow(book: Book, kind: type[facts.Event]) -> None:
         facts.CommandDenied, facts.DryRunSucceeded, facts.UsageBudgetWarning, facts.KeyUsed,
         facts.KeyMaterialGenerated, facts.KeyUseCeased, facts.CommandCompleted, facts.ServiceKeyCertified,
         facts.ServiceKeyRevoked, facts.KeyMaterialStored, facts.KeyMaterialErased, facts.SealingKeyStored,
-        facts.SealingKeyDeleted,
+        facts.SealingKeyDeleted, facts.ImportParametersCreated, facts.StorageEpochTurned, facts.KeyMaterialRewrapped,
+        facts.ImportKeyStored, facts.ImportKeyErased, facts.ErasureCertified,
     ],
 )  # fmt: skip
 def test_changes_nothing(with_key: Book, kind: type[facts.Event]) -> None:
@@ -246,7 +249,7 @@ def test_get_wants_the_kind(book: Book) -> None:
 
 
 NO_CHANGE = {facts.CommandAuthorized, facts.CommandDenied, facts.DryRunSucceeded}
-ON_KEYS_ONLY = ("Key", "Usage", "Grant")
+ON_KEYS_ONLY = ("Key", "Usage", "Grant", "Import")
 REGISTRY_FACTS = [
     kind
     for kind in facts.EVENT_TYPES
@@ -295,6 +298,9 @@ def test_facts_on_keys_do_not_count(with_key: Book, kind: type[facts.Event]) -> 
 
 def test_registry_facts_need_genesis(world: Any) -> None:
     """Nothing on the registry follows from nothing."""
-    for kind in (facts.PrincipalRegistered, facts.LimitPut, facts.PolicyReset):
+    for kind in (
+        facts.PrincipalRegistered, facts.LimitPut, facts.PolicyReset, facts.StorageEpochBegun,
+        facts.StorageEpochKeyDestroyed,
+    ):  # fmt: skip
         with pytest.raises(KeyError):
             Book(world).tell(kind)

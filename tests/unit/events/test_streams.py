@@ -35,10 +35,14 @@ def test_too_few_partitions(partitions: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", ["registry", f"key/{KEY_ID}", "principal/a", "principal/a.b_c-1", "principal/" + "x" * 64]
-)
+    "stream",
+    [
+        "registry", f"key/{KEY_ID}", "principal/a", "principal/a.b_c-1", "principal/" + "x" * 64,
+        "partition/0", "partition/11", "partition/99999",
+    ],
+)  # fmt: skip
 def test_streams(stream: str) -> None:
-    """Registry, keys and principals are streams."""
+    """Registry, keys, principals and partitions are streams."""
     assert streams.is_stream(stream)
 
 
@@ -47,12 +51,21 @@ def test_streams(stream: str) -> None:
     [
         "", "registry ", "registry\n", "Registry", "key/", "key/1", f"key/{KEY_ID.upper()}", f"key/{KEY_ID}\n",
         f"key/{{{KEY_ID}}}", f"xkey/{KEY_ID}", "principal/", "principal/Alice", "principal/-a", "principal/" + "x" * 65,
-        "principal/é", "alias/orders",
+        "principal/é", "alias/orders", "partition/", "partition/01", "partition/-1", "partition/+1", "partition/1 ",
+        "partition/1\n", "partition/100000", "partition/a", "partition/٣", "partition/1/1", "Partition/1",
     ],
 )  # fmt: skip
 def test_no_streams(text: str) -> None:
     """Anything else, with a line end or in capitals too, is none."""
     assert not streams.is_stream(text)
+
+
+@pytest.mark.parametrize("number", [0, 1, 11])
+def test_what_is_about_a_partition_lies_there(number: int) -> None:
+    """The stream of a partition is in that partition, 0 too."""
+    assert streams.partition_stream(number) == f"partition/{number}"
+    assert streams.partition_of(streams.partition_stream(number), 12) == number
+    assert streams.is_stream(streams.partition_stream(number))
 
 
 def test_names() -> None:
@@ -61,4 +74,5 @@ def test_names() -> None:
     assert streams.principal_stream("alice") == "principal/alice"
     assert streams.key_id_of(f"key/{KEY_ID}") == KEY_ID
     assert streams.key_id_of("registry") is None
+    assert streams.key_id_of("partition/1") is None
     assert streams.key_id_bytes(KEY_ID).hex() == KEY_ID.replace("-", "")

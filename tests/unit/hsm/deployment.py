@@ -17,21 +17,41 @@ from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from keyfold.bus import Inbound, MemoryBus, MemoryCluster, Outbound
-from keyfold.custody import DerivedKeys, Handle, HandleCache, InMemory, KeyReference, MaterialProvider
-from keyfold.custody.references import MemoryHandle
+from keyfold.custody import (
+    Capabilities,
+    DerivedKeys,
+    Generated,
+    Handle,
+    HandleCache,
+    Imported,
+    InMemory,
+    InvalidBlob,
+    KeyReference,
+    MaterialProvider,
+    MemoryOperations,
+    Operations,
+    TokenIdentity,
+    private_keys,
+    public_keys,
+)
+from keyfold.custody.references import MemoryHandle, PairHandle
 from keyfold.events import bodies, facts, replies, topics
 from keyfold.events.commands import BY_VERB, type_of
-from keyfold.events.errors import SealingKeyRetired, TokenUnavailable
+from keyfold.events.errors import IncorrectKeyMaterial, InvalidCiphertext, SealingKeyRetired, TokenUnavailable
 from keyfold.events.replies import ItemResult
 from keyfold.events.signatures import Signer
+from keyfold.events.specs import is_asymmetric, material_bytes
 from keyfold.events.statements import SEALED_HEADER, ChainHead, Entry
 from keyfold.events.streams import REGISTRY, key_stream, partition_of, principal_stream
 from keyfold.events.strictjson import canonical
 from keyfold.events.times import DAY_MS, to_text
 from keyfold.hsm.answers import Answers
+from keyfold.hsm.capabilities_duty import CapabilitiesDuty
 from keyfold.hsm.control_verbs import ControlVerbs
 from keyfold.hsm.data_verbs import DataVerbs
 from keyfold.hsm.dispatcher import Dispatcher
@@ -55,24 +75,97 @@ def signer(name: str) -> Signer:
 
 
 class MemoryCustody:
-    """Custody without a token: a blob is the material behind eight bytes. `down` makes it silent."""
+    """Custody without a token: a blob is an epoch, then the material. `down` makes it silent.
+
+    `held` are the epochs whose keys exist; a blob of another does not open.
+    """
 
     def __init__(self) -> None:
         self.derived = DerivedKeys()
         self.down = False
         self.calls: list[str] = []
+        self.held = {1}
+        self.adopted = 1
+        self.erased: list[tuple[bytes, int]] = []
+        self._imports: dict[bytes, Any] = {}
 
-    def generate(self, reference: KeyReference) -> bytes:
+    def generate(self, reference: KeyReference) -> Generated:
         self._answer("generate")
-        return b"material" + os.urandom(32)
+        if not is_asymmetric(reference.spec):
+            return Generated(self._blob(os.urandom(material_bytes(reference.spec) or 32)), None, {})
+        private_key = private_keys.generate(reference.spec)
+        public_key = public_keys.encode(private_key.public_key())
+        return Generated(self._blob(private_keys.encode(private_key)), public_key, {})
 
     def open(self, reference: KeyReference, blob: bytes) -> Handle:
         self._answer("open")
+        if self.epoch_of(blob) not in self.held:
+            raise InvalidBlob("the epoch of the blob has ended")
+        if is_asymmetric(reference.spec):
+            return PairHandle(reference, private_keys.decode(reference.spec, blob[8:]))
         return MemoryHandle(reference, blob[8:], self.derived.forget)
+
+    def erase(self, reference: KeyReference, blob: bytes) -> bool:
+        self._answer("erase")
+        self.erased.append((reference.key_id, reference.version))
+        return False
+
+    def rewrap(self, reference: KeyReference, blob: bytes) -> bytes:
+        self._answer("rewrap")
+        if self.epoch_of(blob) not in self.held:
+            raise InvalidBlob("the epoch of the blob has ended")
+        return self._blob(blob[8:])
+
+    def epoch_of(self, blob: bytes) -> int:
+        return int.from_bytes(blob[:8], "big")
+
+    def generate_import_key(self, import_id: bytes, wrapping_spec: str) -> Generated:
+        self._answer("import key")
+        self._imports[import_id] = private_key = private_keys.generate("RSA_2048")
+        return Generated(self._blob(import_id), public_keys.encode(private_key.public_key()), {})
+
+    def rewrap_import(self, import_id: bytes, blob: bytes) -> bytes:
+        return self._blob(blob[8:])
+
+    def import_material(
+        self, reference: KeyReference, import_id: bytes, import_blob: bytes, wrapping_algorithm: str, wrapped: bytes
+    ) -> Imported:
+        """By RSAES_OAEP_SHA_256 only; the check is the material's own digest."""
+        self._answer("import")
+        try:
+            material = self._imports[import_id].decrypt(wrapped, OAEP(MGF1(SHA256()), SHA256(), None))
+        except ValueError:
+            raise InvalidCiphertext from None
+        if len(material) != material_bytes(reference.spec):
+            raise IncorrectKeyMaterial
+        check = sha256(material).hexdigest()
+        return Imported(self._blob(material), None, {}, check[:6], check)
 
     def generate_random(self, size: int) -> bytes:
         self._answer("random")
         return os.urandom(size)
+
+    def begin_epoch(self, epoch: int) -> None:
+        self._answer("begin epoch")
+        self.held.add(epoch)
+        self.adopted = max(self.held)
+
+    def adopt_epoch(self, epoch: int) -> bool:
+        self.adopted = max(self.adopted, epoch) if epoch in self.held else self.adopted
+        return self.adopted >= epoch
+
+    def end_epoch(self, epoch: int) -> None:
+        self._answer("end epoch")
+        self.held.discard(epoch)
+
+    def epochs(self) -> list[int]:
+        return sorted(self.held)
+
+    def identity(self) -> TokenIdentity:
+        return TokenIdentity("kms", "0001", "Memory 1.0")
+
+    def _blob(self, material: bytes) -> bytes:
+        return self.adopted.to_bytes(8, "big") + material
 
     def _answer(self, call: str) -> None:
         self.calls.append(call)
@@ -387,6 +480,8 @@ async def worker(
     custody: Any = None,
     sealing: Any = None,
     providers: Mapping[Any, MaterialProvider] | None = None,
+    operations: Mapping[Any, Operations] | None = None,
+    capabilities: Callable[[], Capabilities] | None = None,
     settings: HsmSettings = SETTINGS,
     own: Iterable[int] = (),
     bus: MemoryBus | None = None,
@@ -400,12 +495,15 @@ async def worker(
     cache = HandleCache(100)
     providers = providers or {"HSM": InMemory(custody.derived), "SOFTWARE": InMemory(custody.derived)}
     verbs = ControlVerbs(custody, cache, sealing, lambda: str(uuid4()))
-    engine = Engine(keyring, DataVerbs(custody, cache, providers), verbs, Answers(author), lambda: deployment.now)
+    operations = operations or {"HSM": MemoryOperations(), "SOFTWARE": MemoryOperations()}
+    data_verbs = DataVerbs(custody, cache, providers, operations, sealing_keys=keyring, clock_ms=lambda: deployment.now)
+    engine = Engine(keyring, data_verbs, verbs, Answers(author), lambda: deployment.now)
+    found = capabilities or (lambda: Capabilities("Memory 1.0", (), {}))
     with ThreadPoolExecutor(1) as threads:
         parts = Parts(
             bus, author, follower, keyring, Dispatcher(engine, threads, settings), cache,
-            SealingDuties(sealing, verbs, lambda: deployment.now), sender, DeadLetters(sender, "hsm"), settings,
-            PARTITIONS,
+            SealingDuties(sealing, verbs.token, lambda: deployment.now), sender, DeadLetters(sender, "hsm"), settings,
+            PARTITIONS, custody, CapabilitiesDuty(found, lambda: deployment.now), lambda: deployment.now,
         )  # fmt: skip
         await sender.start()
         await follower.start()

@@ -2,18 +2,34 @@
 
 import asyncio
 import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.unit.hsm.deployment import (
+    PARTITIONS,
+    SETTINGS,
     Deployment,
+    Order,
     Worker,
     create,
     new_key,
+    rotate,
+    until,
     use,
+    worker,
 )
 
 from keyfold.events import facts
+from keyfold.events.errors import TokenUnavailable
+from keyfold.hsm.dispatcher import Dispatcher
+from keyfold.hsm.tickets import Ticket
+from keyfold.hsm.watch import TokenWatch
 
 ITEM = [(0, b"x")]
 
@@ -55,13 +71,13 @@ async def test_hsm_keys_leave_the_event_loop_once_per_batch(
     await running.execute(use(deployment, "Encrypt", soft, ITEM))
     threads.clear()
     hops: list[int] = []
-    rest = running.parts.dispatcher._rest
+    work = running.parts.dispatcher._work
 
-    def counted(*arguments: Any) -> bool:
+    def counted(*arguments: Any) -> Any:
         hops.append(1)
-        return rest(*arguments)
+        return work(*arguments)
 
-    monkeypatch.setattr(running.parts.dispatcher, "_rest", counted)
+    monkeypatch.setattr(running.parts.dispatcher, "_work", counted)
     in_token = [use(deployment, "Encrypt", hard, ITEM, protection="HSM") for _ in range(3)]
     await running.execute(use(deployment, "Encrypt", soft, ITEM), *in_token, use(deployment, "Encrypt", soft, ITEM))
     assert threads == [True, False, False, False, False]
@@ -140,3 +156,184 @@ async def test_cancelled_it_waits_for_the_ticket_under_way(
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.02)
     assert ended == ["generate"]
+
+
+@asynccontextmanager
+async def with_sessions(
+    deployment: Deployment, sessions: int, watch: TokenWatch | None = None
+) -> AsyncIterator[Worker]:
+    """A worker whose token has so many sessions."""
+    with ThreadPoolExecutor(sessions) as threads:
+        async with worker(deployment) as made:
+            engine, settings = made.parts.dispatcher.engine, made.parts.settings
+            made.parts = replace(made.parts, dispatcher=Dispatcher(engine, threads, settings, watch, sessions))
+            await made.owned(*range(PARTITIONS))
+            try:
+                yield made
+            finally:
+                await made.stop()
+
+
+class Crowd:
+    """Watches executions: how many at once, in which order they ended, and what was under way with each."""
+
+    def __init__(self, made: Worker, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.02) -> None:
+        self.most = 0
+        self.ended: list[str] = []
+        self.beside: dict[str, set[str]] = {}
+        self._now: set[str] = set()
+        self._lock = threading.Lock()
+        engine = made.parts.dispatcher.engine
+        execute = engine.execute
+
+        def watched(ticket: Ticket, draft: Any, *, token: bool) -> Any:
+            if token:
+                self._enter(ticket.command_id)
+                time.sleep(seconds)
+            try:
+                return execute(ticket, draft, token=token)
+            finally:
+                if token:
+                    self._leave(ticket.command_id)
+
+        monkeypatch.setattr(engine, "execute", watched)
+
+    def _enter(self, name: str) -> None:
+        with self._lock:
+            self._now.add(name)
+            self.most = max(self.most, len(self._now))
+            for each in self._now:
+                self.beside.setdefault(each, set()).update(self._now - {each})
+
+    def _leave(self, name: str) -> None:
+        with self._lock:
+            self._now.discard(name)
+            self.ended.append(name)
+
+
+def use_hsm(deployment: Deployment, key_id: str, data: bytes = b"x") -> Order:
+    return use(deployment, "Encrypt", key_id, [(0, data)], protection="HSM")
+
+
+async def test_uses_run_beside_each_other_and_changes_alone(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as there are sessions; a control ticket waits for all before it and keeps all behind it waiting."""
+    key_id = new_key()
+    async with with_sessions(deployment, 3) as made:
+        await made.execute(create(deployment, key_id, "HSM"))
+        crowd = Crowd(made, monkeypatch)
+        before = [use_hsm(deployment, key_id) for _ in range(6)]
+        barrier = rotate(deployment, key_id, 2, "HSM")
+        after = [use(deployment, "Encrypt", key_id, ITEM, protection="HSM", version=2) for _ in range(6)]
+        answers = await made.execute(*before, barrier, *after)
+    assert [answer.data.code for answer in answers] == [None] * 13
+    assert crowd.most == 3
+    assert crowd.beside[barrier.command_id] == set()
+    assert set(crowd.ended[:6]) == {order.command_id for order in before}
+    assert crowd.ended[6] == barrier.command_id
+    outcomes = [o.data.command_id for o in deployment.outcomes(deployment.partition(barrier))]
+    assert outcomes[-13:] == [order.command_id for order in (*before, barrier, *after)]
+
+
+async def test_one_session_means_one_thread_in_order(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before there were pools."""
+    key_id = new_key()
+    async with with_sessions(deployment, 1) as made:
+        await made.execute(create(deployment, key_id, "HSM"))
+        crowd = Crowd(made, monkeypatch, 0.001)
+        orders = [use_hsm(deployment, key_id) for _ in range(8)]
+        await made.execute(*orders)
+    assert (crowd.most, crowd.ended) == (1, [order.command_id for order in orders])
+
+
+async def test_what_is_done_is_not_done_again(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token is silent to one of many: the others finish, and only that one and those not begun are tried again."""
+    key_id = new_key()
+    async with with_sessions(deployment, 3) as made:
+        await made.execute(create(deployment, key_id, "HSM"))
+        orders = [use_hsm(deployment, key_id) for _ in range(9)]
+        silent_to, served = {orders[4].command_id}, Counter[str]()
+        engine = made.parts.dispatcher.engine
+        execute = engine.execute
+
+        def picky(ticket: Ticket, draft: Any, *, token: bool) -> Any:
+            time.sleep(0.005)
+            if ticket.command_id in silent_to:
+                silent_to.clear()
+                raise TokenUnavailable
+            work = execute(ticket, draft, token=token)
+            served[ticket.command_id] += 1
+            return work
+
+        monkeypatch.setattr(engine, "execute", picky)
+        answers = await made.execute(*orders)
+    assert [answer.data.code for answer in answers] == [None] * 9
+    assert served == Counter(order.command_id for order in orders)
+
+
+async def test_cancelled_it_waits_for_every_thread(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that are under way end before the partition does, and no further one begins."""
+    key_id = new_key()
+    async with with_sessions(deployment, 3) as made:
+        await made.execute(create(deployment, key_id, "HSM"))
+        crowd = Crowd(made, monkeypatch, 0.1)
+        orders = [use_hsm(deployment, key_id) for _ in range(9)]
+        await deployment.submit(*orders)
+        await until(lambda: crowd.most == 3)
+        task = made.tasks[deployment.partition(orders[0])]
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert len(crowd.ended) == 3
+        await asyncio.sleep(0.15)
+        assert len(crowd.ended) == 3
+
+
+class Checked:
+    """Tokens that answer checks as the custody in memory does."""
+
+    is_lost = False
+    sessions = (1, 1)
+
+    def __init__(self) -> None:
+        self.down = False
+
+    def check(self) -> float:
+        if self.down:
+            raise TokenUnavailable
+        return 0.0
+
+    def reopen(self) -> None:
+        raise AssertionError("nothing was lost")
+
+
+async def test_in_a_lasting_outage_a_partition_pauses(deployment: Deployment) -> None:
+    """After the first batch was refused in bounded time, nothing fails any more; all of it is served later."""
+    checked = Checked()
+    async with with_sessions(deployment, 1, TokenWatch(SETTINGS, checked)) as made:
+        soft = new_key()
+        await made.execute(create(deployment, soft))
+        await made.execute(use(deployment, "Encrypt", soft, ITEM))
+        made.custody.down = checked.down = True
+        first = create(deployment, new_key(), "HSM")
+        (answer,) = await made.execute(first)
+        assert answer.data.code == "TokenUnavailable"
+        await until(lambda: made.parts.dispatcher.watch.is_down)
+        later = _elsewhere(deployment, soft)
+        for order in later:
+            await deployment.submit(order)
+        (answer,) = await made.execute(use(deployment, "Encrypt", soft, ITEM))
+        assert answer.data.code is None
+        await asyncio.sleep(3 * SETTINGS.token_retry_s)
+        done = {o.data.command_id for partition in range(PARTITIONS) for o in deployment.outcomes(partition)}
+        assert done.isdisjoint(order.command_id for order in later)
+        made.custody.down = checked.down = False
+        await made.finished(*later)
+    assert all(isinstance(deployment.outcome(order), facts.KeyMaterialGenerated) for order in later)
+
+
+def _elsewhere(deployment: Deployment, key_id: str) -> list[Order]:
+    """Twenty orders that need the token, none in the partition of this key."""
+    partition = deployment.partition(create(deployment, key_id))
+    orders = (create(deployment, new_key(), "HSM") for _ in range(200))
+    return [order for order in orders if deployment.partition(order) != partition][:20]

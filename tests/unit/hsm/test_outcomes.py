@@ -48,7 +48,7 @@ async def test_create_key_stores_material_with_its_event(deployment: Deployment,
     blob = facts.KeyMaterialStored.model_validate_json(stored.to_value()).data.blob
     assert outcome.data.blob_digest == sha256(b64decode(blob)).hexdigest()
     assert (answer.data.outcome, answer.data.version, answer.data.key_id) == (outcome.type, 1, key_id)
-    assert json.loads(results(answer)[0]) == {"key_id": key_id, "version": 1}
+    assert json.loads(results(answer)[0]) == {"key_id": key_id, "version": 1, "key_usage": "ENCRYPT_DECRYPT"}
 
 
 async def test_encrypt_and_decrypt(deployment: Deployment, running: Worker, key: tuple[str, str]) -> None:

@@ -14,7 +14,6 @@ from keyfold.events.replies import ItemResult, encode_items
 from keyfold.events.statements import ChainHead
 from keyfold.events.times import to_text
 from keyfold.hsm import metrics
-from keyfold.hsm.__main__ import require
 from keyfold.hsm.errors import ProbeFailed
 from keyfold.hsm.heads import Heads
 from keyfold.hsm.intake import chunks
@@ -22,6 +21,7 @@ from keyfold.hsm.isolation import Isolation
 from keyfold.hsm.keystore import Draft, Index
 from keyfold.hsm.layout import encode_results
 from keyfold.hsm.service import Service
+from keyfold.hsm.tokens import require
 from keyfold.token import ProbeReport
 
 

@@ -18,6 +18,7 @@ from tests.unit.projections.histories import (
     signer,
     simulated,
 )
+from tests.unit.projections.living import living
 
 from keyfold.events import facts, topics
 from keyfold.events.chains import ChainGap, Place
@@ -361,7 +362,7 @@ def test_lag_counts_from_what_was_folded() -> None:
 
 def test_the_generator_is_legal_and_covers_the_vocabulary() -> None:
     """Histories hold every event type of the events topic that ordinary life has, in partitions of their streams."""
-    kinds = {type(event) for seed in range(12) for event in simulated(seeded(seed), 200)}
+    kinds = {type(event) for seed in range(12) for event in (*simulated(seeded(seed), 200), *living(seeded(seed), 400))}
     rare = {facts.ServiceKeyRevoked}
     assert kinds >= {kind for kind in facts.EVENT_TYPES if kind.topic == topics.EVENTS} - rare
     assert all(0 <= partition_of(event.subject, PARTITIONS) < PARTITIONS for event in simulated(seeded(0), 50))

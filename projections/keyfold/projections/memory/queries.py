@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from keyfold.events.entities import (
     Alias,
+    Capabilities,
     Deployment,
     Entity,
     Grant,
@@ -17,22 +19,29 @@ from keyfold.events.entities import (
     Proposal,
     SealingKey,
 )
+from keyfold.events.storage import KeyErased
 from keyfold.events.times import to_milliseconds
 from keyfold.projections.filters import beyond, cursor_of, matches, place_of
+from keyfold.projections.memory.describing import key_summary, last_uses, storage_epoch, version_row
 from keyfold.projections.memory.schemas import EPOCH, MemorySchemas, Schema
 from keyfold.projections.ports import AuditFilter, AuditPage, KeyPage, SchemaStatus
 from keyfold.projections.rows import (
     AuditRow,
     BucketRow,
     DueDeletion,
+    DueExpiry,
     DueRotation,
-    KeySummary,
+    Erasure,
+    LastUse,
     PolicyRow,
     Progress,
+    PublicKeyRow,
     Report,
+    StorageEpoch,
     Usage,
     VersionRow,
 )
+from keyfold.projections.states import rotation_due
 
 Kind = TypeVar("Kind", bound=Entity)
 
@@ -49,22 +58,49 @@ class MemoryQueries:
         """Return a key."""
         return (await self._by_name(Key)).get(f"key/{key_id}")
 
-    async def list_keys(self, *, after: str | None = None, limit: int = 100, status: str | None = None) -> KeyPage:
-        """Return keys by id."""
-        keys = sorted((await self._by_name(Key)).values(), key=lambda key: key.key_id)
+    async def list_keys(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        state: str | None = None,
+        now: str | None = None,
+    ) -> KeyPage:
+        """Return keys by id, with their states at `now` (default: this machine's clock)."""
+        now_ms = time.time_ns() // 1_000_000 if now is None else to_milliseconds(now)
         aliases = await self.aliases()
-        found = [
-            _summary(key, tuple(alias.alias for alias in aliases if alias.key_id == key.key_id))
-            for key in keys
-            if key.key_id > (after or "") and status in {None, key.status}
-        ][:limit]
+        keys = sorted((await self._by_name(Key)).values(), key=lambda key: key.key_id)
+        summaries = [key_summary(key, aliases, now_ms) for key in keys if key.key_id > (after or "")]
+        found = [each for each in summaries if status in {None, each.status} and state in {None, each.state}][:limit]
         return KeyPage(tuple(found), found[-1].key_id if len(found) == limit else None)
 
     async def key_versions(self, key_id: str) -> tuple[VersionRow, ...]:
         """Return a key's versions."""
         schema = await self._live()
         rows = [row for row in schema.rows["key_versions"].values() if row["key_id"] == key_id]
-        return tuple(_version(schema, row) for row in sorted(rows, key=lambda row: int(row["version"])))
+        return tuple(version_row(schema, row) for row in sorted(rows, key=lambda row: int(row["version"])))
+
+    async def last_use(self, key_id: str) -> tuple[LastUse, ...]:
+        """Return the last use of each version that ever served an item."""
+        return last_uses(key_id, await self.usage(stream=f"key/{key_id}"))
+
+    async def public_key(self, key_id: str, version: int | None = None) -> PublicKeyRow | None:
+        """Return the public half of a version, by default the current one."""
+        key = await self.describe_key(key_id)
+        if key is None:
+            return None
+        wanted = key.current_version if version is None else version
+        public = (await self._materials(key_id)).get(wanted, {}).get("public_key")
+        return PublicKeyRow(key_id, wanted, key.key_spec, key.key_usage, public) if public is not None else None
+
+    async def erasures(self, key_id: str) -> tuple[Erasure, ...]:
+        """Return the erasure certificates of a key's versions."""
+        return tuple(
+            Erasure(key_id, version, row["certified_at"], row["certificate_event"], _certificate(row))
+            for version, row in sorted((await self._materials(key_id)).items())
+            if row["certified_at"] is not None
+        )
 
     async def usage(self, *, stream: str | None = None, principal: str | None = None) -> tuple[Usage, ...]:
         """Return exact use."""
@@ -154,6 +190,15 @@ class MemoryQueries:
         """Return what genesis fixed."""
         return (await self._by_name(Deployment)).get("deployment")
 
+    async def capabilities(self) -> Capabilities | None:
+        """Return what keys can be made here."""
+        return (await self._by_name(Capabilities)).get("capabilities")
+
+    async def storage_epoch(self) -> StorageEpoch | None:
+        """Return the current storage epoch and which partitions have turned to it."""
+        deployment = await self.deployment()
+        return None if deployment is None else storage_epoch(await self._live(), deployment)
+
     async def audit(
         self, wanted: AuditFilter = _ALL, *, limit: int = 100, after: str | None = None, oldest_first: bool = False
     ) -> AuditPage:
@@ -181,14 +226,27 @@ class MemoryQueries:
         )
         return tuple(DueDeletion(key_id, date) for date, key_id in found[:limit])
 
-    async def due_rotations(self, limit: int = 100) -> tuple[DueRotation, ...]:
-        """Return keys that have used their share of the budget, the most urgent first."""
+    async def due_rotations(self, now: str, limit: int = 100) -> tuple[DueRotation, ...]:
+        """Return keys whose current version is to be replaced, the most urgent first."""
+        found = []
+        for key in (await self._by_name(Key)).values():
+            if (due := rotation_due(key, to_milliseconds(now))) is not None:
+                found.append((due[0], key.key_id, DueRotation(key.key_id, key.current_version, due[1])))
+        return tuple(due for _, _, due in sorted(found, key=lambda each: each[:2])[:limit])
+
+    async def due_material_expiries(self, now: str, limit: int = 100) -> tuple[DueExpiry, ...]:
+        """Return versions whose imported material is over, the longest due first."""
         found = sorted(
-            (key.usage_budget - key.version(key.current_version).protected_items, key.key_id, key.current_version)
+            (version.valid_to, key.key_id, version.version)
             for key in (await self._by_name(Key)).values()
-            if _rotation_due(key)
+            for version in key.versions
+            if key.status in {"Enabled", "Disabled"}
+            and version.material
+            and version.status in {"Active", "Disabled"}
+            and version.valid_to is not None
+            and version.valid_to <= now
         )
-        return tuple(DueRotation(key_id, version) for _, key_id, version in found[:limit])
+        return tuple(DueExpiry(key_id, version, valid_to) for valid_to, key_id, version in found[:limit])
 
     async def progress(self) -> tuple[Progress, ...]:
         """Return how far each partition is folded."""
@@ -215,52 +273,17 @@ class MemoryQueries:
         await asyncio.sleep(0)
         return self._schemas.schema((await self._schemas.status()).live)
 
+    async def _materials(self, key_id: str) -> dict[int, dict[str, Any]]:
+        rows = (await self._live()).rows["key_materials"].values()
+        return {int(row["version"]): row for row in rows if row["key_id"] == key_id}
+
     async def _by_name(self, kind: type[Kind]) -> dict[str, Kind]:
         entities = (await self._live()).entities
         return {name: entity for name, entity in entities.items() if isinstance(entity, kind)}
 
 
-def _rotation_due(key: Key) -> bool:
-    version = key.version(key.current_version)
-    if key.status != "Enabled" or version.status != "Active" or key.rotate_at_percent is None:
-        return False
-    return version.protected_items * 100 >= key.usage_budget * key.rotate_at_percent
-
-
-def _summary(key: Key, aliases: tuple[str, ...]) -> KeySummary:
-    return KeySummary(
-        key.key_id,
-        key.key_spec,
-        key.protection,
-        key.status,
-        key.description,
-        key.created_at,
-        key.created_by,
-        key.current_version,
-        key.deletion_date,
-        aliases,
-    )
-
-
-def _version(schema: Schema, row: dict[str, Any]) -> VersionRow:
-    uses = [
-        use
-        for use in schema.rows["usage"].values()
-        if use["stream"] == f"key/{row['key_id']}" and use["version"] == row["version"]
-    ]
-    material = schema.rows["key_materials"].get((row["key_id"], row["version"]), {})
-    return VersionRow(
-        row["key_id"],
-        row["version"],
-        row["status"],
-        row["created_at"],
-        row["command_offset"],
-        row["protected_items"],
-        sum(use["items"] for use in uses),
-        max((use["last_used_at"] for use in uses if use["items"]), default=None),
-        material.get("generated_at"),
-        material.get("erased_at"),
-    )
+def _certificate(row: dict[str, Any]) -> KeyErased.Data:
+    return KeyErased.Data.model_validate_json(json.dumps(row["certificate"]))
 
 
 def _stored(row: AuditRow) -> AuditRow:

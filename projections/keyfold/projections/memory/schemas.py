@@ -8,6 +8,7 @@ from typing import Any, Final
 from keyfold.events.entities import Bucket, Entity
 from keyfold.projections import tables
 from keyfold.projections.errors import OwnedElsewhere, SchemaClosed, StoreRefused, StoreUnavailable
+from keyfold.projections.evidence import IN_PARTS
 from keyfold.projections.fold import Batch
 from keyfold.projections.ports import Colour, SchemaStatus
 from keyfold.projections.positions import Offsets
@@ -52,7 +53,8 @@ class Schema:
             else:
                 self.entities[name] = entity
         for record in batch.directory:
-            self.directory[record.name] = (batch.before.partition, record)
+            for name in record.names:
+                self.directory[name] = (batch.before.partition, replace(record, names=(name,)))
 
 
 class MemorySchemas:
@@ -197,10 +199,13 @@ class MemoryPartitionStore:
     async def unpublished(self, partition: int, since: int, limit: int) -> Sequence[DirectoryRecord]:
         """Return directory records in the order of the partition."""
         schema = await self._schema()
-        found = [
-            record for owner, record in schema.directory.values() if owner == partition and record.kafka_offset >= since
-        ]
-        return sorted(found, key=lambda record: (record.kafka_offset, record.name))[:limit]
+        names: dict[int, list[str]] = {}
+        records: dict[int, DirectoryRecord] = {}
+        for name, (owner, record) in sorted(schema.directory.items()):
+            if owner == partition and record.kafka_offset >= since:
+                names.setdefault(record.kafka_offset, []).append(name)
+                records[record.kafka_offset] = record
+        return [replace(records[at], names=tuple(names[at])) for at in sorted(names)][:limit]
 
     async def halt(self, offsets: Offsets, reason: str) -> None:
         """Note why the partition stopped."""
@@ -225,8 +230,7 @@ def _merge(table: Table, row: Staged) -> None:
         added = {name: known[name] + row.document[name] for name in _ADDED}
         last = max(known["last_used_at"], row.document["last_used_at"])
         table[key] = {**known, **added, "last_used_at": last}
-    elif row.table == "key_materials":
-        more = {name: value for name, value in row.document.items() if value is not None}
-        table[key] = {**row.document, **table.get(key, {}), **more}
+    elif row.table in IN_PARTS:
+        table[key] = {**table.get(key, dict.fromkeys(IN_PARTS[row.table])), **row.document}
     else:
         table[key] = row.document

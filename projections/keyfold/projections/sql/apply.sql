@@ -11,7 +11,7 @@ COPY staging (kind, removed, document) FROM STDIN;
 COPY audit (
     partition, position, kafka_offset, event_id, event_type, time, stream, outcome, code, principal, verb, key_id,
     key_version, contexts, items, payload_bytes, policies, registry_revision, command_id, command_digest, command_offset,
-    value, role, signer, statement_n, statement_leaf, reason, source, dry_run, grant_id, proposal_id
+    value, role, signer, statement_n, statement_leaf, reason, source, dry_run, grant_id, proposal_id, algorithm
 ) FROM STDIN;
 
 -- name: guard
@@ -36,26 +36,41 @@ FROM offsets WHERE partition = %(partition)s AND open;
 INSERT INTO keys AS t
 SELECT r.* FROM staging s, jsonb_populate_record(NULL::keys, s.document) r WHERE s.kind = 'keys'
 ON CONFLICT (key_id) DO UPDATE SET
-    key_spec = excluded.key_spec, protection = excluded.protection, description = excluded.description,
+    key_spec = excluded.key_spec, key_usage = excluded.key_usage, origin = excluded.origin,
+    protection = excluded.protection, description = excluded.description,
     tags = excluded.tags, status = excluded.status, created_at = excluded.created_at,
     created_by = excluded.created_by, current_version = excluded.current_version, reason = excluded.reason,
     deletion_date = excluded.deletion_date, policy_revision = excluded.policy_revision,
-    usage_budget = excluded.usage_budget, rotate_at_percent = excluded.rotate_at_percent;
+    usage_budget = excluded.usage_budget, rotate_at_percent = excluded.rotate_at_percent,
+    not_before = excluded.not_before, not_after = excluded.not_after,
+    rotation_period_seconds = excluded.rotation_period_seconds, rotation_enabled_at = excluded.rotation_enabled_at,
+    changed_at = excluded.changed_at, import_parameters = excluded.import_parameters;
 
 -- name: key_versions
 INSERT INTO key_versions AS t
 SELECT r.* FROM staging s, jsonb_populate_record(NULL::key_versions, s.document) r WHERE s.kind = 'key_versions'
 ON CONFLICT (key_id, version) DO UPDATE SET
     command_offset = excluded.command_offset, created_at = excluded.created_at, status = excluded.status,
-    protected_items = excluded.protected_items;
+    protected_items = excluded.protected_items, reason = excluded.reason, changed_at = excluded.changed_at,
+    compromised_at = excluded.compromised_at, occurred_at = excluded.occurred_at,
+    compromise_reason = excluded.compromise_reason, material = excluded.material,
+    material_offset = excluded.material_offset, valid_to = excluded.valid_to,
+    key_check_value = excluded.key_check_value, erased_at = excluded.erased_at;
 
 -- name: key_materials
+-- A document names the columns that an event says something about; the others stay as they are.
 INSERT INTO key_materials AS t
-SELECT r.* FROM staging s, jsonb_populate_record(NULL::key_materials, s.document) r WHERE s.kind = 'key_materials'
+SELECT r.*
+FROM staging s
+LEFT JOIN key_materials k
+    ON k.key_id = (s.document ->> 'key_id')::uuid AND k.version = (s.document ->> 'version')::bigint,
+LATERAL jsonb_populate_record(k, s.document) r
+WHERE s.kind = 'key_materials'
 ON CONFLICT (key_id, version) DO UPDATE SET
-    generated_at = coalesce(excluded.generated_at, t.generated_at),
-    blob_digest = coalesce(excluded.blob_digest, t.blob_digest),
-    erased_at = coalesce(excluded.erased_at, t.erased_at);
+    generated_at = excluded.generated_at, imported_at = excluded.imported_at, blob_digest = excluded.blob_digest,
+    public_key = excluded.public_key, attributes = excluded.attributes, key_check_value = excluded.key_check_value,
+    erased_at = excluded.erased_at, certified_at = excluded.certified_at,
+    certificate_event = excluded.certificate_event, certificate = excluded.certificate, epoch = excluded.epoch;
 
 -- name: principals
 INSERT INTO principals AS t
@@ -187,7 +202,38 @@ SELECT r.* FROM staging s, jsonb_populate_record(NULL::deployment, s.document) r
 ON CONFLICT (id) DO UPDATE SET
     root_public_key = excluded.root_public_key, partitions = excluded.partitions, development = excluded.development,
     revision = excluded.revision, policies_revision = excluded.policies_revision,
-    current_sealing_key = excluded.current_sealing_key, limits = excluded.limits;
+    current_sealing_key = excluded.current_sealing_key, limits = excluded.limits,
+    storage_epoch = excluded.storage_epoch, storage_epoch_ended = excluded.storage_epoch_ended,
+    storage_epoch_end = excluded.storage_epoch_end;
+
+-- name: capabilities
+INSERT INTO capabilities AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::capabilities, s.document) r WHERE s.kind = 'capabilities'
+ON CONFLICT (id) DO UPDATE SET
+    module = excluded.module, capabilities = excluded.capabilities, imports = excluded.imports,
+    found_at = excluded.found_at;
+
+-- name: storage_epochs
+-- A document names the columns that an event says something about; the others stay as they are.
+INSERT INTO storage_epochs AS t
+SELECT r.*
+FROM staging s
+LEFT JOIN storage_epochs k ON k.epoch = (s.document ->> 'epoch')::bigint,
+LATERAL jsonb_populate_record(k, s.document) r
+WHERE s.kind = 'storage_epochs'
+ON CONFLICT (epoch) DO UPDATE SET
+    begun_at = excluded.begun_at, begun_by = excluded.begun_by, begun_event = excluded.begun_event,
+    destroyed_at = excluded.destroyed_at, destroyed_event = excluded.destroyed_event, token = excluded.token,
+    serial = excluded.serial, module = excluded.module, answer = excluded.answer, found_after = excluded.found_after,
+    evidence = excluded.evidence;
+
+-- name: storage_epoch_turns
+INSERT INTO storage_epoch_turns AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::storage_epoch_turns, s.document) r
+WHERE s.kind = 'storage_epoch_turns'
+ON CONFLICT (epoch, partition) DO UPDATE SET
+    kafka_offset = excluded.kafka_offset, position = excluded.position, turned_at = excluded.turned_at,
+    versions = excluded.versions;
 
 -- name: certificates
 INSERT INTO certificates
@@ -217,9 +263,9 @@ ON CONFLICT (name) DO UPDATE SET
     headers = excluded.headers;
 
 -- name: unpublished
-SELECT name, kafka_offset, value, headers::text FROM directory
-WHERE partition = %(partition)s AND kafka_offset >= %(since)s
-ORDER BY kafka_offset, name LIMIT %(limit)s;
+SELECT array_agg(name ORDER BY name COLLATE "C"), kafka_offset, (array_agg(value))[1], (array_agg(headers::text))[1]
+FROM directory WHERE partition = %(partition)s AND kafka_offset >= %(since)s
+GROUP BY kafka_offset ORDER BY kafka_offset LIMIT %(limit)s;
 
 -- name: load
 SELECT 'key/' || key_id, document FROM key_entities WHERE key_id = ANY(%(key)s::uuid[])
@@ -248,7 +294,9 @@ UNION ALL
 SELECT 'sealing-key/' || sealing_key, document FROM sealing_key_entities
 WHERE sealing_key = ANY(%(sealing_key)s::uuid[])
 UNION ALL
-SELECT name, document FROM deployment_entities WHERE name = ANY(%(deployment)s::text[]);
+SELECT name, document FROM deployment_entities WHERE name = ANY(%(deployment)s::text[])
+UNION ALL
+SELECT name, document FROM capabilities_entities WHERE name = ANY(%(capabilities)s::text[]);
 
 -- name: month_known
 -- From the catalog's rows, not by `to_regclass`: that may answer from a cache that is older than the lock.

@@ -89,8 +89,7 @@ class PostgresPartitionStore:
         parameters = {"partition": partition, "since": since, "limit": limit}
         rows = await self._session.run(lambda tx: tx.fetch(_SQL["unpublished"], parameters))
         return [
-            DirectoryRecord(name, offset, value, tuple((key, bytes.fromhex(text)) for key, text in json.loads(headers)))
-            for name, offset, value, headers in rows
+            DirectoryRecord(tuple(names), offset, value, _headers(headers)) for names, offset, value, headers in rows
         ]
 
     async def halt(self, offsets: Offsets, reason: str) -> None:
@@ -145,6 +144,10 @@ async def _attach(tx: Statements, month: str) -> None:
     first, last = month_range(month)
     await tx.execute(sqlfiles.with_names(_SQL["month_create"], month=table))
     await tx.execute(sqlfiles.with_names(_SQL["month_attach"], month=table, **{"from": first, "to": last}))
+
+
+def _headers(text: str) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, bytes.fromhex(value)) for name, value in json.loads(text))
 
 
 def _merges(rows: Iterable[Staged]) -> list[str]:

@@ -4,12 +4,25 @@ Every query is one read-only transaction; it needs no right but SELECT on the sc
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from keyfold.events.entities import Alias, Deployment, Grant, Issuer, Key, Limit, Principal, Proposal, SealingKey
+from keyfold.events.entities import (
+    Alias,
+    Capabilities,
+    Deployment,
+    Grant,
+    Issuer,
+    Key,
+    Limit,
+    Principal,
+    Proposal,
+    SealingKey,
+)
+from keyfold.events.storage import KeyErased
 from keyfold.projections import sqlfiles
 from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.filters import conditions, cursor_of, place_of
@@ -18,11 +31,17 @@ from keyfold.projections.rows import (
     AuditRow,
     BucketRow,
     DueDeletion,
+    DueExpiry,
     DueRotation,
+    EpochTurn,
+    Erasure,
     KeySummary,
+    LastUse,
     PolicyRow,
     Progress,
+    PublicKeyRow,
     Report,
+    StorageEpoch,
     Usage,
     VersionRow,
 )
@@ -48,15 +67,38 @@ class PostgresQueries:
         """Return a key with its versions and policies."""
         return _first(await self._entities(Key, "describe_key", key_id=key_id))
 
-    async def list_keys(self, *, after: str | None = None, limit: int = 100, status: str | None = None) -> KeyPage:
-        """Return keys by id, at most `limit`."""
-        rows = await self._fetch(_SQL["list_keys"], {"after": after, "limit": limit, "status": status})
-        keys = tuple(KeySummary(*(*row[:9], tuple(row[9]))) for row in rows)
+    async def list_keys(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        state: str | None = None,
+        now: str | None = None,
+    ) -> KeyPage:
+        """Return keys by id, at most `limit`, with their states at `now` (default: Postgres' clock)."""
+        wanted = {"after": after, "limit": limit, "status": status, "state": state, "now": now}
+        rows = await self._fetch(_SQL["list_keys"], wanted)
+        keys = tuple(KeySummary(*(*row[:9], tuple(row[9]), *row[10:])) for row in rows)
         return KeyPage(keys, keys[-1].key_id if len(keys) == limit else None)
 
     async def key_versions(self, key_id: str) -> tuple[VersionRow, ...]:
         """Return a key's versions with their use."""
         return tuple(VersionRow(*row) for row in await self._fetch(_SQL["key_versions"], {"key_id": key_id}))
+
+    async def last_use(self, key_id: str) -> tuple[LastUse, ...]:
+        """Return the last use of each version that ever served an item."""
+        return tuple(LastUse(*row) for row in await self._fetch(_SQL["last_use"], {"key_id": key_id}))
+
+    async def public_key(self, key_id: str, version: int | None = None) -> PublicKeyRow | None:
+        """Return the public half of a version, by default the current one."""
+        rows = await self._fetch(_SQL["public_key"], {"key_id": key_id, "version": version})
+        return PublicKeyRow(*rows[0]) if rows else None
+
+    async def erasures(self, key_id: str) -> tuple[Erasure, ...]:
+        """Return the erasure certificates of a key's versions."""
+        rows = await self._fetch(_SQL["erasures"], {"key_id": key_id})
+        return tuple(Erasure(*(*row[:4], KeyErased.Data.model_validate_json(row[4]))) for row in rows)
 
     async def usage(self, *, stream: str | None = None, principal: str | None = None) -> tuple[Usage, ...]:
         """Return exact use, by stream, version, principal and verb."""
@@ -122,6 +164,15 @@ class PostgresQueries:
         """Return what genesis fixed; None before it."""
         return _first(await self._entities(Deployment, "deployment"))
 
+    async def capabilities(self) -> Capabilities | None:
+        """Return what keys can be made here."""
+        return _first(await self._entities(Capabilities, "capabilities"))
+
+    async def storage_epoch(self) -> StorageEpoch | None:
+        """Return the current storage epoch and which partitions have turned to it."""
+        rows = await self._fetch(_SQL["storage_epoch"])
+        return StorageEpoch(*(*rows[0][:7], tuple(EpochTurn(*t) for t in json.loads(rows[0][7])))) if rows else None
+
     async def audit(
         self, wanted: AuditFilter = _ALL, *, limit: int = 100, after: str | None = None, oldest_first: bool = False
     ) -> AuditPage:
@@ -141,9 +192,15 @@ class PostgresQueries:
         rows = await self._fetch(_SQL["due_deletions"], {"now": now, "limit": limit})
         return tuple(DueDeletion(*row) for row in rows)
 
-    async def due_rotations(self, limit: int = 100) -> tuple[DueRotation, ...]:
-        """Return keys that have used their share of the budget, those with the fewest items left first."""
-        return tuple(DueRotation(*row) for row in await self._fetch(_SQL["due_rotations"], {"limit": limit}))
+    async def due_rotations(self, now: str, limit: int = 100) -> tuple[DueRotation, ...]:
+        """Return keys whose current version is to be replaced, the most urgent first."""
+        rows = await self._fetch(_SQL["due_rotations"], {"now": now, "limit": limit})
+        return tuple(DueRotation(*row) for row in rows)
+
+    async def due_material_expiries(self, now: str, limit: int = 100) -> tuple[DueExpiry, ...]:
+        """Return versions whose imported material is over, the longest due first."""
+        rows = await self._fetch(_SQL["due_material_expiries"], {"now": now, "limit": limit})
+        return tuple(DueExpiry(*row) for row in rows)
 
     async def progress(self) -> tuple[Progress, ...]:
         """Return how far each partition is folded."""

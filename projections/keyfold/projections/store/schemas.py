@@ -12,7 +12,7 @@ from keyfold.projections.ports import Colour, SchemaStatus
 from keyfold.projections.store.partition import PostgresPartitionStore, schema_of
 from keyfold.projections.store.session import Row, Session, Statements
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 _SQL: Final = sqlfiles.statements("schemas")
 _OTHER: Final[dict[Colour, Colour]] = {"blue": "green", "green": "blue"}
 

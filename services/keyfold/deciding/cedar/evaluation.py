@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import cedarpy
 
-from keyfold.deciding.cedar.mentions import Mentions
-from keyfold.deciding.cedar.requests import Request, Verdict
+from keyfold.deciding.cedar.mentions import PLAIN, Mentions
+from keyfold.deciding.cedar.requests import Request, Traits, Verdict
 from keyfold.events.entities import Principal
 from keyfold.events.times import HOUR_MS, SECOND_MS
 
@@ -34,14 +34,11 @@ def entities_of(request: Request, creator: Principal | None) -> str:
     """
     kind, name = resource_of(request)
     resource: dict[str, Any] = {"uid": _uid(kind, name), "attrs": {}, "parents": []}
-    key = request.key
+    key, creation = request.key, request.creation
     if key is not None:
-        resource["attrs"] = _key(key.protection, key.key_spec, key.status, key.created_by)
-        resource["tags"] = key.tags
-    elif request.is_key and request.creation is not None:
-        protection, key_spec, tags = request.creation
-        resource["attrs"] = _key(protection, key_spec, "Creating", request.principal.principal)
-        resource["tags"] = tags
+        resource |= {"attrs": _key(request.traits(), key.created_by), "tags": key.tags}
+    elif request.is_key and creation is not None:
+        resource |= {"attrs": _key(request.traits(), request.principal.principal), "tags": creation.tags}
     people = [request.principal]
     if creator is not None and creator.principal != request.principal.principal:
         people.append(creator)
@@ -86,20 +83,17 @@ def evaluate(
 
 
 def _context(request: Request, mentions: Mentions) -> dict[str, Any]:
-    """Describe what the policies mention of a command. The key's protection is a property of the resource."""
-    context: dict[str, Any] = {"encryption_context": {"__entity": _CONTEXT_ID}, "protection": _protection(request)}
+    """Describe what the policies mention of a command. Protection, usage and origin are properties of the resource."""
+    traits = request.traits()
+    context: dict[str, Any] = {
+        "encryption_context": {"__entity": _CONTEXT_ID},
+        "protection": traits.protection,
+        "key_usage": traits.key_usage,
+        "origin": traits.origin,
+        **{name: getattr(request, name) for name in PLAIN if getattr(mentions, name)},
+    }
     if mentions.time:
         context["time"] = _time(request.now_ms)
-    if mentions.items:
-        context["items"] = request.items
-    if mentions.bytes:
-        context["bytes"] = request.bytes
-    if mentions.reason:
-        context["reason"] = request.reason
-    if mentions.source:
-        context["source"] = request.source
-    if mentions.cause:
-        context["cause"] = request.cause
     if mentions.target and request.target is not None:
         context["target"] = {"__entity": _uid("Principal", request.target)}
     if mentions.approvals:
@@ -107,12 +101,6 @@ def _context(request: Request, mentions: Mentions) -> dict[str, Any]:
         people = [{"__entity": _uid("Principal", name)} for name in names]
         context["approvals"] = {"count": len(people), "principals": people}
     return context
-
-
-def _protection(request: Request) -> str:
-    if request.key is not None:
-        return request.key.protection
-    return request.creation[0] if request.is_key and request.creation is not None else ""
 
 
 def _time(now_ms: int) -> dict[str, int]:
@@ -133,9 +121,8 @@ def _uid(kind: str, name: str) -> dict[str, str]:
     return {"type": kind, "id": name}
 
 
-def _key(protection: str, key_spec: str, status: str, created_by: str) -> dict[str, Any]:
-    creator = {"__entity": _uid("Principal", created_by)}
-    return {"protection": protection, "key_spec": key_spec, "status": status, "created_by": creator}
+def _key(traits: Traits, created_by: str) -> dict[str, Any]:
+    return {**traits._asdict(), "created_by": {"__entity": _uid("Principal", created_by)}}
 
 
 def _person(principal: Principal) -> dict[str, Any]:

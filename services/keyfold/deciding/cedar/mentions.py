@@ -21,7 +21,7 @@ class Mentions(NamedTuple):
     """Which parts of a request can change the outcome of a policy, beside its scope, the principal and the key.
 
     `tags` are the names in the encryption context that are asked for, None standing for all of it; `creator` says
-    whether the principal that created the key is asked about. The key's protection belongs to the key.
+    whether the principal that created the key is asked about. The key's protection, usage and origin belong to the key.
     """
 
     tags: frozenset[str] | None = frozenset()
@@ -34,6 +34,10 @@ class Mentions(NamedTuple):
     cause: bool = False
     target: bool = False
     approvals: bool = False
+    algorithm: bool = False
+    message_type: bool = False
+    key_version: bool = False
+    destination: bool = False
 
     def __or__(self, other: "Mentions") -> "Mentions":
         tags = None if self.tags is None or other.tags is None else self.tags | other.tags
@@ -41,17 +45,17 @@ class Mentions(NamedTuple):
 
 
 NOTHING: Final = Mentions()
+PLAIN: Final = (
+    "items", "bytes", "reason", "source", "cause", "algorithm", "message_type", "key_version", "destination",
+)  # fmt: skip
+"""Attributes of the context that are a request's own, as they are."""
 _ATTRIBUTES: Final = {
     "encryption_context": Mentions(tags=None),
-    "items": Mentions(items=True),
-    "bytes": Mentions(bytes=True),
     "time": Mentions(time=True),
-    "reason": Mentions(reason=True),
-    "source": Mentions(source=True),
-    "cause": Mentions(cause=True),
-    "protection": NOTHING,
     "target": Mentions(target=True),
     "approvals": Mentions(approvals=True),
+    **{name: Mentions(frozenset(), **{name: True}) for name in PLAIN},
+    **dict.fromkeys(("protection", "key_usage", "origin"), NOTHING),
 }
 _ALL: Final = reduce(or_, _ATTRIBUTES.values())
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
-from keyfold.deciding.cedar.mentions import NOTHING, Mentions
+from keyfold.deciding.cedar.mentions import NOTHING, PLAIN, Mentions
 from keyfold.deciding.cedar.policies import Policy
 from keyfold.deciding.cedar.requests import Request, Verdict
 from keyfold.events.entities import Entity, Principal
 
 Slice = tuple[object, ...]
 Projection = tuple[object, ...]
-_FIELDS: Final = ("items", "bytes", "reason", "source", "cause", "target")  # of a request, beside the context's tags
+_FIELDS: Final = (*PLAIN, "target")  # of a request, beside the context's tags
 
 
 class Plan:
@@ -84,11 +84,14 @@ def _who(principal: Principal) -> Slice:
 
 
 def _resource(request: Request) -> Slice:
-    """Take of a resource what policies can ask for, and the revision of its own policies with their texts."""
+    """Take of a resource what policies can ask for, and the revision of its own policies with their texts.
+
+    The state that a key comes into by time alone is among it: a plan ends with it.
+    """
     key = request.key
     if key is None:
         return (request.is_key, request.creation)
-    return (key.status, key.policy_revision, key.policies, key.tags, key.protection, key.key_spec, key.created_by)
+    return (request.traits(), key.policy_revision, key.policies, key.tags, key.created_by)
 
 
 def _same(one: Principal | None, other: Principal | None) -> bool:

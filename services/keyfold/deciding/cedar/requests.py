@@ -4,32 +4,51 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from keyfold.events.arguments import Protection, Tags
+from keyfold.events.arguments import Origin, Protection, Tags
 from keyfold.events.entities import Key, Principal
 from keyfold.events.specs import KeySpec
 
 REGISTRY_ID: Final = "registry"
+CREATING: Final = "Creating"
 
 
 class Creation(NamedTuple):
-    """What a `CreateKey` asks for, while there is no key yet."""
+    """What a `CreateKey` asks for, while there is no key yet. `key_usage` is empty where it names none of several."""
 
     protection: Protection
     key_spec: KeySpec
     tags: Tags
+    key_usage: str = "ENCRYPT_DECRYPT"
+    origin: Origin = "KEYFOLD"
+
+
+class Traits(NamedTuple):
+    """What policies are told of a key beside its id, tags and creator: as it is, or as it would be created."""
+
+    protection: str = ""
+    key_spec: str = ""
+    key_usage: str = ""
+    origin: str = ""
+    status: str = ""
+    compromised: bool = False
 
 
 class Request(NamedTuple):
     """One command as authorization sees it. A named tuple, because it is made for every command.
 
-    `action` is the verb. `resource_id` is the key's id when `is_key`, else `registry`. `key` is the key as it is
-    before the command; `creation` stands in for it while it does not exist. `contexts` are the command's distinct
-    encryption contexts (none counts as one empty context). `bytes` is the size of the items; `now_ms` is the broker
-    time of the decision, in milliseconds since 1970.
+    `action` is the verb, or `UseCompromisedVersion`, which is asked about beside one. `resource_id` is the key's id
+    when `is_key`, else `registry`. `key` is the key as it is before the command; `creation` stands in for it while it
+    does not exist. `contexts` are the command's distinct encryption contexts (none counts as one empty context).
+    `bytes` is the size of the items; `now_ms` is the broker time of the decision, in milliseconds since 1970.
+
+    `status` is the key's effective state at that time; None leaves it to the key's own status. What depends on time
+    in it is found by whoever asks.
 
     `reason` is why the caller says it acts, `source` the host or workload instance that it names: signed claims, not
-    facts. `cause` is a `RotateKey`'s ("requested" or "usage-budget"). `target` is the name of the principal that the
-    command is about. `approvals` are the names of the principals whose approvals of the proposal count.
+    facts. `cause` is that of a `RotateKey` or a `DeleteImportedKeyMaterial`. `target` is the name of the principal that
+    the command is about. `approvals` are the names of the principals whose approvals of the proposal count.
+    `algorithm`, `message_type` and `key_version` are what the command names of them, empty and 0 where it names none;
+    `destination` is the id of the other key of `ReEncryptFrom` and `ReEncryptTo`.
     """
 
     principal: Principal
@@ -37,7 +56,7 @@ class Request(NamedTuple):
     key: Key | None
     resource_id: str
     is_key: bool
-    creation: tuple[Protection, KeySpec, Tags] | None
+    creation: Creation | None
     contexts: Sequence[Mapping[str, str]]
     items: int
     bytes: int
@@ -47,6 +66,23 @@ class Request(NamedTuple):
     cause: str = ""
     target: str | None = None
     approvals: tuple[str, ...] = ()
+    status: str | None = None
+    algorithm: str = ""
+    message_type: str = ""
+    key_version: int = 0
+    destination: str = ""
+
+    def traits(self) -> Traits:
+        """Return what policies are told of the key; nothing where there is none."""
+        key, creation = self.key, self.creation
+        if key is not None:
+            status = key.status if self.status is None else self.status
+            compromised = key.current.compromised
+            return Traits(key.protection, key.key_spec, key.key_usage, key.origin, status, compromised)
+        if self.is_key and creation is not None:
+            asked = creation.protection, creation.key_spec, creation.key_usage, creation.origin
+            return Traits(*asked, status=CREATING)
+        return Traits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ SELECT k.key_id, jsonb_build_object(
     'kind', 'key',
     'key_id', k.key_id,
     'key_spec', k.key_spec,
+    'key_usage', k.key_usage,
+    'origin', k.origin,
     'protection', k.protection,
     'description', k.description,
     'tags', k.tags,
@@ -16,7 +18,17 @@ SELECT k.key_id, jsonb_build_object(
             'offset', v.command_offset,
             'created_at', keyfold.instant(v.created_at),
             'status', v.status,
-            'protected_items', v.protected_items) ORDER BY v.version), '[]')
+            'protected_items', v.protected_items,
+            'reason', v.reason,
+            'changed_at', keyfold.instant(v.changed_at),
+            'compromised_at', keyfold.instant(v.compromised_at),
+            'occurred_at', keyfold.instant(v.occurred_at),
+            'compromise_reason', v.compromise_reason,
+            'material', v.material,
+            'material_offset', v.material_offset,
+            'valid_to', keyfold.instant(v.valid_to),
+            'key_check_value', v.key_check_value,
+            'erased_at', keyfold.instant(v.erased_at)) ORDER BY v.version), '[]')
         FROM key_versions v WHERE v.key_id = k.key_id),
     'current_version', k.current_version,
     'reason', k.reason,
@@ -26,8 +38,20 @@ SELECT k.key_id, jsonb_build_object(
         FROM policies p WHERE p.stream = 'key/' || k.key_id),
     'policy_revision', k.policy_revision,
     'usage_budget', k.usage_budget,
-    'rotate_at_percent', k.rotate_at_percent)::text AS document
+    'rotate_at_percent', k.rotate_at_percent,
+    'not_before', keyfold.instant(k.not_before),
+    'not_after', keyfold.instant(k.not_after),
+    'rotation_period_seconds', k.rotation_period_seconds,
+    'rotation_enabled_at', keyfold.instant(k.rotation_enabled_at),
+    'changed_at', keyfold.instant(k.changed_at),
+    'import_parameters', k.import_parameters)::text AS document
 FROM keys k;
+
+-- The effective state of each key as of now.
+CREATE VIEW key_states AS
+SELECT k.key_id, keyfold.key_state(
+    k.status, v.material, v.valid_to, v.compromised_at, k.not_before, k.not_after, now()) AS state
+FROM keys k JOIN key_versions v ON v.key_id = k.key_id AND v.version = k.current_version;
 
 CREATE VIEW principal_entities AS
 SELECT p.principal, jsonb_build_object(
@@ -169,5 +193,17 @@ SELECT 'deployment' AS name, jsonb_build_object(
     'revision', revision,
     'policies_revision', policies_revision,
     'current_sealing_key', current_sealing_key,
-    'limits', limits)::text AS document
+    'limits', limits,
+    'storage_epoch', storage_epoch,
+    'storage_epoch_ended', storage_epoch_ended,
+    'storage_epoch_end', storage_epoch_end)::text AS document
 FROM deployment;
+
+CREATE VIEW capabilities_entities AS
+SELECT 'capabilities' AS name, jsonb_build_object(
+    'kind', 'capabilities',
+    'module', module,
+    'capabilities', capabilities,
+    'imports', imports,
+    'found_at', keyfold.instant(found_at))::text AS document
+FROM capabilities;

@@ -32,6 +32,7 @@ CREATE TABLE audit (
     dry_run           boolean     NOT NULL,
     grant_id          uuid,
     proposal_id       uuid,
+    algorithm         text,
     PRIMARY KEY (partition, position, time)
 ) PARTITION BY RANGE (time);
 CREATE INDEX audit_time ON audit (time, partition, position);

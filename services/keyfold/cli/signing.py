@@ -1,0 +1,181 @@
+"""`keyfold sign`, `verify`, `mac`, `verify-mac`: proofs of origin over files and pipes.
+
+What does not verify ends with exit code 4. Messages are up to 900,000 bytes; of larger ones the digest is signed
+(--message-type DIGEST), or the representative of ML-DSA (EXTERNAL_MU).
+"""
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from keyfold.cli.arguments import Approved, KeyName, Reason, Trial, UsedVersion
+from keyfold.cli.exits import UsageError
+from keyfold.cli.session import Session, of
+from keyfold.cli.transfer import STANDARD, give, read_file
+from keyfold.cli.writing import try_out
+from keyfold.client import Keyfold
+from keyfold.client.data_verbs import Use
+from keyfold.events.errors import InvalidMac, InvalidSignature
+from keyfold.events.specs import MacAlgorithm, MessageType, SigningAlgorithm
+
+Message = Annotated[str, typer.Argument(metavar="[FILE]", help="The message; - for standard input.")]
+Signing = Annotated[SigningAlgorithm, typer.Option("--algorithm", "-a", help="How it is signed.")]
+Macking = Annotated[MacAlgorithm, typer.Option("--algorithm", "-a", help="The HMAC.")]
+Kind = Annotated[
+    MessageType, typer.Option("--message-type", help="What FILE holds: the message, its digest, or ML-DSA's µ.")
+]
+Target = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="Raw bytes into a file; - for standard output.")
+]
+_LARGE: Final = "sign its digest (--message-type DIGEST), or its representative µ (EXTERNAL_MU)"
+
+
+def sign(
+    context: typer.Context,
+    key: KeyName,
+    message: Message = STANDARD,
+    *,
+    algorithm: Signing,
+    message_type: Kind = "RAW",
+    output: Target = None,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
+) -> None:
+    """Sign with the key's current version. Prints base64; ECDSA signatures are DER, others raw bytes.
+
+    Example: keyfold --as alice sign alias/releases release.tar --algorithm ECDSA_SHA_256 -o release.sig
+    """
+    session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(message, _LARGE)
+    if dry_run:
+        _try(session, "Sign", key, len(data), _signing(algorithm, message_type), use)
+        return
+
+    async def work() -> tuple[bytes, int]:
+        async with session.client(session.config) as kms:
+            made = await kms.sign(key, data, signing_algorithm=algorithm, message_type=message_type, **use)
+            return made.signature, made.key_version
+
+    signature, version = session.run(work())
+    give(session, "signature", signature, output, {"key_version": version, "algorithm": algorithm})
+
+
+def verify(
+    context: typer.Context,
+    key: KeyName,
+    signature: Annotated[str, typer.Argument(metavar="SIGNATURE", help="The file with the signature's raw bytes.")],
+    message: Message = STANDARD,
+    *,
+    algorithm: Signing,
+    message_type: Kind = "RAW",
+    key_version: UsedVersion = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Here, with the public key of the directory: no command is sent.")
+    ] = False,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
+) -> None:
+    """Verify a signature. Exit code 4 if it is not the key's for this message and algorithm.
+
+    Example: keyfold --as alice verify alias/releases release.sig release.tar --algorithm ECDSA_SHA_256
+    """
+    session, use = of(context), Use(reason=reason, proposal=proposal)
+    proof, data = _two(signature, message)
+    arguments = {**_signing(algorithm, message_type), "key_version": key_version}
+    if dry_run:
+        _try(session, "Verify", key, len(proof) + len(data), arguments, use)
+        return
+
+    async def work() -> bool:
+        async with session.client(session.config) as kms:
+            if offline:
+                public = await kms.public_key(key, key_version)
+                return public.verify(data, proof, signing_algorithm=algorithm, message_type=message_type)
+            return await kms.verify(
+                key, data, proof, signing_algorithm=algorithm, message_type=message_type, key_version=key_version, **use
+            )
+
+    if not session.run(work()):
+        raise InvalidSignature
+    session.show({"valid": True}, "the signature is valid")
+
+
+def mac(
+    context: typer.Context,
+    key: KeyName,
+    message: Message = STANDARD,
+    *,
+    algorithm: Macking,
+    output: Target = None,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
+) -> None:
+    """Make a message authentication code (HMAC) with the key's current version. Prints base64.
+
+    Example: keyfold --as alice mac alias/webhooks body.json --algorithm HMAC_SHA_256
+    """
+    session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(message)
+    if dry_run:
+        _try(session, "GenerateMac", key, len(data), {"mac_algorithm": algorithm}, use)
+        return
+
+    async def work() -> tuple[bytes, int]:
+        async with session.client(session.config) as kms:
+            made = await kms.generate_mac(key, data, mac_algorithm=algorithm, **use)
+            return made.mac, made.key_version
+
+    code, version = session.run(work())
+    give(session, "mac", code, output, {"key_version": version, "algorithm": algorithm})
+
+
+def verify_mac(
+    context: typer.Context,
+    key: KeyName,
+    code: Annotated[str, typer.Argument(metavar="MAC", help="The file with the MAC's raw bytes.")],
+    message: Message = STANDARD,
+    *,
+    algorithm: Macking,
+    key_version: UsedVersion = None,
+    reason: Reason = None,
+    proposal: Approved = None,
+    dry_run: Trial = False,
+) -> None:
+    """Verify a message authentication code. Exit code 4 if it is not the key's for this message and algorithm.
+
+    Example: keyfold --as alice verify-mac alias/webhooks body.mac body.json --algorithm HMAC_SHA_256
+    """
+    session, use = of(context), Use(reason=reason, proposal=proposal)
+    proof, data = _two(code, message)
+    if dry_run:
+        arguments = {"mac_algorithm": algorithm, "key_version": key_version}
+        _try(session, "VerifyMac", key, len(proof) + len(data), arguments, use)
+        return
+
+    async def work() -> bool:
+        async with session.client(session.config) as kms:
+            return await kms.verify_mac(key, data, proof, mac_algorithm=algorithm, key_version=key_version, **use)
+
+    if not session.run(work()):
+        raise InvalidMac
+    session.show({"valid": True}, "the MAC is valid")
+
+
+def _signing(algorithm: str, message_type: str) -> dict[str, Any]:
+    return {"signing_algorithm": algorithm, "message_type": message_type}
+
+
+def _two(proof: str, message: str) -> tuple[bytes, bytes]:
+    if proof == message == STANDARD:
+        raise UsageError("standard input holds one of them; name a file for the other")
+    return read_file(proof), read_file(message, _LARGE)
+
+
+def _try(session: Session, verb: str, key: str, size: int, arguments: dict[str, Any], use: Use) -> None:
+    said = {name: value for name, value in arguments.items() if value is not None}
+
+    async def trial(kms: Keyfold) -> Any:
+        return await kms.dry_run(verb, key, size_bytes=size, arguments=said, **use)
+
+    try_out(session, trial)
