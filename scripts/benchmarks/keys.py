@@ -86,7 +86,7 @@ def show(level: Level) -> None:
         if each.flooded is not None:
             once, more = each.flooded
             print(
-                f"  cache full {once / 2**20:>8,.0f} MiB of the worker; twice as many keys later {more / 2**20:,.0f} MiB"
+                f"  cache full {once / 2**20:>8,.0f} MiB of the worker, {more / 2**20:,.0f} MiB two caches full later"
             )
     print(f"\n{level.protection}: at most {level.most_open} handles open in a cache of {level.capacity}")
     if len(level.sizes) > 1:
@@ -99,7 +99,7 @@ def _show_restart(level: Level, size: Size, restart: Restart, read: tuple[int, f
     ratio = (restart.all_s - base.all_s) / (records / per_s)
     per_key = (restart.resident - base.resident) / size.keys
     print(f"  {restart.service:10} {restart.first_s:>8.2f} s to the first answer, {restart.all_s:.2f} s to all "
-          f"(without keys {base.all_s:.2f}): {ratio:.2f} times reading {records:,} records, {per_s:,.0f}/s")  # fmt: skip
+          f"(no keys: {base.all_s:.2f} s): {ratio:.2f} times reading {records:,} records, {per_s:,.0f}/s")  # fmt: skip
     print(f"  {'':10} {restart.resident / 2**20:>8,.0f} MiB, {per_key:,.0f} B a key")
 
 

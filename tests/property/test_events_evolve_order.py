@@ -55,6 +55,30 @@ def test_late_outcomes_come_to_the_same(origin: str, steps: Steps, data: st.Data
     agree(life, [life.in_order(each) for each in (places, earliest, latest)])
 
 
+@given(st.sampled_from(["KEYFOLD", "EXTERNAL"]), st.lists(st.tuples(MOVES, st.integers(0, 3)), max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_what_always_holds(origin: str, steps: Steps) -> None:
+    """The current version can be used, or the key is failed or destroyed; and it is the newest that is active."""
+    life = Life(origin)
+    uses = 0
+    for move, number in steps:
+        current, known = life.key.current_version, len(life.key.versions)
+        if life.step(move, number) and move == "use":
+            uses += 1
+        key = life.key
+        usable = [v for v in key.versions if v.status in {"Active", "Disabled"}]
+        assert [v.version for v in key.versions] == list(range(1, len(key.versions) + 1))
+        assert (key.status == "Failed") == (not usable and key.status != "Destroyed")
+        assert key.current in usable or key.status in {"Failed", "Destroyed"}
+        assert all(v.version <= key.current_version for v in usable if v.status == "Active" and v.material)
+        assert move != "delete" or key.current_version == current
+        assert move != "rotate" or origin == "EXTERNAL" or key.current_version in {current, known + 1}
+        assert (key.deletion_date is not None) == (key.status == "PendingDeletion")
+        assert key.status != "Destroyed" or key.import_parameters is None
+        assert all(v.status == "Destroyed" for v in key.versions if v.erased_at is not None)
+        assert sum(v.protected_items for v in key.versions) == 2 * uses
+
+
 WEEK: Steps = [("schedule", 0), ("cancel", 0)]
 IMPORT: Steps = [("issue", 0), ("import", 0)]
 NAMED: dict[str, tuple[str, Steps]] = {

@@ -34,6 +34,11 @@ SWAPS = [
     ('"version":2', '"version":3'),
     ('"subject":"registry"', f'"subject":"key/{EXAMPLES["KEY_ID"]}"'),
     (EXAMPLES["TIME"], "2026-03-31T12:00:00.000Z"),
+    ('"origin":"KEYFOLD"', '"origin":"EXTERNAL"'),
+    ('"version":1', '"version":2'),
+    ('"versions":[1', '"versions":[2'),
+    ('"epoch":2', '"epoch":3'),
+    ('"offset":41', '"offset":42'),
 ]
 
 
@@ -58,8 +63,10 @@ BASIS = [
         for kind in (
             facts.SealingKeyPublished, facts.PrincipalRegistered, facts.SigningKeyAdded, facts.PrincipalAuthenticated,
             facts.IssuerPut, facts.LimitPut, facts.KeyCreated, facts.GrantCreated, facts.ProposalCreated,
+            facts.TokenCapabilitiesFound, facts.StorageEpochBegun,
         )
     ),
+    swapped(BY_KIND[facts.ImportParametersIssued], ('"version":2', '"version":1')),
     swapped(BY_KIND[facts.ProposalCreated], (EXAMPLES["command_id"]("ProposeCommand"), OTHER_USE)),
     BY_KIND[facts.KeyRotated],
 ]  # fmt: skip

@@ -20,7 +20,7 @@ Event = tuple[type[facts.Event], str, str, dict[str, Any]]
 OTHER_KEY = "0193f3a0-7c00-7000-8000-00000000000d"
 TOMORROW, NEXT_YEAR = "2026-02-01T12:00:00.000Z", "2027-01-31T12:00:00.000Z"
 YESTERDAY = "2026-01-30T12:00:00.000Z"
-MODULE = "SoftHSM 2.6.1"
+MODULE = "SoftHSM 2.6"
 QUARTER = 90 * 86_400
 BLOB = "YmxvYg=="
 DIGEST = sha256(b"an example").hexdigest()

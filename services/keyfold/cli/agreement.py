@@ -5,7 +5,7 @@ Secrets go into files that only their owner may read (0600), or into a pipe when
 
 import base64
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from cryptography.hazmat.primitives import serialization
@@ -14,7 +14,7 @@ from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedV
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import Session, of
 from keyfold.cli.transfer import STANDARD, checked_target, give, read_file, require_pipe, write_secret
-from keyfold.cli.writing import try_out
+from keyfold.cli.writing import try_use
 from keyfold.client import Encapsulation
 from keyfold.client.data_verbs import Use
 from keyfold.client.values import DataKeyPair, EncryptedDataKeyPair
@@ -26,7 +26,8 @@ SecretTarget = Annotated[
 Target = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Raw bytes into a file; without it base64.")
 ]
-_PAIRS = {True: "GenerateDataKeyPair", False: "GenerateDataKeyPairWithoutPlaintext"}
+Encapsulated = Annotated[str, typer.Argument(metavar="[FILE]", help="What `encapsulate` made; - for standard input.")]
+_PAIRS: Final = {True: "GenerateDataKeyPair", False: "GenerateDataKeyPairWithoutPlaintext"}
 
 
 def derive(
@@ -46,11 +47,8 @@ def derive(
     """
     session, use, public = of(context), Use(reason=reason, proposal=proposal), _public_key(peer)
     if dry_run:
-        arguments = {} if key_version is None else {"key_version": key_version}
-        try_out(
-            session,
-            lambda kms: kms.dry_run("DeriveSharedSecret", key, size_bytes=len(public), arguments=arguments, **use),
-        )
+        said = {"key_version": key_version}
+        try_use(session, "DeriveSharedSecret", key, use, size_bytes=len(public), arguments=said)
         return
     _check_secret_target(output)
 
@@ -79,7 +77,7 @@ def encapsulate(
     """
     session, use = of(context), Use(reason=reason, proposal=proposal)
     if dry_run:
-        try_out(session, lambda kms: kms.dry_run("Encapsulate", key, **use))
+        try_use(session, "Encapsulate", key, use)
         return
     checked_target(str(secret_file))
 
@@ -95,7 +93,7 @@ def encapsulate(
 def decapsulate(
     context: typer.Context,
     key: KeyName,
-    ciphertext: Annotated[str, typer.Argument(metavar="[FILE]", help="What `encapsulate` made; - for stdin.")] = STANDARD,
+    ciphertext: Encapsulated = STANDARD,
     *,
     output: SecretTarget,
     key_version: UsedVersion = None,
@@ -109,10 +107,7 @@ def decapsulate(
     """
     session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(ciphertext)
     if dry_run:
-        arguments = {} if key_version is None else {"key_version": key_version}
-        try_out(
-            session, lambda kms: kms.dry_run("Decapsulate", key, size_bytes=len(data), arguments=arguments, **use)
-        )
+        try_use(session, "Decapsulate", key, use, size_bytes=len(data), arguments={"key_version": key_version})
         return
     _check_secret_target(output)
 
@@ -147,7 +142,7 @@ def data_key_pair(
     session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
     if dry_run:
         verb, arguments = _PAIRS[private_file is not None], {"key_pair_spec": spec}
-        try_out(session, lambda kms: kms.dry_run(verb, key, context=about, arguments=arguments, **use))
+        try_use(session, verb, key, use, context=about, arguments=arguments)
         return
     for path in (private_file, public_file):
         if path is not None:

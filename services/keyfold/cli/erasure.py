@@ -15,7 +15,7 @@ from keyfold.cli import output
 from keyfold.cli.arguments import KeyName
 from keyfold.cli.certificates import Bundle, Checked, Record, check
 from keyfold.cli.exits import UsageError
-from keyfold.cli.session import Session, of
+from keyfold.cli.session import of
 from keyfold.client.identifiers import is_alias
 from keyfold.events import facts, topics
 from keyfold.events.entities import Alias
@@ -79,9 +79,9 @@ def check_certificate(
         str | None, typer.Option(metavar="FINGERPRINT", help="The deployment's fingerprint; else that of the settings.")
     ] = None,
 ) -> None:
-    """Check an erasure certificate offline, from the deployment's fingerprint alone. Exit code 4 if it is not authentic.
+    """Check an erasure certificate offline, from the deployment's fingerprint alone. Exit code 4 if it is forged.
 
-    Example: keyfold key check-certificate orders-erased.json --deployment 5f7a…
+    Example: keyfold key check-certificate orders-erased.json --deployment "$(cat fingerprint.txt)"
     """
     session = of(context)
     pinned = deployment or session.config.deployment or ""

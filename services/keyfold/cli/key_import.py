@@ -9,9 +9,10 @@ the deployment can be reached, `import --parameters FILE -o BLOB` where the mate
 import base64
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
+from pydantic import TypeAdapter
 
 from keyfold.cli.arguments import KeyName, NoWait, OneVersion, Reason, Trial, ValidTo, how, optional_moment
 from keyfold.cli.exits import UsageError
@@ -23,7 +24,10 @@ from keyfold.client import Completed, DryRun, ImportParameters, Keyfold, When
 from keyfold.client.data_verbs import Use
 from keyfold.client.importing import wrap_key_material
 from keyfold.client.material import KeyMaterial, read_key_material
-from keyfold.events.specs import WrappingAlgorithm, WrappingKeySpec
+from keyfold.events import facts
+from keyfold.events.errors import NotFound
+from keyfold.events.specs import KeySpec, WrappingAlgorithm, WrappingKeySpec
+from keyfold.projections.ports import AuditFilter
 
 app = typer.Typer()
 
@@ -32,7 +36,8 @@ Algorithm = Annotated[WrappingAlgorithm, typer.Option("--algorithm", help="How t
 ParametersFile = Annotated[
     Path | None, typer.Option("--parameters", metavar="FILE", help="What `key import-parameters -o` wrote.")
 ]
-_DEFAULT_ALGORITHM: WrappingAlgorithm = "RSA_AES_KEY_WRAP_SHA_256"
+_DEFAULT_ALGORITHM: Final = "RSA_AES_KEY_WRAP_SHA_256"
+_KEY_SPEC: Final = TypeAdapter[KeySpec](KeySpec)
 
 
 @app.command("import-parameters")
@@ -44,26 +49,33 @@ def import_parameters(
     algorithm: Algorithm = _DEFAULT_ALGORITHM,
     wrapping_key_spec: Annotated[WrappingKeySpec, typer.Option(help="The key that it is wrapped under.")] = "RSA_4096",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write them for `keyfold import --parameters`.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write them for `import --parameters`.")
     ] = None,
+    issued: Annotated[
+        bool, typer.Option("--issued", help="Those that were issued last, for example after approvals.")
+    ] = False,
     reason: Reason = None,
     dry_run: Trial = False,
     no_wait: NoWait = False,
 ) -> None:
     """Ask for what one import needs: a public wrapping key and an import token, good for 24 hours and one use.
 
+    They are no secret. Each makes the one before void.
+
     Example: keyfold key import-parameters alias/byok -o parameters.json
     """
     session = of(context)
     config = session.config
 
-    async def work() -> tuple[ImportParameters | DryRun, str]:
+    async def work() -> tuple[ImportParameters | DryRun, KeySpec | None]:
+        if issued:
+            return await _issued(session, key)
         async with session.client(config) as kms:
             got = await kms.get_parameters_for_import(
                 key, version=version, wrapping_algorithm=algorithm, wrapping_key_spec=wrapping_key_spec,
                 **how(reason, dry_run),
             )  # fmt: skip
-        spec = ""
+        spec = None
         if not no_wait and not isinstance(got, DryRun):
             await wait_for(session, config, got.import_token)
         if output is not None and not isinstance(got, DryRun):
@@ -128,7 +140,7 @@ def import_(
         material = _material(source, await _spec(session, await kms.resolve(key)), form)
         return await kms.import_key(
             key, material, version=version, wrapping_algorithm=algorithm, wrapping_key_spec=wrapping_key_spec,
-            valid_to=until, **use,
+            valid_to=until, reason=reason,
         )  # fmt: skip
 
     write(session, send, lambda done: _told(key, done, until), no_wait=no_wait)
@@ -141,10 +153,7 @@ def _try(session: Session, key: str, token: str | None, version: int | None, use
         if token is not None:
             arguments = {"import_token": token}
             return await kms.dry_run("ImportKeyMaterial", key, arguments=arguments, size_bytes=1, **use)
-        got = await kms.get_parameters_for_import(key, version=version, dry_run=True, reason=use.get("reason"))
-        if not isinstance(got, DryRun):
-            raise TypeError("a dry run was carried out")
-        return got
+        return await kms.get_parameters_for_import(key, version=version, dry_run=True, reason=use.get("reason"))
 
     try_out(session, trial)
 
@@ -177,7 +186,7 @@ def _told(key: str, done: Completed, until: When | None) -> str:
 
 
 def _check_form(
-    source: str | None, given: tuple[ImportParameters, str] | None, wrapped: Path | None, output: Path | None
+    source: str | None, given: tuple[ImportParameters, KeySpec] | None, wrapped: Path | None, output: Path | None
 ) -> None:
     if (source is None) == (wrapped is None):
         raise UsageError("name the file with the material, or what was wrapped before with --wrapped")
@@ -188,7 +197,7 @@ def _check_form(
 
 
 def _wrap_only(
-    session: Session, output: Path, given: tuple[ImportParameters, str] | None, source: str, form: Encoding
+    session: Session, output: Path, given: tuple[ImportParameters, KeySpec] | None, source: str, form: Encoding
 ) -> None:
     if given is None:
         raise UsageError("--output needs --parameters")
@@ -198,13 +207,30 @@ def _wrap_only(
     session.show({"output": output, "bytes": len(blob), "import_token": given[0].import_token}, told)
 
 
-def _material(source: str | None, spec: str, form: Encoding) -> KeyMaterial:
+def _material(source: str | None, spec: KeySpec, form: Encoding) -> KeyMaterial:
     if source in {None, STANDARD}:
         return read_key_material(typer.get_binary_stream("stdin").read(), spec, encoding=form)
     return read_key_material(Path(source or "").expanduser(), spec, encoding=form)
 
 
-async def _spec(session: Session, key_id: str) -> str:
+async def _issued(session: Session, key: str) -> tuple[ImportParameters, KeySpec]:
+    """Read the last parameters of a key from the audit trail."""
+    async with session.queries(session.config) as queries:
+        found = await key_of(queries, key)
+        kind = facts.ImportParametersCreated
+        page = await queries.audit(AuditFilter(key_id=found.key_id, event_type=kind.type_name), limit=1)
+    event = facts.parse_event(page.rows[0].value) if page.rows else None
+    if not isinstance(event, kind):
+        raise NotFound(f"no parameters were issued for {key}")
+    data = event.data
+    return ImportParameters(
+        key_id=data.key_id, version=data.version, import_token=data.import_token,
+        wrapping_algorithm=data.wrapping_algorithm, public_key=base64.b64decode(data.public_key),
+        expires_at=data.expires_at,
+    ), found.key_spec  # fmt: skip
+
+
+async def _spec(session: Session, key_id: str) -> KeySpec:
     async with session.queries(session.config) as queries:
         return (await key_of(queries, key_id)).key_spec
 
@@ -220,7 +246,7 @@ def _facts(parameters: ImportParameters) -> dict[str, Any]:
     }
 
 
-def _read_parameters(path: Path | None) -> tuple[ImportParameters, str] | None:
+def _read_parameters(path: Path | None) -> tuple[ImportParameters, KeySpec] | None:
     """Return parameters from a file, and the spec of their key. Raises `UsageError` for a file that holds none."""
     if path is None:
         return None
@@ -233,6 +259,6 @@ def _read_parameters(path: Path | None) -> tuple[ImportParameters, str] | None:
             wrapping_algorithm=found["wrapping_algorithm"],
             public_key=base64.b64decode(found["public_key"], validate=True),
             expires_at=str(found["expires_at"]),
-        ), str(found["key_spec"])
+        ), _KEY_SPEC.validate_python(found["key_spec"])
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} holds no import parameters; `keyfold key import-parameters -o` writes them") from None

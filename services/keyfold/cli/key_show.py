@@ -54,8 +54,9 @@ class Described:
     def version(self, row: VersionRow) -> dict[str, Any]:
         """Return one version as a document, with what follows from it and the time."""
         known = self.key.version(row.version)
-        present = {"usable_material": known.has_material(self.now_ms), "current": row.version == self.key.current_version}
-        return {**output.plain(row), **present, "compromised": known.compromised}
+        current = row.version == self.key.current_version
+        usable = {"usable_material": known.has_material(self.now_ms), "compromised": known.compromised}
+        return {**output.plain(row), **usable, "current": current}
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`keyfold key validity` and `keyfold key rotation …`: from when to when a key protects, and how often it is rotated."""
+"""`keyfold key validity` and `key rotation …`: from when to when a key protects, and how often it is rotated."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ def validity(
         str | None, typer.Option(metavar="WHEN", help="It protects from then on; `never`: without such a bound.")
     ] = None,
     not_after: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="It only opens and verifies from then on; `never`: no such bound.")
+        str | None, typer.Option(metavar="WHEN", help="It only opens and verifies from then on; `never`: no bound.")
     ] = None,
     reason: Reason = None,
     dry_run: Trial = False,

@@ -1,4 +1,4 @@
-"""`keyfold key create` and `list`. One key is shown in `key_show`; what changes keys is in the other `key_…` modules."""
+"""`keyfold key create` and `list`. Keys are shown in `key_show`; what changes them is in the other `key_…` modules."""
 
 from typing import Annotated
 
@@ -16,10 +16,9 @@ from keyfold.cli import (
     output,
 )
 from keyfold.cli.arguments import (
-    KeyName,
-    NoWait,
     NotAfter,
     NotBefore,
+    NoWait,
     Reason,
     RotateAt,
     TagPairs,
@@ -36,8 +35,6 @@ from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Origin, Protection
 from keyfold.events.specs import KeySpec, KeyUsage
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary
-
-__all__ = ["KeyName", "app", "create", "list_"]
 
 app = typer.Typer(name="key", help="Create keys and lead them through their life.", no_args_is_help=True)
 for _module in (key_show, key_life, key_validity, key_versions, key_compromise, key_import, blast_radius, erasure):
@@ -57,7 +54,7 @@ def create(
     protection: Annotated[
         Protection, typer.Option(help="HSM: used inside the token. SOFTWARE: in the worker's memory, faster.")
     ] = "HSM",
-    origin: Annotated[Origin, typer.Option(help="EXTERNAL: its material is imported; see `keyfold import`.")] = "KEYFOLD",
+    origin: Annotated[Origin, typer.Option(help="EXTERNAL: its material comes by `keyfold import`.")] = "KEYFOLD",
     not_before: NotBefore = None,
     not_after: NotAfter = None,
     rotation_period: Annotated[

@@ -9,9 +9,12 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from keyfold.cli import (
+    agreement,
     exits,
     grants,
+    hsm,
     issuers,
+    key_import,
     keys,
     lifecycle,
     limits,
@@ -21,10 +24,13 @@ from keyfold.cli import (
     proposals,
     protect,
     registry,
+    signing,
     trail,
 )
+from keyfold.cli.capabilities import capabilities
 from keyfold.cli.demo.command import demo
 from keyfold.cli.doctor import doctor
+from keyfold.cli.rewrap import rewrap
 from keyfold.cli.session import (
     DATA_VARIABLE,
     DEFAULT_PRINCIPAL,
@@ -84,9 +90,15 @@ for _group in (keys.app, registry.aliases, principals.app, issuers.app):
 app.command()(issuers.login)
 for _group in (registry.policies, grants.app, proposals.app, limits.app):
     app.add_typer(_group)
-for _verb in (protect.encrypt, protect.decrypt, protect.re_encrypt, protect.data_key, protect.random):
+for _verb in (
+    protect.encrypt, protect.decrypt, protect.re_encrypt, rewrap, protect.data_key, agreement.data_key_pair,
+    protect.random, signing.sign, signing.verify, signing.mac, signing.verify_mac,
+    agreement.derive, agreement.encapsulate, agreement.decapsulate,
+):  # fmt: skip
     app.command(_verb.__name__.replace("_", "-"))(_verb)
-for _group in (trail.app, operations.projections, operations.topics, operations.ceremony):
+app.command("import")(key_import.import_)
+app.command()(capabilities)
+for _group in (hsm.app, trail.app, operations.projections, operations.topics, operations.ceremony):
     app.add_typer(_group)
 
 

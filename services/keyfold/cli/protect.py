@@ -16,10 +16,10 @@ import typer
 
 from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion, pairs
 from keyfold.cli.exits import UsageError
-from keyfold.cli.rsa import decrypt_rsa, encrypt_rsa, required
+from keyfold.cli.rsa import Rsa, required
 from keyfold.cli.session import Session, of
 from keyfold.cli.transfer import STANDARD, Again, convert, read_item, reading_from, write_secret
-from keyfold.cli.writing import try_out
+from keyfold.cli.writing import try_out, try_use
 from keyfold.client import DataKey, DryRun, Keyfold
 from keyfold.client.data_verbs import Use
 from keyfold.client.envelope import EnvelopeInvalid
@@ -74,12 +74,12 @@ def encrypt(
     about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
     if dry_run:
         verb, size = ("Encrypt", _size(source)) if direct or algorithm != _SYMMETRIC else ("GenerateDataKey", 0)
-        _try(of(context), verb, key, about, size, _named(algorithm), use)
+        try_use(of(context), verb, key, use, context=about, size_bytes=size, arguments=_named(algorithm))
         return
     target = _sealed_name(source, output)
     if algorithm != _SYMMETRIC:
         _no_context(about)
-        encrypt_rsa(of(context), key, source, target, algorithm, use)
+        Rsa(of(context), key, algorithm, use).encrypt(source, target)
         return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
@@ -121,14 +121,16 @@ def decrypt(
     if algorithm != _SYMMETRIC:
         _no_context(about)
         if dry_run:
-            _try(session, "Decrypt", required(key), about, _size(source), _named(algorithm, key_version), use)
+            said = _named(algorithm, key_version)
+            try_use(session, "Decrypt", required(key), use, size_bytes=_size(source), arguments=said)
         else:
-            decrypt_rsa(session, key, source, output or _plain_name(source), algorithm, key_version, use)
+            rsa = Rsa(session, required(key), algorithm, use)
+            rsa.decrypt(source, output or _plain_name(source), key_version)
         return
     if dry_run:
         with reading_from(source) as reading:
             key_id, sealed = _sealed_in(reading)
-        _try(session, "Decrypt", key_id, about, len(sealed), {}, use)
+        try_use(session, "Decrypt", key_id, use, context=about, size_bytes=len(sealed))
         return
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
@@ -197,9 +199,7 @@ async def _try_re_encryption(kms: Keyfold, sealed: bytes, to: str | None, about:
     if destination in {None, source}:
         return await kms.dry_run("ReEncrypt", source, context=about, size_bytes=len(sealed), **use)
     arguments = {"destination_key_id": destination}
-    return await kms.dry_run(
-        "ReEncryptFrom", source, context=about, size_bytes=len(sealed), arguments=arguments, **use
-    )
+    return await kms.dry_run("ReEncryptFrom", source, context=about, size_bytes=len(sealed), arguments=arguments, **use)
 
 
 def data_key(
@@ -317,15 +317,6 @@ def _require_key(found: str, only: str | None) -> None:
 def _limited(source: BinaryIO) -> bytes:
     """Read a whole direct item; a ciphertext is a little longer than its plaintext."""
     return read_item(source, _HINT)
-
-
-def _try(
-    session: Session, verb: str, key: str, about: dict[str, str], size: int, arguments: dict[str, Any], use: Use
-) -> None:
-    async def trial(kms: Keyfold) -> DryRun:
-        return await kms.dry_run(verb, key, context=about, size_bytes=size, arguments=arguments, **use)
-
-    try_out(session, trial)
 
 
 def _named(algorithm: EncryptionAlgorithm, version: int | None = None) -> dict[str, Any]:

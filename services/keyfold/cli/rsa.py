@@ -4,6 +4,7 @@ An RSA ciphertext names neither key nor version: both must be kept beside it, an
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from keyfold.cli.exits import UsageError
@@ -13,45 +14,43 @@ from keyfold.client import Keyfold
 from keyfold.client.data_verbs import Use
 from keyfold.client.encryption_verbs import RsaEncryptionAlgorithm
 
-HINT: Final = "RSA encrypts keys, not files: encrypt with a symmetric key"
+_HINT: Final = "RSA encrypts keys, not files: encrypt with a symmetric key"
 
 
-def encrypt_rsa(
-    session: Session, key: str, source: str, target: str, algorithm: RsaEncryptionAlgorithm, use: Use
-) -> None:
-    """Encrypt one item under the current version, and tell which that is."""
+@dataclass(frozen=True, slots=True)
+class Rsa:
+    """An RSA key, how it is used, and by whom."""
 
-    async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
-        plaintext = await asyncio.to_thread(read_item, reading, HINT)
-        made = await kms.encrypt(key, plaintext, encryption_algorithm=algorithm, **use)
-        writing.write(made.ciphertext)
-        session.say(f"encrypted under version {made.key_version}; keep that: decrypt --key-version {made.key_version}")
-        return len(plaintext)
+    session: Session
+    key: str
+    algorithm: RsaEncryptionAlgorithm
+    use: Use
 
-    convert(session, source, target, work, "encrypted")
+    def encrypt(self, source: str, target: str) -> None:
+        """Encrypt one item under the current version, and tell which that is."""
 
+        async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
+            plaintext = await asyncio.to_thread(read_item, reading, _HINT)
+            made = await kms.encrypt(self.key, plaintext, encryption_algorithm=self.algorithm, **self.use)
+            writing.write(made.ciphertext)
+            version = made.key_version
+            self.session.say(f"encrypted under version {version}; decrypt it with --key-version {version}")
+            return len(plaintext)
 
-def decrypt_rsa(
-    session: Session,
-    key: str | None,
-    source: str,
-    target: str,
-    algorithm: RsaEncryptionAlgorithm,
-    version: int | None,
-    use: Use,
-) -> None:
-    """Decrypt one item with a version of the key; without one, with the current."""
-    name = required(key)
+        convert(self.session, source, target, work, "encrypted")
 
-    async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
-        ciphertext = await asyncio.to_thread(read_item, reading, HINT)
-        plaintext = await kms.decrypt(
-            name, ciphertext, encryption_algorithm=algorithm, key_version=version, **use
-        )
-        writing.write(plaintext)
-        return len(plaintext)
+    def decrypt(self, source: str, target: str, version: int | None) -> None:
+        """Decrypt one item with a version of the key; without one, with the current."""
 
-    convert(session, source, target, work, "decrypted")
+        async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
+            ciphertext = await asyncio.to_thread(read_item, reading, _HINT)
+            plaintext = await kms.decrypt(
+                self.key, ciphertext, encryption_algorithm=self.algorithm, key_version=version, **self.use
+            )
+            writing.write(plaintext)
+            return len(plaintext)
+
+        convert(self.session, source, target, work, "decrypted")
 
 
 def required(key: str | None) -> str:

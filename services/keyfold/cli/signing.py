@@ -1,7 +1,8 @@
 """`keyfold sign`, `verify`, `mac`, `verify-mac`: proofs of origin over files and pipes.
 
-What does not verify ends with exit code 4. Messages are up to 900,000 bytes; of larger ones the digest is signed
-(--message-type DIGEST), or the representative of ML-DSA (EXTERNAL_MU).
+What does not verify ends with exit code 4. A message is held in memory; one that is larger than a command is hashed
+here and signed as its digest, which is the same signature. Ed25519 and ML-DSA have no such form: for ML-DSA, give its
+representative (--message-type EXTERNAL_MU).
 """
 
 from typing import Annotated, Any, Final
@@ -10,10 +11,9 @@ import typer
 
 from keyfold.cli.arguments import Approved, KeyName, Reason, Trial, UsedVersion
 from keyfold.cli.exits import UsageError
-from keyfold.cli.session import Session, of
+from keyfold.cli.session import of
 from keyfold.cli.transfer import STANDARD, give, read_file
-from keyfold.cli.writing import try_out
-from keyfold.client import Keyfold
+from keyfold.cli.writing import try_use
 from keyfold.client.data_verbs import Use
 from keyfold.events.errors import InvalidMac, InvalidSignature
 from keyfold.events.specs import MacAlgorithm, MessageType, SigningAlgorithm
@@ -27,7 +27,8 @@ Kind = Annotated[
 Target = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Raw bytes into a file; - for standard output.")
 ]
-_LARGE: Final = "sign its digest (--message-type DIGEST), or its representative µ (EXTERNAL_MU)"
+_MOST: Final = 1024 * 1024 * 1024
+_HINT: Final = "hash it yourself and give the digest, with --message-type DIGEST"
 
 
 def sign(
@@ -46,9 +47,9 @@ def sign(
 
     Example: keyfold --as alice sign alias/releases release.tar --algorithm ECDSA_SHA_256 -o release.sig
     """
-    session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(message, _LARGE)
+    session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(message, _HINT, _MOST)
     if dry_run:
-        _try(session, "Sign", key, len(data), _signing(algorithm, message_type), use)
+        try_use(session, "Sign", key, use, size_bytes=len(data), arguments=_signing(algorithm, message_type))
         return
 
     async def work() -> tuple[bytes, int]:
@@ -84,7 +85,7 @@ def verify(
     proof, data = _two(signature, message)
     arguments = {**_signing(algorithm, message_type), "key_version": key_version}
     if dry_run:
-        _try(session, "Verify", key, len(proof) + len(data), arguments, use)
+        try_use(session, "Verify", key, use, size_bytes=len(proof) + len(data), arguments=arguments)
         return
 
     async def work() -> bool:
@@ -118,7 +119,7 @@ def mac(
     """
     session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(message)
     if dry_run:
-        _try(session, "GenerateMac", key, len(data), {"mac_algorithm": algorithm}, use)
+        try_use(session, "GenerateMac", key, use, size_bytes=len(data), arguments={"mac_algorithm": algorithm})
         return
 
     async def work() -> tuple[bytes, int]:
@@ -150,7 +151,7 @@ def verify_mac(
     proof, data = _two(code, message)
     if dry_run:
         arguments = {"mac_algorithm": algorithm, "key_version": key_version}
-        _try(session, "VerifyMac", key, len(proof) + len(data), arguments, use)
+        try_use(session, "VerifyMac", key, use, size_bytes=len(proof) + len(data), arguments=arguments)
         return
 
     async def work() -> bool:
@@ -169,13 +170,4 @@ def _signing(algorithm: str, message_type: str) -> dict[str, Any]:
 def _two(proof: str, message: str) -> tuple[bytes, bytes]:
     if proof == message == STANDARD:
         raise UsageError("standard input holds one of them; name a file for the other")
-    return read_file(proof), read_file(message, _LARGE)
-
-
-def _try(session: Session, verb: str, key: str, size: int, arguments: dict[str, Any], use: Use) -> None:
-    said = {name: value for name, value in arguments.items() if value is not None}
-
-    async def trial(kms: Keyfold) -> Any:
-        return await kms.dry_run(verb, key, size_bytes=size, arguments=said, **use)
-
-    try_out(session, trial)
+    return read_file(proof), read_file(message, _HINT, _MOST)

@@ -48,20 +48,20 @@ def write_secret(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def read_item(source: BinaryIO, hint: str) -> bytes:
+def read_item(source: BinaryIO, hint: str, most: int = ITEM_LIMIT) -> bytes:
     """Read what one command carries, whole. Raises `BatchTooLarge`, with what else can be done."""
-    data = source.read(ITEM_LIMIT + 1)
-    while len(data) <= ITEM_LIMIT and (more := source.read(ITEM_LIMIT + 1 - len(data))):
+    data = bytearray()
+    while len(data) <= most and (more := source.read(most + 1 - len(data))):
         data += more
-    if len(data) > ITEM_LIMIT:
-        raise BatchTooLarge(f"more than {ITEM_LIMIT} bytes; {hint}")
-    return data
+    if len(data) > most:
+        raise BatchTooLarge(f"more than {most} bytes; {hint}")
+    return bytes(data)
 
 
-def read_file(source: str, hint: str = "one command carries no more") -> bytes:
-    """Read a file, or standard input for `-`, of at most one item's size."""
+def read_file(source: str, hint: str = "one command carries no more", most: int = ITEM_LIMIT) -> bytes:
+    """Read a file, or standard input for `-`. Raises `BatchTooLarge`."""
     with reading_from(source) as reading:
-        return read_item(reading, hint)
+        return read_item(reading, hint, most)
 
 
 def give(session: Session, name: str, data: bytes, target: str | None, facts: dict[str, Any]) -> None:

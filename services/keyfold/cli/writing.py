@@ -3,12 +3,13 @@
 A dry run goes the same way and changes nothing; what it would have told is not told.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from keyfold.cli.projected import wait_for
 from keyfold.cli.session import Session
 from keyfold.client import Completed, DryRun, Keyfold, KeyMetadata
+from keyfold.client.data_verbs import Use
 from keyfold.identity import Identity
 
 Done = TypeVar("Done", bound=Completed | KeyMetadata)
@@ -50,6 +51,25 @@ def try_out(session: Session, trial: Callable[[Keyfold], Awaitable[DryRun]]) -> 
             return await trial(kms)
 
     tell_dry_run(session, session.run(work()))
+
+
+def try_use(
+    session: Session,
+    verb: str,
+    key: str,
+    use: Use,
+    *,
+    context: Mapping[str, str] | None = None,
+    size_bytes: int = 0,
+    arguments: Mapping[str, Any] | None = None,
+) -> None:
+    """Find out whether a data-plane verb would be authorized for one item; arguments that are None are not said."""
+    said = {name: value for name, value in (arguments or {}).items() if value is not None}
+
+    async def trial(kms: Keyfold) -> DryRun:
+        return await kms.dry_run(verb, key, context=context or {}, size_bytes=size_bytes, arguments=said, **use)
+
+    try_out(session, trial)
 
 
 def tell_dry_run(session: Session, done: DryRun) -> None:

@@ -30,6 +30,8 @@ MaterialEncoding = Literal["auto", "raw", "hex", "base64", "pem", "der"]
 _PEM: Final = b"-----BEGIN "
 _TEXT: Final = re.compile(rb"[A-Za-z0-9+/=\s]+")
 _HEX: Final = re.compile(rb"([0-9A-Fa-f]{2})+")
+_PKCS8: Final = re.compile(rb"\x30.\x02\x01[\x00\x01]\x30", re.DOTALL)
+"""How short private keys begin: that of X25519 is as long as an HMAC-384 key."""
 _LARGEST: Final = 64 * 1024
 
 
@@ -49,11 +51,11 @@ def read_key_material(source: bytes | Path, key_spec: KeySpec, *, encoding: Mate
     """
     content = source if isinstance(source, bytes) else _read(source)
     length = _length(key_spec)
-    if length is None:
-        return KeyMaterial(key_spec, _private_key(_decoded(content, encoding, ()), key_spec))
-    found = _decoded(content, encoding, (length,))
-    if key_spec in SEED_BYTES and len(found) != length:
+    found = _decoded(content, encoding, material_bytes(key_spec))
+    if length is None or (key_spec in SEED_BYTES and len(found) != length):
         return KeyMaterial(key_spec, _private_key(found, key_spec))
+    if encoding == "auto" and _PKCS8.match(found):
+        raise InvalidArgument(f"this is a private key (PKCS #8), not material of {key_spec}; or say that it is raw")
     if len(found) != length:
         raise InvalidArgument(f"material of {key_spec} has {length} bytes; this has {len(found)}")
     return KeyMaterial(key_spec, found)
@@ -72,9 +74,9 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _decoded(content: bytes, encoding: MaterialEncoding, lengths: tuple[int, ...]) -> bytes:
+def _decoded(content: bytes, encoding: MaterialEncoding, secret_bytes: int | None) -> bytes:
     if encoding == "auto":
-        encoding = _guess(content, lengths)
+        encoding = _guess(content, secret_bytes)
     if encoding in {"raw", "der", "pem"}:
         return content
     text = b"".join(content.split())
@@ -84,16 +86,15 @@ def _decoded(content: bytes, encoding: MaterialEncoding, lengths: tuple[int, ...
         raise InvalidArgument(f"the key material is not {encoding}") from None
 
 
-def _guess(content: bytes, lengths: tuple[int, ...]) -> MaterialEncoding:
+def _guess(content: bytes, secret_bytes: int | None) -> MaterialEncoding:
     """Text is never taken for raw material: 32 random bytes are letters and digits alone once in 2^60 times."""
     if content.lstrip().startswith(_PEM):
         return "pem"
     text = b"".join(content.split())
     if not text or _TEXT.fullmatch(content) is None:
         return "raw"
-    if _HEX.fullmatch(text) and (not lengths or len(text) // 2 in lengths):
-        return "hex"
-    return "base64"
+    hexed = _HEX.fullmatch(text) and secret_bytes in {None, len(text) // 2}
+    return "hex" if hexed else "base64"
 
 
 def _private_key(content: bytes, key_spec: KeySpec) -> bytes:

@@ -108,8 +108,8 @@ class Job:
         return versions
 
     def material(self) -> Material:
-        """Return the material of the version that was decided on. Raises `KeyVersionUnusable`."""
-        material = self.draft.versions(self.key_id).get(self.ticket.version)
+        """Return the material of the version that was decided on. Raises `InvalidState`, `KeyVersionUnusable`."""
+        material = self.versions().get(self.ticket.version)
         if material is None:
             raise KeyVersionUnusable(f"there is no material of version {self.ticket.version} of this key")
         return material

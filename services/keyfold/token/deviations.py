@@ -16,7 +16,7 @@ from pkcs11.exceptions import PKCS11Error
 from keyfold.token.cryptoki import CkMechanism
 from keyfold.token.errors import ActionRefused, check
 from keyfold.token.kinds import AES, EC_DERIVE, EC_SIGN, HMAC, RSA_DECRYPT, RSA_IMPORT, RSA_SIGN, Kind
-from keyfold.token.operations import KeyOperations
+from keyfold.token.operations import KeyOperations, Prepared, pss
 from keyfold.token.session import Session
 from keyfold.token.templates import NOT_OF_PRIVATE_KEYS, Template
 
@@ -120,7 +120,7 @@ def _wrap(target: Target, key: Any, wrapped: Any) -> None:
     check(rv, "wrap")
 
 
-def _start(function: str, mechanism: Mechanism) -> Attempt:
+def _start(function: str, mechanism: Mechanism | Prepared) -> Attempt:
     """Begin an operation that the key is not for: C_EncryptInit, C_DecryptInit, C_SignInit."""
 
     def attempt(target: Target) -> None:
@@ -129,9 +129,12 @@ def _start(function: str, mechanism: Mechanism) -> Attempt:
         apart = session.pkcs11.token.open(rw=True)
         try:
             handle: int = apart.handle  # type: ignore[attr-defined]  # only the compiled class has it
-            vector = ctypes.create_string_buffer(16)
-            size = len(vector) if mechanism is Mechanism.AES_CBC_PAD else 0
-            argument = CkMechanism(int(mechanism), ctypes.addressof(vector) if size else None, size)
+            if isinstance(mechanism, Prepared):
+                argument = mechanism.structure
+            else:
+                vector = ctypes.create_string_buffer(16)
+                size = len(vector) if mechanism is Mechanism.AES_CBC_PAD else 0
+                argument = CkMechanism(int(mechanism), ctypes.addressof(vector) if size else None, size)
             check(session.functions.begin(function, handle, argument, target.key.handle), function)
         finally:
             apart.close()
@@ -216,7 +219,7 @@ _WRAP_ANOTHER: Final[dict[str, Attempt]] = {
 }
 _SIGN_RSA: Final[dict[str, Attempt]] = {
     "sign by RSA PKCS #1 with it": _start("C_SignInit", Mechanism.RSA_PKCS),
-    "sign by RSA PSS with it": _start("C_SignInit", Mechanism.SHA256_RSA_PKCS_PSS),
+    "sign by RSA PSS with it": _start("C_SignInit", pss("256")),
     "sign by raw RSA with it": _start("C_SignInit", Mechanism.RSA_X_509),
 }
 UNWRAPPED_KEY_USES: Final[dict[Kind, dict[str, Attempt]]] = {

@@ -12,8 +12,9 @@ from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from keyfold.token.templates import DATA_KEY, KEY_ENCRYPTION_KEY, Template, sealed, sealed_private
 
+# Mechanisms stand in the order of their numbers, as tokens give them back.
 HMAC_MECHANISMS: Final = (
-    Mechanism.SHA224_HMAC, Mechanism.SHA256_HMAC, Mechanism.SHA384_HMAC, Mechanism.SHA512_HMAC,
+    Mechanism.SHA256_HMAC, Mechanism.SHA224_HMAC, Mechanism.SHA384_HMAC, Mechanism.SHA512_HMAC,
 )  # fmt: skip
 
 
@@ -73,14 +74,14 @@ RSA_DECRYPT: Final = Kind(
     "private:rsa:decrypt",
     ObjectClass.PRIVATE_KEY,
     KeyType.RSA,
-    _restricted((Mechanism.RSA_PKCS_OAEP, Mechanism.RSA_X_509), sealed_private(Attribute.DECRYPT, TOKEN=False)),
+    _restricted((Mechanism.RSA_X_509, Mechanism.RSA_PKCS_OAEP), sealed_private(Attribute.DECRYPT, TOKEN=False)),
 )
 RSA_IMPORT: Final = Kind(
     "private:rsa:import",
     ObjectClass.PRIVATE_KEY,
     KeyType.RSA,
     _restricted(
-        (Mechanism.RSA_PKCS_OAEP, Mechanism.RSA_X_509),
+        (Mechanism.RSA_X_509, Mechanism.RSA_PKCS_OAEP),
         sealed_private(Attribute.DECRYPT, Attribute.UNWRAP, TOKEN=False),
     ),
 )

@@ -14,6 +14,7 @@ from keyfold.events.signatures import Signer
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 PUBLIC = Signer(b"p" * 32).public_key.hex()
 ML_DSA = Signer(b"p" * 32, "ML-DSA-65").public_key.hex()
+PAST = "2020-01-31T12:00:00.000Z"
 LATER = "2999-01-31T12:00:00.000Z"
 DIGEST = "ab" * 32
 POLICY = "permit (principal, action, resource);"
@@ -22,9 +23,38 @@ ON_KEY, ON_REGISTRY = f"key/{KEY}", "registry"
 Case = tuple[list[str], str, str | None, dict[str, Any]]
 CASES: dict[str, Case] = {
     "key create": (
-        ["--usage-budget", "9", "--rotate-at", "0", "--tag", "a=b", "--protection", "SOFTWARE"],
+        [
+            "--usage-budget", "9", "--rotate-at", "0", "--tag", "a=b", "--protection", "SOFTWARE", "--spec", "RSA_2048",
+            "--usage", "SIGN_VERIFY", "--not-before", PAST, "--not-after", LATER, "--rotation-period", "90s",
+            "--origin", "EXTERNAL",
+        ],
         "CreateKey", None,
-        {"usage_budget": 9, "rotate_at_percent": None, "tags": {"a": "b"}, "protection": "SOFTWARE"},
+        {
+            "usage_budget": 9, "rotate_at_percent": None, "tags": {"a": "b"}, "protection": "SOFTWARE",
+            "key_spec": "RSA_2048", "key_usage": "SIGN_VERIFY", "not_before": PAST, "not_after": LATER,
+            "rotation_period_seconds": 90, "origin": "EXTERNAL",
+        },
+    ),
+    "key validity": (
+        [ORDERS, "--not-before", "never", "--not-after", LATER], "UpdateKeyValidity", ON_KEY,
+        {"not_before": "never", "not_after": LATER},
+    ),
+    "key rotation enable": ([ORDERS, "365"], "EnableKeyRotation", ON_KEY, {"rotation_period_seconds": 365 * 86_400}),
+    "key rotation disable": ([ORDERS], "DisableKeyRotation", ON_KEY, {}),
+    "key disable-version": ([ORDERS, "1"], "DisableKeyVersion", ON_KEY, {"version": 1}),
+    "key enable-version": ([ORDERS, "1"], "EnableKeyVersion", ON_KEY, {"version": 1}),
+    "key destroy-version": ([ORDERS, "1", "--yes"], "DestroyKeyVersion", ON_KEY, {"version": 1}),
+    "key compromise": (
+        [ORDERS, "--occurred-at", PAST, "--version", "2", "--version", "1", "--version", "2", "--no-rotate"],
+        "MarkKeyCompromised", ON_KEY, {"occurred_at": PAST, "versions": [1, 2]},
+    ),
+    "key import-parameters": (
+        [ORDERS, "--version", "2", "--algorithm", "RSAES_OAEP_SHA_256", "--wrapping-key-spec", "RSA_3072"],
+        "GetParametersForImport", ON_KEY,
+        {"key_version": 2, "wrapping_algorithm": "RSAES_OAEP_SHA_256", "wrapping_key_spec": "RSA_3072"},
+    ),
+    "key delete-material": (
+        [ORDERS, "--version", "1"], "DeleteImportedKeyMaterial", ON_KEY, {"key_version": 1, "cause": "requested"},
     ),
     "key rotate": ([ORDERS], "RotateKey", ON_KEY, {"cause": "requested"}),
     "key enable": ([ORDERS], "EnableKey", ON_KEY, {}),
@@ -114,8 +144,11 @@ CASES: dict[str, Case] = {
         {"verb": "DisableKey", "arguments": {"reason": "disclosed"}, "expires_at": LATER},
     ),
 }  # fmt: skip
-ELSEWHERE = {"proposal approve", "proposal deny", "proposal cancel", "login"}
-USES = {"encrypt", "decrypt", "re-encrypt", "data-key", "random"}
+ELSEWHERE = {"proposal approve", "proposal deny", "proposal cancel", "login", "import"}
+USES = {
+    "encrypt", "decrypt", "re-encrypt", "data-key", "data-key-pair", "random", "sign", "verify", "mac", "verify-mac",
+    "derive", "encapsulate", "decapsulate",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +256,19 @@ def test_spans_count_from_now(terminal: Terminal) -> None:
     [
         ["key", "destroy-now", ORDERS],
         ["key", "tag", ORDERS, "nonsense"],
+        ["key", "validity", ORDERS],
+        ["key", "validity", ORDERS, "--not-after", "soon"],
+        ["key", "rotation", "enable", ORDERS, "often"],
+        ["key", "create", "--spec", "AES"],
+        ["key", "create", "--rotation-period", "0"],
+        ["key", "disable-version", ORDERS, "0"],
+        ["key", "destroy-version", ORDERS, "1"],
+        ["key", "compromise", ORDERS],
+        ["key", "compromise", ORDERS, "--occurred-at", "yesterday"],
+        ["import", ORDERS],
+        ["import", ORDERS, "p.cedar", "--wrapped", "p.cedar"],
+        ["import", ORDERS, "--wrapped", "p.cedar"],
+        ["import", ORDERS, "p.cedar", "--parameters", "p.cedar"],
         ["key", "schedule-deletion", ORDERS],
         ["principal", "update", "bob"],
         ["principal", "update", "bob", "--group", "a", "--no-groups"],

@@ -1,5 +1,6 @@
 """Keys through their life: what creation says, validity, compromise with the rotation behind it, public keys."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -131,7 +132,7 @@ async def test_an_answer_without_its_result_is_an_error(kms: Keyfold, deployment
             await kms.get_public_key(kms.new_key_id())
         deployment.summaries["GetParametersForImport"] = {"public_key": None}
         with pytest.raises(InternalError, match="without import parameters"):
-            await kms.get_parameters_for_import(kms.new_key_id())
+            await kms.get_parameters_for_import(kms.new_key_id(), wrapping_key_spec="RSA_3072")
 
 
 def test_a_public_key_that_no_worker_signed_is_not_believed(new_deployment: Any) -> None:
@@ -170,17 +171,11 @@ async def test_what_the_deployment_offers_is_in_the_directory(kms: Keyfold, depl
     offered = Capability(
         key_spec="ECC_NIST_P256", key_usage="SIGN_VERIFY", protection="HSM", algorithms=["ECDSA_SHA_256"]
     )
-    for at, found in ((2_000, [offered]), (1_000, [])):
-        await deployment.publish(
-            facts.TokenCapabilitiesFound.new(
-                f"capabilities-{at}",
-                "registry",
-                to_text(to_milliseconds("2026-01-01T00:00:00.000Z") + at),
-                module="m",
-                capabilities=found,
-                imports={},
-            )  # fmt: skip
-        )
+    now = time.time_ns() // 1_000_000
+    for at, found in ((now, [offered]), (now - 500, [])):
+        told: dict[str, Any] = {"module": "m", "capabilities": found, "imports": {}}
+        event = facts.TokenCapabilitiesFound.new(f"capabilities-{at}", "registry", to_text(at), **told)
+        await deployment.publish(event)
     await kms._directory.refresh()
     assert kms.capabilities() == [offered]
 

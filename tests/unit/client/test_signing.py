@@ -213,16 +213,8 @@ def test_offline_verification_refuses_what_does_not_fit_the_key() -> None:
         (b"no key", b"x", how),
         (b"", b"x", how),
         (pairs.spki(pairs.make("ML_KEM_768")), b"x", how),
-        (
-            pairs.spki(pairs.make("ML_DSA_65")),
-            b"x",
-            {"signing_algorithm": "ML_DSA_SHAKE_256", "message_type": "DIGEST"},
-        ),
-        (
-            pairs.spki(pairs.make("ML_DSA_65")),
-            b"x",
-            {"signing_algorithm": "ML_DSA_SHAKE_256", "message_type": "EXTERNAL_MU"},
-        ),
+        (lattice, b"x", {**shake, "message_type": "DIGEST"}),
+        (lattice, b"x", {**shake, "message_type": "EXTERNAL_MU"}),
     ]
     for der, message, arguments in wrong:
         with pytest.raises(InvalidArgument):

@@ -1,11 +1,12 @@
 """How many items a record holds: never more than policy takes, whatever the key's spec turns out to be."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from keyfold.client import Keyfold
+from keyfold.client import Keyfold, Signature
 from keyfold.client.intents import Intent
 from keyfold.client.sizes import most_items
 from keyfold.events.commands import algorithm_of
@@ -55,9 +56,12 @@ async def test_batches_and_single_calls_are_cut_to_it(kms: Keyfold, deployment: 
     key = (await kms.create_key()).key_id
     deployment.held.specs[key] = "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"
     assert len(await kms.generate_data_key_pair_batch(key, "ECC_NIST_EDWARDS25519", 5)) == 5
-    signer = (await kms.create_key(key_spec="ML_DSA_87")).key_id
-    how: Any = {"signing_algorithm": "ML_DSA_SHAKE_256"}
-    assert len(await kms.sign_batch(signer, [b"x"] * 1500, **how)) == 1500
+    signer = (await kms.create_key(key_spec="RSA_2048", key_usage="SIGN_VERIFY")).key_id
+    how: Any = {"signing_algorithm": "RSASSA_PSS_SHA_256"}
+    made = await kms.sign_batch(signer, [b"x"] * 300, **how)
+    assert [got.data.items for got in deployment.received[-2:]] == [250, 50]
+    pairs = [(b"x", one.signature) for one in made if isinstance(one, Signature)]
+    assert all(await asyncio.gather(*(kms.verify(signer, *pair, **how) for pair in pairs)))
     for got in deployment.received:
         if got.command.data_plane:
             spec, _ = deployment.held.specs[got.command.subject.removeprefix("key/")]

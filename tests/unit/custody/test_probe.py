@@ -1,6 +1,6 @@
 """With the user's PIN in hand: every single way around a key's protection is refused, and the probe sees each hole."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -59,30 +59,27 @@ def kek(session: Session, kind: Kind) -> Any:
     return require(session, kek_id(kind), kind.key_encryption_key)
 
 
-def by_kind(attempts: Callable[[Kind], Iterable[str]]) -> Any:
-    """One test for each kind and attempt."""
-    cases = [pytest.param(kind, name, id=f"{kind.name}-{name}") for kind in KINDS for name in attempts(kind)]
-    return pytest.mark.parametrize(("kind", "name"), cases)
-
-
-@by_kind(lambda kind: [*unwraps(kind), *COMMON, *KEY_ENCRYPTION_KEY_USES])
-def test_no_way_around_a_key_encryption_key(custody: Custody, samples: Samples, kind: Kind, name: str) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_no_way_around_a_key_encryption_key(custody: Custody, samples: Samples, kind: Kind) -> None:
     """One deviation from the unwrap template, or one use, copy, reading or change of the key itself, is refused."""
     attempts = {**unwraps(kind), **COMMON, **KEY_ENCRYPTION_KEY_USES}
-    with custody.token.manager() as session:
-        with target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target:
-            assert not allows(attempts[name], target)
+    with (
+        custody.token.manager() as session,
+        target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
+    ):
+        assert [name for name, attempt in attempts.items() if allows(attempt, target)] == []
 
 
-@by_kind(lambda kind: [*COMMON, *UNWRAPPED_KEY_USES[kind]])
-def test_no_way_around_an_unwrapped_key(custody: Custody, samples: Samples, kind: Kind, name: str) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_no_way_around_an_unwrapped_key(custody: Custody, samples: Samples, kind: Kind) -> None:
     """A key that was unwrapped by the template cannot be read, copied, changed, wrapped or misused."""
-    with custody.token.manager() as session:
-        with (
-            target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
-            target_of_unwrapped_key(target) as unwrapped,
-        ):
-            assert not allows({**COMMON, **UNWRAPPED_KEY_USES[kind]}[name], unwrapped)
+    attempts = {**COMMON, **UNWRAPPED_KEY_USES[kind]}
+    with (
+        custody.token.manager() as session,
+        target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
+        target_of_unwrapped_key(target) as unwrapped,
+    ):
+        assert [name for name, attempt in attempts.items() if allows(attempt, unwrapped)] == []
 
 
 @pytest.mark.parametrize("name", [*COMMON, *MAC_KEY_USES])
@@ -107,12 +104,12 @@ def test_no_way_around_an_envelope_key(custody: Custody, name: str, key_id: byte
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_what_is_wanted_is_allowed(custody: Custody, samples: Samples, kind: Kind) -> None:
     """The unwrap that custody makes is allowed, and gives exactly the kind's attributes."""
-    with custody.token.manager() as session:
-        with (
-            target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
-            target_of_unwrapped_key(target) as unwrapped,
-        ):
-            assert deviations_of(unwrapped.key, kind.pin) == []
+    with (
+        custody.token.manager() as session,
+        target_of_key_encryption_key(session, kek(session, kind), samples, kind) as target,
+        target_of_unwrapped_key(target) as unwrapped,
+    ):
+        assert deviations_of(unwrapped.key, kind.pin) == []
 
 
 PINNED = [
@@ -294,16 +291,16 @@ PINS: dict[str, tuple[ObjectClass, KeyType, set[str], tuple[Mechanism, ...] | No
     "secret:aes": (ObjectClass.SECRET_KEY, KeyType.AES, {"ENCRYPT", "DECRYPT"}, None),
     "secret:hmac": (
         ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET, {"SIGN", "VERIFY"},
-        (Mechanism.SHA224_HMAC, Mechanism.SHA256_HMAC, Mechanism.SHA384_HMAC, Mechanism.SHA512_HMAC),
+        (Mechanism.SHA256_HMAC, Mechanism.SHA224_HMAC, Mechanism.SHA384_HMAC, Mechanism.SHA512_HMAC),
     ),
     "private:rsa:sign": (
         ObjectClass.PRIVATE_KEY, KeyType.RSA, {"SIGN"}, (Mechanism.RSA_PKCS, Mechanism.RSA_PKCS_PSS)
     ),
     "private:rsa:decrypt": (
-        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"DECRYPT"}, (Mechanism.RSA_PKCS_OAEP, Mechanism.RSA_X_509)
+        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"DECRYPT"}, (Mechanism.RSA_X_509, Mechanism.RSA_PKCS_OAEP)
     ),
     "private:rsa:import": (
-        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"DECRYPT", "UNWRAP"}, (Mechanism.RSA_PKCS_OAEP, Mechanism.RSA_X_509)
+        ObjectClass.PRIVATE_KEY, KeyType.RSA, {"DECRYPT", "UNWRAP"}, (Mechanism.RSA_X_509, Mechanism.RSA_PKCS_OAEP)
     ),
     "private:ec:sign": (ObjectClass.PRIVATE_KEY, KeyType.EC, {"SIGN"}, (Mechanism.ECDSA,)),
     "private:ec:derive": (ObjectClass.PRIVATE_KEY, KeyType.EC, {"DERIVE"}, (Mechanism.ECDH1_DERIVE,)),

@@ -508,12 +508,15 @@ async def worker(
         await sender.start()
         await follower.start()
         await keyring.start()
+        tail = asyncio.create_task(follower.run())
         made = Worker(parts, custody, sealing, deployment)
         try:
             await made.owned(*own)
             yield made
         finally:
             await made.stop()
+            tail.cancel()
+            await asyncio.gather(tail, return_exceptions=True)
             for part in (keyring, follower, sender):
                 with suppress(Exception):
                     await part.stop()

@@ -254,13 +254,16 @@ async def test_what_is_done_is_not_done_again(deployment: Deployment, monkeypatc
         await made.execute(create(deployment, key_id, "HSM"))
         orders = [use_hsm(deployment, key_id) for _ in range(9)]
         silent_to, served = {orders[4].command_id}, Counter[str]()
+        silent_at, begun = [0.0], list[float]()
         engine = made.parts.dispatcher.engine
         execute = engine.execute
 
         def picky(ticket: Ticket, draft: Any, *, token: bool) -> Any:
+            begun.append(time.monotonic())
             time.sleep(0.005)
             if ticket.command_id in silent_to:
                 silent_to.clear()
+                silent_at[0] = time.monotonic()
                 raise TokenUnavailable
             work = execute(ticket, draft, token=token)
             served[ticket.command_id] += 1
@@ -270,6 +273,7 @@ async def test_what_is_done_is_not_done_again(deployment: Deployment, monkeypatc
         answers = await made.execute(*orders)
     assert [answer.data.code for answer in answers] == [None] * 9
     assert served == Counter(order.command_id for order in orders)
+    assert not [when for when in begun if 0.01 < when - silent_at[0] < 0.04], "none begins before the next try"
 
 
 async def test_cancelled_it_waits_for_every_thread(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

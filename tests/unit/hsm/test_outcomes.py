@@ -101,7 +101,7 @@ async def test_rotation_keeps_old_versions_readable(
     answers = await running.execute(first, turn, second)
     old, new = results(answers[0])[0], results(answers[2])[0]
     assert (parse(old).key_version, parse(new).key_version) == (1, 2)
-    assert json.loads(results(answers[1])[0]) == {"key_id": key_id, "version": 2}
+    assert json.loads(results(answers[1])[0]) == {"key_id": key_id, "version": 2, "key_usage": "ENCRYPT_DECRYPT"}
     order = use(deployment, "Decrypt", key_id, [(0, old), (0, new)], protection=protection)
     (answer,) = await running.execute(order)
     assert results(answer) == [b"old", b"new"]
@@ -250,9 +250,10 @@ async def test_registry_facts_return_their_own_revision(deployment: Deployment, 
 
 
 async def test_a_version_without_material_is_no_key(deployment: Deployment, running: Worker) -> None:
-    """Encrypting under a version that was never made is `InvalidState`, under seal."""
+    """Encrypting under a version that was never made is `KeyVersionUnusable`, under seal."""
     key_id = new_key()
     order = use(deployment, "Encrypt", key_id, [(0, b"x")], version=2)
     answers = await running.execute(create(deployment, key_id), order)
-    assert (deployment.outcome(order).data.code, answers[1].data.code) == ("InvalidState", "InvalidState")
+    code = "KeyVersionUnusable"
+    assert (deployment.outcome(order).data.code, answers[1].data.code) == (code, code)
     assert answers[1].items == []

@@ -280,15 +280,46 @@ def test_head_and_back() -> None:
     [
         ({}, {}),
         ({"now_ms": 1, "commands": 1, "events": 1, "places": {"hsm": [1]}, "events_head": [0, ""]}, {}),
-        (None, {"key/x": b"{}"}),
         (None, {"segment/1": b"not json"}),
-        (None, {"alias/a": b'{"kind":"alias"}'}),
+        (None, {"key/x": b"{}", "segment/1": b'{"kind":"segment"}'}),
     ],
 )
 def test_records_that_do_not_parse(head: Any, records: dict[str, bytes]) -> None:
     """Records that are signed for and yet do not parse are of another version: the state is refused, not guessed."""
     with pytest.raises(StateCorrupt):
         State.from_records(head, records)
+
+
+@pytest.mark.parametrize("stored", [b"{}", b'{"kind":"key"}', b"not json"])
+def test_an_entity_that_does_not_parse_stops_its_partition_when_it_is_asked_for(stored: bytes) -> None:
+    """Whatever was decided about it is not committed, also where deciding went on without it; others are not held up."""
+    desk = kept()
+    desk.step("CreateKey")
+    other = key_on(2, 500)
+    state = State.from_records(desk.head, {**desk.live, other: stored})
+    draft = Draft(state)
+    desk.decider().decide_all([desk.record(command("Encrypt", KEY, 50))], draft)
+    assert set(state.changes(draft)) == {KEY, "segment/2"}
+    draft = Draft(state)
+    desk.decider().decide_all([desk.record(command("Encrypt", other, 51))], draft)
+    with pytest.raises(StateCorrupt, match=other):
+        state.changes(draft)
+
+
+def test_what_the_topic_holds_is_taken_from_it_and_not_made_again() -> None:
+    """Bytes that an earlier version wrote otherwise leave the sum exactly as they stand there."""
+    desk = kept()
+    desk.step("CreateKey")
+    earlier = json.dumps(json.loads(desk.live[KEY])).encode()
+    assert earlier != desk.live[KEY]
+    state = State.from_records(desk.head, {**desk.live, KEY: earlier})
+    draft = Draft(state)
+    desk.decider().decide_all([desk.record(command("Encrypt", KEY, 50))], draft)
+    old, new = state.changes(draft)[KEY]
+    assert old == earlier
+    assert new is not None
+    state.promote(draft)
+    assert state.entities.stored(KEY) == new
 
 
 def test_outcomes_name_commands_of_their_partition_only() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.unit.projections.living import living
 
 from keyfold.events import facts, topics
 from keyfold.events.chains import ChainGap, Place
+from keyfold.events.entities import Capabilities, Deployment, KeyVersion
 from keyfold.events.statements import ChainHead, Entry
 from keyfold.events.streams import partition_of
 from keyfold.events.times import to_text
@@ -29,6 +31,7 @@ from keyfold.events.trust import Trust
 from keyfold.projections import sqlfiles, tables
 from keyfold.projections.audit import audit_row
 from keyfold.projections.errors import RebuildNeeded, StateMismatch
+from keyfold.projections.evidence import IN_PARTS
 from keyfold.projections.filters import InvalidCursor, cursor_of, place_of
 from keyfold.projections.fold import Fold, Leaf, NotLoaded
 from keyfold.projections.months import month_of, month_range
@@ -366,3 +369,23 @@ def test_the_generator_is_legal_and_covers_the_vocabulary() -> None:
     rare = {facts.ServiceKeyRevoked}
     assert kinds >= {kind for kind in facts.EVENT_TYPES if kind.topic == topics.EVENTS} - rare
     assert all(0 <= partition_of(event.subject, PARTITIONS) < PARTITIONS for event in simulated(seeded(0), 50))
+
+
+MODELS = {
+    "keys": tables.KEY_COLUMNS,
+    "key_versions": (*(set(KeyVersion.model_fields) - {"offset"}), "command_offset"),
+    "deployment": tuple(set(Deployment.model_fields) - {"kind"}),
+    "capabilities": tuple(set(Capabilities.model_fields) - {"kind"}),
+    **IN_PARTS,
+}
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_every_field_has_a_column(table: str) -> None:
+    """Postgres takes what it has a column for and is silent about the rest: a new field must not be forgotten."""
+    layout = "".join(text for _, text in sqlfiles.scripts("layout"))
+    made = layout.partition(f"CREATE TABLE {table} (")[2].partition(";")[0]
+    merged = sqlfiles.statements("apply")[table]
+    for column in MODELS[table]:
+        assert re.search(rf"^    {column} ", made, re.MULTILINE), column
+        assert column in tables.PRIMARY_KEYS[table] or f"{column} = excluded.{column}" in merged, column

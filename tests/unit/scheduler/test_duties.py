@@ -5,9 +5,19 @@ from typing import Any
 from tests.unit.scheduler.issuers import issuer
 
 from keyfold.client import SealingKeyPeriod
-from keyfold.scheduler.duties import Agenda, Duty, Times, issuer_duties, sealing_duties
+from keyfold.events.arguments import EpochEvidence
+from keyfold.events.times import to_text
+from keyfold.projections.rows import EpochTurn, StorageEpoch
+from keyfold.scheduler.duties import Agenda, Duty, Times, epoch_duties, issuer_duties, sealing_duties
 
-TIMES = Times(rotate_after_ms=1000, erase_after_ms=100, settle_ms=50, backoff_ms=10, max_backoff_ms=35)
+TIMES = Times(
+    rotate_after_ms=1000,
+    erase_after_ms=100,
+    erase_awaited_after_ms=20,
+    settle_ms=50,
+    backoff_ms=10,
+    max_backoff_ms=35,
+)
 DUTY = Duty("DestroyKey", "k")
 
 
@@ -23,6 +33,55 @@ def test_a_retired_sealing_key_is_erased_when_nothing_valid_is_sealed_to_it() ->
     keys = [SealingKeyPeriod("a", 0, 5000), SealingKeyPeriod("b", 5000, None)]
     assert sealing_duties(keys, 5099, TIMES) == []
     assert sealing_duties(keys, 5100, TIMES) == [Duty("EraseSealingKey", "a")]
+
+
+def epoch(turned: dict[int, int], number: int = 2, ended: int = 0, begun_ms: int = 0) -> StorageEpoch:
+    """An epoch of three partitions; some have turned, at these offsets."""
+    turns = tuple(EpochTurn(partition, offset, to_text(begun_ms), 0) for partition, offset in turned.items())
+    return StorageEpoch(number, ended, 3, to_text(begun_ms) if number > 1 else None, "alice", None, None, turns)
+
+
+def test_a_sealing_key_from_before_the_epoch_is_rotated_at_once() -> None:
+    """Once: the new one is not older. The first epoch began before all sealing keys."""
+    begun = epoch({}, begun_ms=5001)
+    assert sealing_duties([SealingKeyPeriod("a", 5000, None)], 5001, TIMES, begun) == [Duty("RotateSealingKey", "a")]
+    keys = [SealingKeyPeriod("a", 5000, 5001), SealingKeyPeriod("b", 5001, None)]
+    assert sealing_duties(keys, 5002, TIMES, begun) == []
+    assert sealing_duties([SealingKeyPeriod("a", 0, None)], 1, TIMES, epoch({}, 1)) == []
+    assert sealing_duties([SealingKeyPeriod("a", 0, None)], 1, TIMES, None) == []
+
+
+def test_what_a_certificate_waits_for_is_erased_sooner_in_development_only() -> None:
+    """Commands of a deployment that is not for development may still be sealed to the key."""
+    keys = [SealingKeyPeriod("a", 0, 5000), SealingKeyPeriod("b", 5000, None)]
+    begun = epoch({}, begun_ms=10)
+    assert sealing_duties(keys, 5020, TIMES, begun) == []
+    assert sealing_duties(keys, 5019, TIMES, begun, development=True) == []
+    assert sealing_duties(keys, 5020, TIMES, begun, development=True) == [Duty("EraseSealingKey", "a")]
+    later = [SealingKeyPeriod("a", 10, 5000), SealingKeyPeriod("b", 5000, None)]
+    assert sealing_duties(later, 5020, TIMES, begun, development=True) == []
+    assert sealing_duties(later, 5100, TIMES, begun, development=True) == [Duty("EraseSealingKey", "a")]
+
+
+def test_an_epoch_ends_when_every_partition_has_turned() -> None:
+    """The one before the current, by the place at which each says so; once it has ended, no more."""
+    turned = {0: 7, 1: 4, 2: 9}
+    evidence = tuple(EpochEvidence(partition=partition, offset=offset) for partition, offset in turned.items())
+    assert epoch_duties(epoch(turned)) == [Duty("EndStorageEpoch", "1", evidence=evidence)]
+    for missing in turned:
+        assert epoch_duties(epoch({p: offset for p, offset in turned.items() if p != missing})) == []
+    assert epoch_duties(epoch(turned, ended=1)) == []
+    assert epoch_duties(epoch(turned, number=1)) == []
+    assert epoch_duties(None) == []
+
+
+def test_another_cause_or_version_is_another_duty() -> None:
+    """A compromise is not held up by a rotation that failed for its budget."""
+    agenda = Agenda(TIMES)
+    agenda.failed(Duty("RotateKey", "k", cause="usage-budget"), 0, retriable=False)
+    agenda.failed(Duty("DeleteImportedKeyMaterial", "k", version=1), 0, retriable=False)
+    due = [Duty("RotateKey", "k", cause="compromise"), Duty("DeleteImportedKeyMaterial", "k", version=2)]
+    assert agenda.ready(due, 1) == due
 
 
 def due(now_ms: int, **changes: Any) -> bool:

@@ -10,10 +10,11 @@ import structlog.testing
 from tests.unit.scheduler.issuers import LIFETIME_S, issuer
 
 from keyfold.client import Completed, DeadlineExceeded, SealingKeyPeriod
-from keyfold.events.arguments import RotationCause
-from keyfold.events.entities import Issuer
+from keyfold.events.arguments import DeletionCause, EpochEvidence, RotationCause
+from keyfold.events.entities import Deployment, Issuer
 from keyfold.events.errors import InvalidIssuer, InvalidState, KeyfoldError, Unavailable
 from keyfold.events.times import to_text
+from keyfold.projections.rows import DueDeletion, DueExpiry, DueRotation, EpochTurn, StorageEpoch
 from keyfold.scheduler.__main__ import main
 from keyfold.scheduler.key_sets import KeySetUnreadable
 from keyfold.scheduler.scheduler import Scheduler
@@ -28,7 +29,10 @@ class World:
 
     now: int = 100 * HOUR
     due: dict[str, int] = field(default_factory=dict)
-    worn: list[str] = field(default_factory=list)
+    worn: dict[str, RotationCause] = field(default_factory=dict)
+    over: list[tuple[str, int]] = field(default_factory=list)
+    epoch: StorageEpoch | None = None
+    development: bool = False
     trusted: list[Issuer] = field(default_factory=list)
     published: dict[str, str] = field(default_factory=dict)
     sealing: list[SealingKeyPeriod] = field(default_factory=list)
@@ -37,13 +41,24 @@ class World:
     down: bool = False
     lagging: bool = False
 
-    async def due_deletions(self, now: str, limit: int = 100) -> Sequence["Due"]:
+    async def due_deletions(self, now: str, limit: int = 100) -> Sequence[DueDeletion]:
         if self.down:
             raise Unavailable("Postgres is away")
-        return [Due(key) for key, at in sorted(self.due.items()) if to_text(at) <= now][:limit]
+        return [DueDeletion(key, to_text(at)) for key, at in sorted(self.due.items()) if to_text(at) <= now][:limit]
 
-    async def due_rotations(self, limit: int = 100) -> Sequence["Due"]:
-        return [Due(key) for key in self.worn][:limit]
+    async def due_rotations(self, now: str, limit: int = 100) -> Sequence[DueRotation]:
+        assert now == to_text(self.now)
+        return [DueRotation(key, 1, cause) for key, cause in self.worn.items()][:limit]
+
+    async def due_material_expiries(self, now: str, limit: int = 100) -> Sequence[DueExpiry]:
+        assert now == to_text(self.now)
+        return [DueExpiry(key, version, now) for key, version in self.over][:limit]
+
+    async def storage_epoch(self) -> StorageEpoch | None:
+        return self.epoch
+
+    async def deployment(self) -> Deployment | None:
+        return Deployment(root_public_key="0" * 64, partitions=4, development=self.development)
 
     async def issuers(self) -> Sequence[Issuer]:
         return self.trusted
@@ -64,8 +79,24 @@ class World:
     ) -> Completed:
         done = await self._note(f"RotateKey {cause}", key)
         if not self.lagging:
-            self.worn.remove(key)
+            del self.worn[key]
         return done
+
+    async def delete_imported_key_material(
+        self,
+        key: str,
+        *,
+        version: int | None = None,
+        cause: DeletionCause = "requested",
+        timeout_s: float | None = None,
+    ) -> Completed:
+        return await self._note(f"DeleteImportedKeyMaterial {cause}", f"{key}/{version}")
+
+    async def end_storage_epoch(
+        self, epoch: int, evidence: Sequence[EpochEvidence], *, timeout_s: float | None = None
+    ) -> Completed:
+        places = [(place.partition, place.offset) for place in evidence]
+        return await self._note("EndStorageEpoch", f"{epoch} {places}")
 
     async def put_issuer_keys(self, issuer: str, jwks: str, *, timeout_s: float | None = None) -> Completed:
         return await self._note("PutIssuerKeys", f"{issuer} {jwks}")
@@ -88,11 +119,6 @@ class World:
 
     def scheduler(self) -> Scheduler:
         return Scheduler(self, self, self, SchedulerSettings(interval_s=0.01), lambda: self.now)
-
-
-@dataclass
-class Due:
-    key_id: str
 
 
 async def test_keys_are_destroyed_when_their_date_has_come() -> None:
@@ -121,15 +147,58 @@ async def test_sealing_keys_are_rotated_after_a_day_and_erased_after_sixteen_min
     assert world.sent == [("RotateSealingKey", ""), ("EraseSealingKey", "s")]
 
 
-async def test_keys_are_rotated_when_their_budget_is_nearly_used() -> None:
-    """With the cause that policy holds the scheduler to; once, and again when the new version is used as much."""
-    world = World(worn=["a"])
+@pytest.mark.parametrize("cause", ["usage-budget", "period", "compromise"])
+async def test_keys_are_rotated_for_a_cause(cause: RotationCause) -> None:
+    """The one that policy holds the scheduler to; once, and again when it holds of the new version."""
+    world = World(worn={"a": cause})
     scheduler = world.scheduler()
     assert await scheduler.round() == 1
     assert await scheduler.round() == 0
-    world.worn, world.now = ["a"], world.now + 30_000
+    world.worn, world.now = {"a": cause}, world.now + 30_000
     assert await scheduler.round() == 1
-    assert world.sent == [("RotateKey usage-budget", "a")] * 2
+    assert world.sent == [(f"RotateKey {cause}", "a")] * 2
+
+
+async def test_imported_material_is_deleted_when_it_is_over() -> None:
+    """Of each version, once while the projections lag."""
+    world = World(over=[("a", 1), ("a", 3)])
+    scheduler = world.scheduler()
+    assert await scheduler.round() == 2
+    assert await scheduler.round() == 0
+    assert sorted(world.sent) == [("DeleteImportedKeyMaterial expired", f"a/{version}") for version in (1, 3)]
+
+
+def epoch(world: World, partitions: int) -> StorageEpoch:
+    """The second epoch, begun a moment ago; so many of four partitions have turned."""
+    turned = tuple(EpochTurn(partition, 7 + partition, to_text(world.now), 1) for partition in range(partitions))
+    return StorageEpoch(2, 0, 4, to_text(world.now), "alice", None, None, turned)
+
+
+async def test_a_storage_epoch_is_ended_by_the_evidence_of_every_partition() -> None:
+    """Not while one is missing."""
+    world = World()
+    world.epoch = epoch(world, 3)
+    scheduler = world.scheduler()
+    assert await scheduler.round() == 0
+    world.epoch = epoch(world, 4)
+    assert await scheduler.round() == 1
+    assert world.sent == [("EndStorageEpoch", "1 [(0, 7), (1, 8), (2, 9), (3, 10)]")]
+
+
+@pytest.mark.parametrize(("development", "pause_ms"), [(False, 16 * 60_000), (True, 5_000)])
+async def test_a_storage_epoch_ends_the_life_of_older_sealing_keys(development: bool, pause_ms: int) -> None:
+    """The current one is rotated once, and erased when nothing valid is sealed to it; in development sooner."""
+    world = World(development=development)
+    world.sealing = [SealingKeyPeriod("s", world.now - 1, None)]
+    world.epoch = epoch(world, 0)
+    scheduler = world.scheduler()
+    assert await scheduler.round() == 1
+    world.sealing = [SealingKeyPeriod("s", world.now - 1, world.now), SealingKeyPeriod("t", world.now, None)]
+    world.now += pause_ms - 1
+    assert await scheduler.round() == 0
+    world.now += 1
+    assert await scheduler.round() == 1
+    assert world.sent == [("RotateSealingKey", ""), ("EraseSealingKey", "s")]
 
 
 async def test_the_keys_of_issuers_are_read_and_put() -> None:

@@ -44,7 +44,7 @@ ON CONFLICT (key_id) DO UPDATE SET
     usage_budget = excluded.usage_budget, rotate_at_percent = excluded.rotate_at_percent,
     not_before = excluded.not_before, not_after = excluded.not_after,
     rotation_period_seconds = excluded.rotation_period_seconds, rotation_enabled_at = excluded.rotation_enabled_at,
-    changed_at = excluded.changed_at, import_parameters = excluded.import_parameters;
+    changed_at = excluded.changed_at, import_parameters = excluded.import_parameters, importing = excluded.importing;
 
 -- name: key_versions
 INSERT INTO key_versions AS t

@@ -9,13 +9,13 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from keyfold.cli import keys, output, parts, system
+from keyfold.cli import key_show, output, parts, system
 from keyfold.cli.demo import acts, evidence
 from keyfold.cli.demo.files import Document, Places, choose
 from keyfold.cli.demo.narration import Narrator
 from keyfold.cli.exits import Differs
 from keyfold.cli.records import as_line
-from keyfold.cli.session import Session, of
+from keyfold.cli.session import Session, now_ms, of
 from keyfold.client import Keyfold
 from keyfold.config import Config
 from keyfold.embedded import Stack
@@ -156,7 +156,7 @@ class Play:
             tell("\n".join(as_line(row) for row in rows), events=len(rows), denied=len(denied))
         with self._narrator.step("State and audit trail in Postgres"):
             audited = await evidence.audit_of(queries, rows)
-            tell(keys.description(*await keys.described(queries, key_id)))
+            tell(key_show.description(await key_show.described(queries, key_id, now_ms())))
             tell(f"{len(audited)} audit rows, each the exact bytes of its event", audit_rows=len(audited))
 
     def _prove(self, key_id: str, principal: str) -> None:

@@ -18,7 +18,7 @@ from keyfold.cli.rewrap.campaign import Plan, Rewrapper
 from keyfold.cli.rewrap.items import Item, Reference, Result, Tally
 from keyfold.cli.rewrap.journal import Journal
 from keyfold.cli.rewrap.lists import Lines, ListOutput
-from keyfold.cli.rewrap.topics import Places, read_batches, topic_output
+from keyfold.cli.rewrap.topics import Places, Records, topic_output
 from keyfold.cli.session import Session, of
 from keyfold.client import Keyfold
 from keyfold.events.errors import KeyfoldError
@@ -65,7 +65,9 @@ def rewrap(
         Path | None, typer.Argument(metavar="[FILE]", help="Lines: base64, or JSON with ciphertext and context.")
     ] = None,
     *,
-    to: Annotated[str | None, typer.Option("--to", metavar="KEY", help="Under this key, instead of KEY's newest version.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="KEY", help="Under this key, instead of KEY's newest version.")
+    ] = None,
     target: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the lines go.")] = None,
     topic: Annotated[str | None, typer.Option(help="Read this topic instead of a file.")] = None,
     output_topic: Annotated[str | None, typer.Option(help="Where its records go.")] = None,
@@ -156,11 +158,10 @@ async def _over_topic(
         about = {"of": {"topic": topic, "output": target}, **_about(plan, wanted)}
         campaign = sha256(output.to_json(about, lines=True).encode()).hexdigest()[:16]
         rewrapper, progress = Rewrapper(kms, plan, session.say), Progress(session.say)
+        records = Records(bus, topic, wanted.context, wanted.batch)
         async with topic_output(bus, places, Journal.open(path, about), campaign) as kept:
             for partition, end in sorted(places.ends.items()):
-                start = kept.positions.get(partition)
-                reading = read_batches(bus, topic, partition, start, end, wanted.context, wanted.batch)
-                async for batch in reading:
+                async for batch in records.read(partition, kept.positions.get(partition), end):
                     await kept.keep(batch, await rewrapper.rewrap(batch.items))
                     progress.step(kept.tally, len(batch.items))
     return plan, kept.tally, kept.failures if kept.tally.outcomes["failed"] else None
@@ -220,8 +221,9 @@ def _report_references(session: Session, wanted: Wanted, source: Path | None, to
 async def _look_at_topic(session: Session, topic: str, wanted: Wanted, look: Callable[[list[Item]], None]) -> None:
     bus = session.bus(session.config)
     places = await Places.find(bus, topic, topic)
+    records = Records(bus, topic, wanted.context, wanted.batch)
     for partition, end in sorted(places.ends.items()):
-        async for batch in read_batches(bus, topic, partition, None, end, wanted.context, wanted.batch):
+        async for batch in records.read(partition, None, end):
             look(batch.items)
 
 

@@ -82,7 +82,8 @@ class ListOutput:
         state = journal.state or {"input": 0, "line": 0, "output": 0, "failures": 0, "over": False}
         self.tally = Tally.from_data(state["tally"]) if "tally" in state else Tally()
         self.at, self.line_number, self.over = int(state["input"]), int(state["line"]), bool(state["over"])
-        self._files = [] if self.over else [open_at(self._part, state["output"]), open_at(self.failures, state["failures"])]
+        places = [] if self.over else [(self._part, state["output"]), (self.failures, state["failures"])]
+        self._files = [open_at(path, int(end)) for path, end in places]
 
     def keep(self, batch: Batch, results: list[Result]) -> None:
         """Write a batch; afterwards it is never done again."""
@@ -123,4 +124,3 @@ class ListOutput:
         part, failures = self._files
         ends = {"input": self.at, "line": self.line_number, "output": part.tell(), "failures": failures.tell()}
         self._journal.note({**ends, "over": over, "tally": self.tally.as_data()})
-

@@ -20,6 +20,7 @@ from keyfold.cli.rewrap.journal import Journal, flush, open_at
 
 CONTEXT_HEADER: Final = "keyfold-context"
 REWRAP_HEADER: Final = "keyfold-rewrap"
+_READ: Final = 500
 
 Positions = dict[int, int]
 
@@ -68,19 +69,26 @@ def item_of_record(record: Inbound, context: Mapping[str, str]) -> Item:
     return Item.of(place, record.value or b"", own) if is_context(own) else Item(place, record.value or b"", {}, None)
 
 
-async def read_batches(
-    bus: Bus, topic: str, partition: int, start: int | None, end: int, context: Mapping[str, str], most: int
-) -> AsyncIterator[Batch]:
-    """Yield a partition's records from a position (None: the start of the log) up to an end."""
-    reader = bus.reader(topic, partition, committed=True)
-    await reader.start(start)
-    try:
-        while reader.position() < end:
-            records = [record for record in await reader.poll(1.0, most) if record.offset < end]
-            if records:
-                yield Batch(records, [item_of_record(record, context) for record in records])
-    finally:
-        await reader.stop()
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The records of a topic, batch by batch. `context` holds where a record names none."""
+
+    bus: Bus
+    topic: str
+    context: Mapping[str, str]
+    batch_items: int
+
+    async def read(self, partition: int, start: int | None, end: int) -> AsyncIterator[Batch]:
+        """Yield a partition's records from a position (None: the start of the log) up to an end."""
+        reader = self.bus.reader(self.topic, partition, committed=True)
+        await reader.start(start)
+        try:
+            while reader.position() < end:
+                records = [record for record in await reader.poll(1.0, self.batch_items) if record.offset < end]
+                if records:
+                    yield Batch(records, [item_of_record(record, self.context) for record in records])
+        finally:
+            await reader.stop()
 
 
 class TopicOutput:
@@ -111,9 +119,9 @@ class TopicOutput:
         """Write a batch as one transaction; afterwards it is never done again."""
         written = [self._outbound(record, result) for record, result in zip(batch.records, results, strict=True)]
         offsets = await self._writer.commit(written)
-        for record, item, result, out, offset in zip(batch.records, batch.items, results, written, offsets, strict=True):
+        for record, item, result, offset in zip(batch.records, batch.items, results, offsets, strict=True):
             self._count(record.partition, record.offset, item, result)
-            self._written[out.partition] = max(self._written.get(out.partition, 0), offset + 1)
+            self._written[record.partition] = offset + 1
         self._note()
 
     def _outbound(self, record: Inbound, result: Result) -> Outbound:
@@ -129,7 +137,7 @@ class TopicOutput:
         if start >= end:
             return
         found: dict[int, Result] = {}
-        async for batch in read_batches(self._bus, self._places.output, partition, start, end, {}, 500):
+        async for batch in Records(self._bus, self._places.output, {}, _READ).read(partition, start, end):
             for record in batch.records:
                 place = self._of_campaign(record)
                 if place is not None:
@@ -141,7 +149,7 @@ class TopicOutput:
     async def _count_again(self, partition: int, found: Mapping[int, Result]) -> None:
         """Count what was written and not noted, by the records that it came from."""
         start, end = min(found), max(found) + 1
-        async for batch in read_batches(self._bus, self._places.source, partition, start, end, {}, 500):
+        async for batch in Records(self._bus, self._places.source, {}, _READ).read(partition, start, end):
             for record, item in zip(batch.records, batch.items, strict=True):
                 if record.offset in found:
                     self._count(partition, record.offset, item, found[record.offset])

@@ -21,7 +21,8 @@ CREATE TABLE keys (
     rotation_period_seconds bigint,
     rotation_enabled_at     timestamptz,
     changed_at              timestamptz,
-    import_parameters       jsonb
+    import_parameters       jsonb,
+    importing               bigint
 );
 CREATE INDEX keys_deletion_date ON keys (deletion_date) WHERE status = 'PendingDeletion';
 

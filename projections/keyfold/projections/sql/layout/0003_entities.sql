@@ -44,7 +44,8 @@ SELECT k.key_id, jsonb_build_object(
     'rotation_period_seconds', k.rotation_period_seconds,
     'rotation_enabled_at', keyfold.instant(k.rotation_enabled_at),
     'changed_at', keyfold.instant(k.changed_at),
-    'import_parameters', k.import_parameters)::text AS document
+    'import_parameters', k.import_parameters,
+    'importing', k.importing)::text AS document
 FROM keys k;
 
 -- The effective state of each key as of now.
