@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.projections import folding
@@ -21,10 +21,11 @@ from tests.unit.projections.histories import (
     signer,
     simulated,
 )
+from tests.unit.projections.living import Living, living
 
 from keyfold.bus import Sender
 from keyfold.events import facts, topics
-from keyfold.events.directory import directory_partition, verify_verbatim
+from keyfold.events.directory import directory_names, directory_partition, public_key_name, verify_verbatim
 from keyfold.events.signatures import Signer
 from keyfold.events.statements import Entry
 from keyfold.events.times import to_text
@@ -62,9 +63,10 @@ async def begin(deployment: Deployment) -> None:
     await deployment.write(deployment.log.sign(genesis_events()))
 
 
-async def test_a_history_becomes_state_audit_and_directory(deployment: Deployment) -> None:
+@pytest.mark.parametrize("generator", [simulated, living])
+async def test_a_history_becomes_state_audit_and_directory(deployment: Deployment, generator: Any) -> None:
     """Every event is folded once: entities equal evolve's, the audit equals the log, the directory is verifiable."""
-    events = simulated(seeded(11), 80, longest_pause_ms=60_000)
+    events = generator(seeded(11), 80, longest_pause_ms=60_000)
     await deployment.write(*deployment.log.transactions(events, seeded(1)))
     async with deployment.projector():
         await deployment.caught_up()
@@ -83,13 +85,31 @@ async def _check_directory(deployment: Deployment, events: list[facts.Event]) ->
     for event in events:
         trust = trust.with_event(event)
     directory = await deployment.directory()
-    expected = {alias.alias for alias in await deployment.queries.aliases()}
-    assert expected <= directory.keys()
-    assert "genesis" in directory
+    expected = {name: event.to_value() for event in events for name in directory_names(event)}
+    assert {alias.alias for alias in await deployment.queries.aliases()} <= expected.keys()
+    assert {name: record.value for name, record in directory.items()} == expected
     for name, record in directory.items():
         event = verify_verbatim(trust, PARTITIONS, record.value or b"", record.headers)
         assert record.partition == directory_partition(name, PARTITIONS)
         assert event.to_value() == record.value
+
+
+async def test_public_keys_are_published_even_by_a_projector_that_comes_later(deployment: Deployment) -> None:
+    """More of them than a page of what is still to be published, each beside the name of its key."""
+    life = Living(seeded(1), 1)
+    key_id = life.create("KEYFOLD", ("RSA_2048", "SIGN_VERIFY"))
+    for _ in range(210):
+        life.rotate_for(life.key(key_id), "requested")
+    await deployment.write(*deployment.log.transactions(life.events, seeded(1)))
+    async with deployment.projector():
+        await deployment.caught_up()
+        await until(deployment.published)
+    directory = await deployment.directory()
+    names = {public_key_name(key_id, version) for version in range(1, 212)}
+    assert names | {f"key/{key_id}"} <= directory.keys()
+    row = await deployment.queries.public_key(key_id, 7)
+    assert row is not None
+    assert f'"{row.public_key}"'.encode() in (directory[public_key_name(key_id, 7)].value or b"")
 
 
 async def test_a_restart_goes_on_where_it_stopped(deployment: Deployment) -> None:

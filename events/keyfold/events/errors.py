@@ -269,7 +269,7 @@ class KeyCompromised(InvalidState):
 
 class KeyVersionUnusable(InvalidState):
     code = "KeyVersionUnusable"
-    hint = "this version of the key is disabled, destroyed or has no material; describe the key to see its versions"
+    hint = "this version of the key is disabled, compromised or has no material; describe the key to see its versions"
 
 
 class InvalidKeyUsage(Refusal):

@@ -31,6 +31,7 @@ from keyfold.token import importing
 from keyfold.token import keys as token_keys
 from keyfold.token.kinds import AES, RSA_IMPORT
 from keyfold.token.mechanisms import key_sizes
+from keyfold.token.operations import Prepared
 
 _TRIED_RSA: Final = "RSA_2048"
 _MESSAGE: Final = b"keyfold capability"
@@ -185,7 +186,8 @@ def _imports(custody: Custody, *, native_oaep: bool) -> dict[str, str]:
         with custody.token.manager() as session:
             key = importing.put_unwrapping_key(session, ephemeral)
             try:
-                token_keys.destroy(session, importing.unwrap_material(session, AES, key, wrapped))
+                kwp = Prepared(ck.CKM_AES_KEY_WRAP_PAD)
+                token_keys.destroy(session, importing.unwrap_secret(session, AES, 32, key, kwp, wrapped))
             finally:
                 token_keys.destroy(session, key)
         return True

@@ -38,7 +38,6 @@ from keyfold.token import cryptoki as ck
 from keyfold.token import importing as token_importing
 from keyfold.token import keys as token_keys
 from keyfold.token.attributes import Described, describe
-from keyfold.token.kinds import Kind
 from keyfold.token.operations import KeyOperations, Prepared, oaep
 
 _SHA: Final = "256"
@@ -133,12 +132,12 @@ class Importer:
         if material and self._is_measurable(session, form, key):
             unwrapping_key, where = self._unwrapping_key(session, key, encrypted)
             try:
-                target = self._unwrapped(session, form.kind, unwrapping_key, material)
+                target = self._unwrapped(session, form, unwrapping_key, Prepared(ck.CKM_AES_KEY_WRAP_PAD), material)
             finally:
                 token_keys.destroy(session, unwrapping_key)
             told: Described = {_WHERE: "token", "import.ephemeral_key_in": where}
         elif not material and self._oaep.is_native(session, key, _SHA):
-            target, told = self._unwrapped_by_rsa(session, form.kind, key, encrypted), {_WHERE: "token"}
+            target, told = self._unwrapped(session, form, key, oaep(_SHA), encrypted), {_WHERE: "token"}
         else:
             value = self._open_in_memory(session, key, encrypted, material)
             if len(value) != form.size:
@@ -170,30 +169,23 @@ class Importer:
         return token_importing.put_unwrapping_key(session, value), "worker"
 
     @staticmethod
-    def _unwrapped(session: Session, kind: Kind, unwrapping_key: int, material: bytes) -> int:
+    def _unwrapped(session: Session, form: Form, unwrapping_key: int, mechanism: Prepared, wrapped: bytes) -> int:
         try:
-            return token_importing.unwrap_material(session, kind, unwrapping_key, material)
+            if form.kind is not None and form.kind.is_secret:
+                return token_importing.unwrap_secret(session, form.kind, form.size, unwrapping_key, mechanism, wrapped)
+            if form.kind is not None:
+                return token_importing.unwrap_private(session, form.kind, unwrapping_key, wrapped)
         except DataRefused:
             raise InvalidCiphertext from None
         except ActionRefused:
             raise IncorrectKeyMaterial from None
-
-    @staticmethod
-    def _unwrapped_by_rsa(session: Session, kind: Kind, key: int, encrypted: bytes) -> int:
-        try:
-            return token_importing.unwrap_material_by_rsa(session, kind, key, oaep(_SHA), encrypted)
-        except (DataRefused, ActionRefused):
-            raise InvalidCiphertext from None
+        raise Unsupported
 
     def _to_token(self, session: Session, reference: KeyReference, target: int, told: Described) -> Imported:
         form = form_of(reference)
         if form.kind is None:
             raise Unsupported
-        public_key = None
-        if is_asymmetric(reference.spec):
-            public_key = public_half(session, form, target)
-        elif token_importing.secret_length(session, target) != form.size:
-            raise IncorrectKeyMaterial
+        public_key = public_half(session, form, target) if is_asymmetric(reference.spec) else None
         told = {**describe(session, target, "material"), **told}
         inner = self._in_token.wrap(session, form.kind, target)
         told.update(self._in_token.describe_unwrapped(session, form.kind, inner))

@@ -65,7 +65,7 @@ async def serve(config: Config, instance: str) -> None:
         custody.attach()
         require("kms", custody.probe())
         require("seal", sealing.probe())
-        threads = stack.enter_context(ThreadPoolExecutor(config.session_pool_size, "token"))
+        threads = stack.enter_context(ThreadPoolExecutor(config.session_pool_size + 1, "token"))
         await _serve(config, instance, settings, (kms, seal, custody, sealing, threads))
 
 

@@ -128,7 +128,8 @@ def a_key(*versions: KeyVersion, **fields: Any) -> Key:
     return Key(
         **{
             "key_id": KEY, "key_spec": "SYMMETRIC_DEFAULT", "protection": "HSM", "description": "", "tags": {},
-            "status": "Enabled", "created_at": CREATED, "created_by": "admin-1", "current_version": len(known), **fields,
+            "status": "Enabled", "created_at": CREATED, "created_by": "admin-1",
+            "current_version": len(known), **fields,
         },
         versions=known,
     )  # fmt: skip

@@ -23,8 +23,8 @@ what was asked:
   groups     readers
   tags       -
   verb       Encrypt
-  key        key_id=00000000-0000-0000-0000-000000000003, key_spec=SYMMETRIC_DEFAULT, protection=HSM, \
-status=Enabled, created_by=alice
+  key        key_id=00000000-0000-0000-0000-000000000003, protection=HSM, key_spec=SYMMETRIC_DEFAULT, \
+key_usage=ENCRYPT_DECRYPT, origin=KEYFOLD, status=Enabled, compromised=False, created_by=alice
   key tags   team=shop
   context 0  tenant=acme
   context 1  - (no policy permits this one)

@@ -112,7 +112,7 @@ def test_a_draft_is_not_the_state() -> None:
     records = [desk.record(command(verb, KEY, 50 + n)) for n, verb in enumerate(("DisableKey", "Encrypt"))]
     made = desk.decider().decide_all(records, draft)
     desk.state.changes(draft)
-    assert (desk.state.entities, desk.state.memory.segments, desk.state.head) == before
+    assert (dict(desk.state.entities), desk.state.memory.segments, desk.state.head) == before
     again = desk.decider().decide_all(records, Draft(desk.state))
     assert again.events == made.events
     assert draft[KEY] != desk.state.entities[KEY]
@@ -292,7 +292,7 @@ def test_records_that_do_not_parse(head: Any, records: dict[str, bytes]) -> None
 
 @pytest.mark.parametrize("stored", [b"{}", b'{"kind":"key"}', b"not json"])
 def test_an_entity_that_does_not_parse_stops_its_partition_when_it_is_asked_for(stored: bytes) -> None:
-    """Whatever was decided about it is not committed, also where deciding went on without it; others are not held up."""
+    """What was decided about it is not committed, also where deciding went on without it; others are not held up."""
     desk = kept()
     desk.step("CreateKey")
     other = key_on(2, 500)

@@ -258,9 +258,9 @@ def _uncertified(key: Key) -> list[KeyVersion]:
     return [version for version in key.versions if version.status == "Destroyed" and version.erased_at is None]
 
 
-def living(source: random.Random, steps: int) -> list[facts.Event]:
+def living(source: random.Random, steps: int, longest_pause_ms: int = 5 * DAY_MS) -> list[facts.Event]:
     """A generated history with all of that."""
-    return Living(source, 5 * DAY_MS, START_MS).steps(steps)
+    return Living(source, longest_pause_ms, START_MS).steps(steps)
 
 
 HISTORIES["living"] = living
