@@ -30,6 +30,7 @@ from keyfold.events.signatures import Signer
 from keyfold.events.statements import Entry
 from keyfold.events.times import to_text
 from keyfold.events.trust import Trust
+from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.ports import Colour
 from keyfold.projections.store import PostgresQueries, PostgresSchemas
@@ -439,7 +440,16 @@ async def test_another_genesis_is_refused(deployment: Deployment) -> None:
     log = Log()
     log.signers["root"] = STRANGER
     await deployment.write(log.sign(genesis_events()))
+
+    async def prepared() -> bool:
+        try:
+            return bool(await deployment.queries.progress())
+        except StoreUnavailable:
+            return False
+
     async with deployment.projector(patience_s=0.3) as task:
+        await until(prepared)
+        await asyncio.sleep(0.3)
         assert not task.done()
         assert await deployment.queries.deployment() is None
 

@@ -123,6 +123,7 @@ NAMED: dict[str, tuple[str, Steps]] = {
             ("destroy version", 1), ("done", 0), ("erased", 0),
         ],
     ),
+    "import, and another": ("EXTERNAL", [("done", 0), *IMPORT, *IMPORT, ("done", 0)]),
     "import, key destroyed meanwhile": ("EXTERNAL", [*IMPORT, ("destroy", 0), ("done", 0)]),
     "import, rotation meanwhile": ("EXTERNAL", [*IMPORT, ("rotate", 0), ("mark", 0), ("done", 0)]),
     "erased, read late": (
@@ -135,10 +136,11 @@ NAMED: dict[str, tuple[str, Steps]] = {
 @pytest.mark.parametrize("name", NAMED)
 def test_every_order_of_a_life(name: str) -> None:
     """Histories that are hard to get right, in every order that the log can have them in."""
-    life = lived(*NAMED[name])
-    orders = list(life.orders())
-    assert len(orders) > 1
-    agree(life, orders)
+    for to_the_end in (False, True):
+        life = lived(*NAMED[name], to_the_end=to_the_end)
+        orders = list(life.orders())
+        assert len(orders) > 1
+        agree(life, orders)
 
 
 @pytest.mark.parametrize("name", NAMED)

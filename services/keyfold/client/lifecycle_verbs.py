@@ -83,7 +83,8 @@ class LifecycleVerbs(Control):
         """Mark versions (None: all) as compromised since `occurred_at`, then rotate the key.
 
         They protect and open no more, but for whom a policy permits it. Where the rotation right behind is refused or
-        not answered, the key is marked all the same: `rotation` holds that error, and the scheduler will try again.
+        not answered, the key is marked all the same: `rotation` holds that error, and the scheduler will try again. It
+        is refused where the current version is none of those that are marked: then nothing needs to be replaced.
         """
         self._open_lanes()
         arguments = {

@@ -187,7 +187,7 @@ def _imports(custody: Custody, *, native_oaep: bool) -> dict[str, str]:
             key = importing.put_unwrapping_key(session, ephemeral)
             try:
                 kwp = Prepared(ck.CKM_AES_KEY_WRAP_PAD)
-                token_keys.destroy(session, importing.unwrap_secret(session, AES, 32, key, kwp, wrapped))
+                token_keys.destroy(session, importing.unwrap_secret(session, AES, key, kwp, wrapped, size=32))
             finally:
                 token_keys.destroy(session, key)
         return True

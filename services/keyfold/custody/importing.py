@@ -172,7 +172,9 @@ class Importer:
     def _unwrapped(session: Session, form: Form, unwrapping_key: int, mechanism: Prepared, wrapped: bytes) -> int:
         try:
             if form.kind is not None and form.kind.is_secret:
-                return token_importing.unwrap_secret(session, form.kind, form.size, unwrapping_key, mechanism, wrapped)
+                return token_importing.unwrap_secret(
+                    session, form.kind, unwrapping_key, mechanism, wrapped, size=form.size
+                )
             if form.kind is not None:
                 return token_importing.unwrap_private(session, form.kind, unwrapping_key, wrapped)
         except DataRefused:

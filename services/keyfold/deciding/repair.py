@@ -27,16 +27,22 @@ _REASON: Final = "repair"
 
 
 def repairers(
-    authorizer: Authorizer, registry: View, now_ms: int, enough: int = MIN_ADMINISTRATORS, key: Key | None = None
+    authorizer: Authorizer,
+    registry: View,
+    now_ms: int,
+    enough: int = MIN_ADMINISTRATORS,
+    *,
+    key: Key | None = None,
+    status: str | None = None,
 ) -> int:
     """Count the administrators who could repair the registry's policies at this time, up to `enough`, by name.
 
-    With a `key`, its policies count instead, as it is given. `registry` need not be the one that the authorizer decides
-    on; nothing that it remembers is changed. Only if an administrator needs approvals, and may propose, are others
-    asked whether they may approve: of those who may act at all, the first 1,000 by name. Raises KeyError before
-    genesis.
+    With a `key`, its policies count instead, as it is given and in the state `status`. `registry` need not be the one
+    that the authorizer decides on; nothing that it remembers is changed. Only if an administrator needs approvals, and
+    may propose, are others asked whether they may approve: of those who may act at all, the first 1,000 by name.
+    Raises KeyError before genesis.
     """
-    supposed = _Supposed(authorizer, registry, now_ms, key)
+    supposed = _Supposed(authorizer, registry, now_ms, key, status)
     able = (person for person in supposed.administrators() if supposed.can_repair(person))
     return sum(1 for _ in islice(able, enough))
 
@@ -51,8 +57,10 @@ def lasting_administrators(registry: View, now_ms: int, enough: int = MIN_ADMINI
 class _Supposed:
     """A registry (and a key) as it would be, and who could act in it at a time, in the order of names."""
 
-    def __init__(self, authorizer: Authorizer, registry: View, now_ms: int, key: Key | None) -> None:
-        self._key = key
+    def __init__(
+        self, authorizer: Authorizer, registry: View, now_ms: int, key: Key | None, status: str | None
+    ) -> None:
+        self._key, self._status = key, status
         self._authorizer, self._registry, self._now_ms = authorizer.supposing(registry), registry, now_ms
         self._revision = get(registry, DEPLOYMENT, Deployment).policies_revision
         self._people = [entity for entity in registry.values() if isinstance(entity, Principal)]
@@ -102,6 +110,7 @@ class _Supposed:
             reason=_REASON,
             target=target,
             approvals=approvals,
+            status=self._status,
         )
         return self._authorizer.authorize(request, self._registry, self._revision)
 

@@ -7,10 +7,11 @@ does not make it worse must stay possible, above all to stop somebody, whatever 
 from collections.abc import Iterator
 from typing import Final
 
+from keyfold.deciding.lifecycle import ALLOWED
 from keyfold.deciding.repair import MIN_ADMINISTRATORS, lasting_administrators, repairers
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.entities import Entity, Key, KeyStatus
+from keyfold.events.entities import Entity, Key
 from keyfold.events.view import Changes, View
 
 GOVERNING: Final = (
@@ -23,7 +24,7 @@ GOVERNING: Final = (
     facts.SigningKeyRevoked,
     facts.KeyTagged,
 )
-_STATUSES: Final[tuple[KeyStatus, ...]] = ("Enabled", "Disabled", "PendingDeletion")
+_STATES: Final = tuple(sorted(ALLOWED["PutPolicy"]))
 
 
 def check_repairable(changes: Changes, world: World) -> None:
@@ -47,16 +48,22 @@ def _check_registry(changes: Changes, world: World) -> None:
 
 def _check_key(before: Key, after: Key, world: World) -> None:
     """A key's policies may ask for its state, so each state that it can come into is asked about."""
-    for there, here in zip(_in_states(before), _in_states(after), strict=True):
-        possible = repairers(world.authorizer, world.registry, world.now_ms, key=here)
+    for (there, status), (here, _) in zip(_in_states(before), _in_states(after), strict=True):
+        possible = repairers(world.authorizer, world.registry, world.now_ms, key=here, status=status)
         if possible < MIN_ADMINISTRATORS and _locks_out(
-            repairers(world.authorizer, world.registry, world.now_ms, key=there), possible
+            repairers(world.authorizer, world.registry, world.now_ms, key=there, status=status), possible
         ):
             raise errors.AdministratorsNeeded
 
 
-def _in_states(key: Key) -> Iterator[Key]:
-    return (key.model_copy(update={"status": status}) for status in _STATUSES)
+def _in_states(key: Key) -> Iterator[tuple[Key, str]]:
+    """Policies may also ask whether the current version is compromised, which other states hide."""
+    *others, current = key.versions[: key.current_version]
+    rest = key.versions[key.current_version :]
+    for since in (None, key.created_at):
+        marked = current.model_copy(update={"compromised_at": since})
+        supposed = key.model_copy(update={"versions": (*others, marked, *rest)})
+        yield from ((supposed, status) for status in _STATES)
 
 
 def _locks_out(before: int, after: int) -> bool:

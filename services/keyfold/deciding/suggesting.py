@@ -2,7 +2,8 @@
 
 For each resource, the verbs that were used, for this principal, under those tags of the encryption context that every
 use had with one of few values. Nothing is guessed: another verb, key or value is not permitted. What was done by a
-proposal is permitted with as many approvals only. Whether the texts cover all uses is checked in `covering`.
+proposal is permitted with as many approvals only. `UseCompromisedVersion` is no verb, and never suggested: it is for a
+person to give. Whether the texts cover all uses is checked in `covering`.
 """
 
 from collections import defaultdict

@@ -97,7 +97,10 @@ class Gcm:
         """Return `size` bytes of the token's random generator in one call."""
         buffer = ctypes.create_string_buffer(size)
         check(self._functions.generate_random(self._session, ctypes.addressof(buffer), size), "draw random bytes")
-        return buffer.raw
+        drawn = buffer.raw
+        # What is drawn may become a key.
+        ctypes.memset(buffer, 0, size)
+        return drawn
 
     def _reserve(self, size: int) -> None:
         self._capacity = size

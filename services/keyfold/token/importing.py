@@ -64,7 +64,7 @@ def unwrap_private(session: Session, kind: Kind, unwrapping_key: int, wrapped: b
 
 
 def unwrap_secret(
-    session: Session, kind: Kind, size: int, unwrapping_key: int, mechanism: Prepared, wrapped: bytes
+    session: Session, kind: Kind, unwrapping_key: int, mechanism: Prepared, wrapped: bytes, *, size: int
 ) -> int:
     """Unwrap a secret key of `size` bytes. Raises `DataRefused` if it does not open, `ActionRefused` for another size.
 

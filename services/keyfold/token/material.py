@@ -104,7 +104,11 @@ class Material:
             destroy(session, made[0].value)
 
     def wrap(self, session: Session, key_encryption_key: int, key: int) -> bytes:
-        """Return an extractable key wrapped."""
+        """Return an extractable key wrapped.
+
+        SoftHSM2 fills up a secret key to a multiple of 8 bytes with zeros: a key for HMAC-SHA-224 comes back with 32
+        bytes and makes the same MACs (FIPS 198-1, step 3).
+        """
         return wrap(session, _KWP, key_encryption_key, key)
 
     def unwrap(self, session: Session, kind: Kind, key_encryption_key: int, wrapped: bytes) -> int:

@@ -92,16 +92,16 @@ class Told:
     def used(self, asked: facts.Event, versions: dict[str, int], **failures: list[int]) -> facts.Event:
         offset = asked.data.decision.offset
         return facts.KeyUsed.new(
-            f"1.{offset}.outcome", f"key/{KEY_ID}", asked.time, offset=offset, command_id=OTHER, command_digest="0" * 64,
-            principal="alice", verb=asked.data.verb, key_id=KEY_ID, items=3, bytes=9, versions=versions,
-            failures=failures, mac="0" * 64,
+            f"1.{offset}.outcome", f"key/{KEY_ID}", asked.time, offset=offset, command_id=OTHER,
+            command_digest="0" * 64, principal="alice", verb=asked.data.verb, key_id=KEY_ID, items=3, bytes=9,
+            versions=versions, failures=failures, mac="0" * 64,
         )  # fmt: skip
 
     def failed(self, asked: facts.Event) -> facts.Event:
         offset = asked.data.decision.offset
         return facts.OperationFailed.new(
-            f"1.{offset}.outcome", f"key/{KEY_ID}", asked.time, offset=offset, command_id=OTHER, command_digest="0" * 64,
-            principal="alice", verb=asked.data.verb, key_id=KEY_ID, code="TokenUnavailable",
+            f"1.{offset}.outcome", f"key/{KEY_ID}", asked.time, offset=offset, command_id=OTHER,
+            command_digest="0" * 64, principal="alice", verb=asked.data.verb, key_id=KEY_ID, code="TokenUnavailable",
         )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from tests.unit.cli.test_transfer import Pipe
 from keyfold.events.specs import ALGORITHMS
 
 SIGNING = [
-    ("ECC_NIST_P256", "ECDSA_SHA_256"), ("RSA_2048", "RSASSA_PSS_SHA_256"), ("ECC_NIST_EDWARDS25519", "ED25519_SHA_512"),
+    ("ECC_NIST_P256", "ECDSA_SHA_256"), ("RSA_2048", "RSASSA_PSS_SHA_256"),
+    ("ECC_NIST_EDWARDS25519", "ED25519_SHA_512"),
     ("ML_DSA_44", "ML_DSA_SHAKE_256"),
 ]  # fmt: skip
 
@@ -155,7 +156,10 @@ def test_rsa_encrypts_one_small_item(terminal: Terminal) -> None:
         (["derive", KEY, "other", "-o", "x"], "DeriveSharedSecret", {"key_agreement_algorithm": "ECDH"}),
         (["encapsulate", KEY, "--secret", "x"], "Encapsulate", {}),
         (["decapsulate", KEY, "other", "-o", "x", "--key-version", "2"], "Decapsulate", {"key_version": 2}),
-        (["data-key-pair", KEY, "--spec", "RSA_2048"], "GenerateDataKeyPairWithoutPlaintext", {"key_pair_spec": "RSA_2048"}),
+        (
+            ["data-key-pair", KEY, "--spec", "RSA_2048"], "GenerateDataKeyPairWithoutPlaintext",
+            {"key_pair_spec": "RSA_2048"},
+        ),
         (["data-key-pair", KEY, "--spec", "RSA_2048", "--private-key", "x"], "GenerateDataKeyPair", {}),
         (["encrypt", KEY, "other", "-a", "RSAES_OAEP_SHA_1"], "Encrypt", {"encryption_algorithm": "RSAES_OAEP_SHA_1"}),
         (

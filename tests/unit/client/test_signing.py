@@ -5,6 +5,8 @@ import hashlib
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from tests.support import pairs
 
 from keyfold.client import InvalidArgument, Keyfold, Mac, Signature, verify_signature
@@ -192,6 +194,14 @@ async def test_a_mac_is_verified_whole(kms: Keyfold, bits: int) -> None:
     assert many[0] == made
     assert isinstance(many[1], Mac)
     assert await kms.verify_mac_batch(key, [(b"message", made.mac), (b"other", made.mac)], **how) == [True, False]
+
+
+def test_a_salt_of_another_length_is_not_accepted_offline() -> None:
+    """RSASSA-PSS has one as long as the digest, here as in the service."""
+    key = pairs.rsa_key(2048)
+    for size, valid in ((32, True), (20, False), (0, False), (padding.PSS.MAX_LENGTH, False)):
+        signature = key.sign(b"x", padding.PSS(padding.MGF1(hashes.SHA256()), size), hashes.SHA256())
+        assert verify_signature(pairs.spki(key), b"x", signature, signing_algorithm="RSASSA_PSS_SHA_256") is valid
 
 
 def test_a_digest_is_that_of_the_algorithms_hash() -> None:

@@ -60,6 +60,8 @@ async def test_batches_and_single_calls_are_cut_to_it(kms: Keyfold, deployment: 
     how: Any = {"signing_algorithm": "RSASSA_PSS_SHA_256"}
     made = await kms.sign_batch(signer, [b"x"] * 300, **how)
     assert [got.data.items for got in deployment.received[-2:]] == [250, 50]
+    await asyncio.gather(*(kms.sign(signer, b"%d" % n, **how) for n in range(256)))
+    assert [got.data.items for got in deployment.received[-2:]] == [250, 6]
     pairs = [(b"x", one.signature) for one in made if isinstance(one, Signature)]
     assert all(await asyncio.gather(*(kms.verify(signer, *pair, **how) for pair in pairs)))
     for got in deployment.received:

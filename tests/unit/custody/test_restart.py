@@ -25,7 +25,7 @@ def test_blobs_survive_a_restart(softhsm: Any, tmp_path: Path, protection: Prote
     token = open_token(first, label, tmp_path / "pin")
     before = Custody(token)
     before.provision()
-    blob = before.generate(ref)
+    blob = before.generate(ref).blob
     handle = before.open(ref, blob)
     ciphertexts = _provider(before, protection).protect(handle, CONTEXT, [(0, b"secret")])
     first.close()

@@ -164,6 +164,16 @@ def test_another_token_under_the_label_is_refused(site: Site, tmp_path: Path) ->
         token.check()
 
 
+def test_another_token_in_the_slot_is_noticed(site: Site) -> None:
+    """By a check, while the sessions still answer."""
+    with site.open() as token:
+        token.check()
+        token.serial = b"another"
+        with pytest.raises(TokenReplaced):
+            token.check()
+        assert token.is_lost
+
+
 def test_a_refused_pin_is_passed_once(site: Site) -> None:
     """By whoever opens the token in this process, until the file's content is another."""
     right = site.pin.read_text()

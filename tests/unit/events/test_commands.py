@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyfold.events import arguments, commands
+from keyfold.events import arguments, commands, specs
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.signatures import Verifier, command_message, fingerprint
 
@@ -241,6 +241,39 @@ def test_data_is_of_the_verb(document: Callable[..., dict[str, Any]]) -> None:
         assert isinstance(data, commands.DataPlaneData) == model.data_plane
         assert isinstance(data, commands.CommandData)
         assert hasattr(data, "proposal") == model.data_plane
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        ("Encrypt", "SYMMETRIC_DEFAULT"),
+        ("Decrypt with RSA", "RSAES_OAEP_SHA_256"),
+        ("Sign of a digest", "ECDSA_SHA_256"),
+        ("Verify", "ED25519_SHA_512"),
+        ("VerifyMac", "HMAC_SHA_256"),
+        ("DeriveSharedSecret", "ECDH"),
+        ("Encapsulate", "ML_KEM"),
+        ("ReEncrypt", "SYMMETRIC_DEFAULT"),
+        ("GenerateDataKeyPair", "SYMMETRIC_DEFAULT"),
+        ("GenerateRandom", ""),
+        ("ImportKeyMaterial", ""),
+        ("GetPublicKey", ""),
+        ("CreateGrant for signatures", ""),
+        ("CreateKey", ""),
+    ],
+)
+def test_algorithm_of(document: Callable[..., dict[str, Any]], name: str, algorithm: str) -> None:
+    """The algorithm by which a command uses a key is its own word, or the only one that its verb has."""
+    assert commands.algorithm_of(parse(document(name))) == algorithm
+
+
+@pytest.mark.parametrize("verb", DATA_VERBS)
+def test_algorithms_are_those_of_the_usage(document: Callable[..., dict[str, Any]], verb: str) -> None:
+    """Every verb that uses a key on items has an algorithm that some key of its usage has."""
+    algorithm = commands.algorithm_of(parse(document(verb)))
+    usage = specs.USAGE_OF_VERB.get(verb)
+    known = {name for (_, own), names in specs.ALGORITHMS.items() if own == usage for name in names}
+    assert algorithm in (known or {""})
 
 
 def test_peek_reply(document: Callable[..., dict[str, Any]]) -> None:

@@ -84,7 +84,7 @@ def test_stored_before(key: entities.Key) -> None:
     of_versions = {"reason", "changed_at", "compromised_at", "occurred_at", "compromise_reason", "material"}
     of_versions |= {"material_offset", "valid_to", "key_check_value", "erased_at"}
     added = {"usage_budget", "rotate_at_percent", "key_usage", "origin", "not_before", "not_after", "changed_at"}
-    added |= {"rotation_period_seconds", "rotation_enabled_at", "import_parameters"}
+    added |= {"rotation_period_seconds", "rotation_enabled_at", "import_parameters", "importing"}
     stored = key.model_dump_json(exclude={**dict.fromkeys(added, True), "versions": {"__all__": of_versions}})
     assert entities.Key.model_validate_json(stored) == key
 

@@ -187,6 +187,23 @@ def test_other_uses_leave_an_import_open(external: Book) -> None:
     assert external.key().import_parameters is None
 
 
+@pytest.mark.parametrize("kind", [facts.KeyMaterialImported, facts.OperationFailed])
+def test_an_import_under_way(external: Book, kind: type[facts.Event]) -> None:
+    """An authorized import is under way until its own outcome is known, whatever comes of it."""
+    offsets = []
+    for _ in range(2):
+        external.tell(facts.ImportParametersIssued, version=1)
+        external.tell(facts.CommandAuthorized, verb="ImportKeyMaterial", key_version=1, items=1)
+        offsets.append(external.offset)
+        assert external.key().importing == external.offset
+    data = {"version": 1} if kind is facts.KeyMaterialImported else {"verb": "ImportKeyMaterial"}
+    external.tell(kind, offset=offsets[0], **data)
+    assert external.key().importing == offsets[1]
+    external.tell(kind, offset=offsets[1], **data)
+    assert external.key().importing is None
+    assert external.key().current.material == (kind is facts.KeyMaterialImported)
+
+
 def test_deleted_material_may_come_again(external: Book) -> None:
     """Deleted material leaves a current version without any, whose status stays; importing brings it back."""
     imported(external, 1, external.offset + 1, valid_to=END)
@@ -243,6 +260,7 @@ def test_a_failed_creation_leaves_what_waits(external: Book) -> None:
     """Where the first version failed, the next that waits is current, and the key is not failed."""
     created = external.offset
     external.tell(facts.KeyRotated, version=2, origin="EXTERNAL")
+    external.tell(facts.KeyRotated, version=3, origin="EXTERNAL")
     external.tell(facts.OperationFailed, verb="CreateKey", offset=created)
     assert (external.key().status, external.key().current_version) == ("Enabled", 2)
 
@@ -269,7 +287,9 @@ def test_disabled_versions_are_current_last(with_versions: Book) -> None:
 def test_failed_versions_can_only_be_destroyed(with_versions: Book) -> None:
     """A version whose material could not be made is neither disabled nor enabled by what was decided before that."""
     rotated = with_versions.offset
+    with_versions.tell(facts.KeyVersionDisabled, version=3, reason="soon")
     with_versions.tell(facts.OperationFailed, verb="RotateKey", offset=rotated, time=AT)
+    assert with_versions.key().version(3).reason == ""
     for kind in (facts.KeyVersionDisabled, facts.KeyVersionEnabled):
         assert with_versions.tell(kind, version=3) == {}
     assert (with_versions.key().version(3).status, with_versions.key().version(3).changed_at) == ("Failed", AT)

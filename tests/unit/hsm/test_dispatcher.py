@@ -252,7 +252,7 @@ async def test_what_is_done_is_not_done_again(deployment: Deployment, monkeypatc
     key_id = new_key()
     async with with_sessions(deployment, 3) as made:
         await made.execute(create(deployment, key_id, "HSM"))
-        orders = [use_hsm(deployment, key_id) for _ in range(9)]
+        orders = [use_hsm(deployment, key_id) for _ in range(30)]
         silent_to, served = {orders[4].command_id}, Counter[str]()
         silent_at, begun = [0.0], list[float]()
         engine = made.parts.dispatcher.engine
@@ -271,7 +271,7 @@ async def test_what_is_done_is_not_done_again(deployment: Deployment, monkeypatc
 
         monkeypatch.setattr(engine, "execute", picky)
         answers = await made.execute(*orders)
-    assert [answer.data.code for answer in answers] == [None] * 9
+    assert [answer.data.code for answer in answers] == [None] * 30
     assert served == Counter(order.command_id for order in orders)
     assert not [when for when in begun if 0.01 < when - silent_at[0] < 0.04], "none begins before the next try"
 
@@ -341,3 +341,36 @@ def _elsewhere(deployment: Deployment, key_id: str) -> list[Order]:
     partition = deployment.partition(create(deployment, key_id))
     orders = (create(deployment, new_key(), "HSM") for _ in range(200))
     return [order for order in orders if deployment.partition(order) != partition][:20]
+
+
+class Lost:
+    """Tokens that are lost with the custody in memory, and bring it back when they are opened again."""
+
+    sessions = (1, 1)
+
+    def __init__(self) -> None:
+        self.custody: Any = None
+        self.openings = 0
+
+    @property
+    def is_lost(self) -> bool:
+        return bool(self.custody.down)
+
+    def check(self) -> float:
+        return 0.0
+
+    def reopen(self) -> None:
+        self.openings += 1
+        self.custody.down = False
+
+
+async def test_a_lost_token_is_opened_again_between_the_tries(deployment: Deployment) -> None:
+    """By the batch that waits for it, though nobody checks the token meanwhile: nothing fails."""
+    lost = Lost()
+    async with with_sessions(deployment, 1, TokenWatch(SETTINGS, lost)) as made:
+        lost.custody = made.custody
+        made.custody.down = True
+        orders = [create(deployment, new_key(), "HSM")]
+        answers = await made.execute(*orders)
+    assert [answer.data.code for answer in answers] == [None]
+    assert lost.openings == 1

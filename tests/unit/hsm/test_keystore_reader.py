@@ -158,6 +158,26 @@ def test_signed_records_that_are_no_events() -> None:
     assert found == [stored(number).to_value() for number in range(12) if number not in odd or number == 8]
 
 
+@pytest.mark.parametrize("key", [key_on(1), "registry", "nothing"])
+def test_a_signed_record_of_another_place(key: str) -> None:
+    """A signed record whose key is no stream of this partition breaks its statement."""
+    records = signed([5], lambda n: Entry(key.encode() if n == 3 else key_on(PARTITION, n).encode(), b"{}"))
+    assert assert_same(records, 500) == ([], None)
+
+
+def test_headers_that_only_the_first_record_has_whole() -> None:
+    """Each record has to bring the signature itself, wherever the headers of the first stand."""
+    signer_name, statement, signature, path = signed([3])[0].headers
+    odd = ("x", b"")
+    first, *others = signed([3])
+    first = replace(first, headers=(signer_name, statement, odd, ("y", path[1]), signature, path))
+    others = [replace(record, headers=(*record.headers[:2], odd, record.headers[3])) for record in others]
+    found, end = assert_same([first, *others], 500)
+    assert len(found) == 1
+    assert end is not None
+    assert end.leaf == 0
+
+
 def test_trust_that_changes_within_a_statement() -> None:
     """What was begun under another trust is checked again, record by record."""
     records, trusts = signed([5]), [Trust.pin(DEPLOYMENT, signer("root").public_key), TRUST]

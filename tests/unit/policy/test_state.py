@@ -135,6 +135,19 @@ def test_draft_as_a_view() -> None:
     assert draft["alias/a"] is key
 
 
+def test_what_changes_again_is_written_as_it_is_last() -> None:
+    """Asking what would be written does not fix it."""
+    desk = kept()
+    desk.step("CreateKey")
+    draft = Draft(desk.state)
+    desk.decider().decide_all([desk.record(command("DisableKey", KEY, 50))], draft)
+    first = desk.state.changes(draft)[KEY]
+    desk.decider().decide_all([desk.record(command("EnableKey", KEY, 51))], draft)
+    assert desk.state.changes(draft)[KEY] not in (first, (first[0], first[0]))
+    desk.write(draft)
+    assert_restores(desk)
+
+
 def outcome(desk: Kept, number: int, kind: type[facts.Event] | None = None, **data: Any) -> facts.Outcome:
     """The worker's answer to the command of a number, from what the state remembers."""
     known = desk.state.memory.recall(("alice", uuid(number)))

@@ -138,7 +138,7 @@ class Rewrapper:
 
 
 def _unmoved(item: Item) -> Result:
-    if item.reference is None:
+    if item.reference is None and not item.empty:
         return Result(item.ciphertext, "failed", NOT_A_CIPHERTEXT)
     return Result(item.ciphertext, "kept")
 

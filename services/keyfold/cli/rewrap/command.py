@@ -193,7 +193,7 @@ def _report_references(session: Session, wanted: Wanted, source: Path | None, to
 
     def look(items: list[Item]) -> None:
         for item in items:
-            tally.count(item, Result(item.ciphertext, "kept" if item.reference else "failed"))
+            tally.count(item, Result(item.ciphertext, "kept" if item.reference or item.empty else "failed"))
 
     if source is not None:
         for batch in Lines(source, wanted.context, wanted.batch).read():

@@ -26,12 +26,13 @@ Outcome = Literal["moved", "kept", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One ciphertext and where it stands; without a reference it is none."""
+    """One ciphertext and where it stands; without a reference it is none. `empty` is a record without a value."""
 
     place: str
     ciphertext: bytes
     context: Mapping[str, str]
     reference: Reference | None
+    empty: bool = False
 
     @classmethod
     def of(cls, place: str, ciphertext: bytes, context: Mapping[str, str]) -> "Item":

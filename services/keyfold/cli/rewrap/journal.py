@@ -22,17 +22,20 @@ class Journal:
     def open(cls, path: Path, about: dict[str, Any]) -> "Journal":
         """Begin a journal, or go on with the one that is there. Raises `UsageError` where it is another campaign's."""
         file = path.open("a+b")
-        file.seek(0)
-        lines, end = _whole_lines(file.read())
-        file.truncate(end)
-        if not lines:
-            journal = cls(path, file, None)
-            journal._append(about)
-            return journal
-        if lines[0] != about:
+        try:
+            file.seek(0)
+            lines, end = _whole_lines(file.read())
+            file.truncate(end)
+            journal = cls(path, file, lines[-1] if len(lines) > 1 else None)
+            if not lines:
+                journal._append(about)
+        except BaseException:
+            file.close()
+            raise
+        if lines and lines[0] != about:
             file.close()
             raise UsageError(f"{path} is the journal of another campaign; finish that one, or remove it")
-        return cls(path, file, lines[-1] if len(lines) > 1 else None)
+        return journal
 
     def note(self, state: dict[str, Any]) -> None:
         """Write down how far it is, durably. If we crash before, the last batch is done again."""

@@ -83,7 +83,13 @@ class ListOutput:
         self.tally = Tally.from_data(state["tally"]) if "tally" in state else Tally()
         self.at, self.line_number, self.over = int(state["input"]), int(state["line"]), bool(state["over"])
         places = [] if self.over else [(self._part, state["output"]), (self.failures, state["failures"])]
-        self._files = [open_at(path, int(end)) for path, end in places]
+        self._files: list[BinaryIO] = []
+        try:
+            for path, end in places:
+                self._files.append(open_at(path, int(end)))
+        except BaseException:
+            self.close()
+            raise
 
     def keep(self, batch: Batch, results: list[Result]) -> None:
         """Write a batch; afterwards it is never done again."""

@@ -21,6 +21,7 @@ from keyfold.cli.rewrap.journal import Journal, flush, open_at
 CONTEXT_HEADER: Final = "keyfold-context"
 REWRAP_HEADER: Final = "keyfold-rewrap"
 _READ: Final = 500
+_POLL_S: Final = 0.05
 
 Positions = dict[int, int]
 
@@ -59,14 +60,16 @@ class Places:
 def item_of_record(record: Inbound, context: Mapping[str, str]) -> Item:
     """Read a record; a context that is none makes it no ciphertext."""
     place = f"{record.topic}/{record.partition}/{record.offset}"
+    if record.value is None:
+        return Item(place, b"", {}, None, empty=True)
     header = record.header(CONTEXT_HEADER)
     if header is None:
-        return Item.of(place, record.value or b"", context)
+        return Item.of(place, record.value, context)
     try:
         own: Any = json.loads(header)
     except ValueError:
         own = None
-    return Item.of(place, record.value or b"", own) if is_context(own) else Item(place, record.value or b"", {}, None)
+    return Item.of(place, record.value, own) if is_context(own) else Item(place, record.value, {}, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Records:
         await reader.start(start)
         try:
             while reader.position() < end:
-                records = [record for record in await reader.poll(1.0, self.batch_items) if record.offset < end]
+                records = [record for record in await reader.poll(_POLL_S, self.batch_items) if record.offset < end]
                 if records:
                     yield Batch(records, [item_of_record(record, self.context) for record in records])
         finally:
