@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.faulty_token import CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, FaultyToken, faulty
@@ -31,7 +32,7 @@ from tests.unit.hsm.deployment import (
 )
 
 from keyfold.config import Config
-from keyfold.custody import Custody, InMemory, InToken, SealingKeys
+from keyfold.custody import Custody, InMemory, InToken, MaterialProvider, SealingKeys
 from keyfold.embedded.softhsm import prepare_softhsm, softhsm_module
 from keyfold.events import facts
 from keyfold.hsm import tokens as worker_programs
@@ -128,7 +129,7 @@ async def tended(
     ):
         custody, sealing = Custody(kms), SealingKeys(seal)
         custody.attach()
-        providers = {"HSM": InToken(kms), "SOFTWARE": InMemory(custody.derived)}
+        providers: dict[Any, MaterialProvider] = {"HSM": InToken(kms), "SOFTWARE": InMemory(custody.derived)}
         async with worker(deployment, custody=custody, sealing=sealing, providers=providers, settings=settings) as made:
             watch = TokenWatch(settings, worker_tokens(kms, seal, custody, sealing, made.parts.cache))
             engine = made.parts.dispatcher.engine

@@ -26,7 +26,7 @@ from keyfold.events.statements import (
     parse_statement,
     verify_entry,
 )
-from keyfold.events.streams import is_stream, partition_of
+from keyfold.events.streams import lies_in
 from keyfold.events.trust import Trust, check_author
 
 
@@ -100,7 +100,7 @@ class ChainReader:
         if key is None or value is None:
             raise UntrustedRecord("a null key or value")
         stream = key.decode("utf-8", "replace")
-        if not is_stream(stream) or partition_of(stream, self._partitions) != self.partition:
+        if not lies_in(stream, self.partition, self._partitions):
             raise UntrustedRecord("the record key is no stream of this partition")
         return Entry(key, value, single_header(headers, SEALED_HEADER) or b"")
 

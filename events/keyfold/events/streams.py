@@ -48,6 +48,14 @@ def partition_of(stream: str, partitions: int) -> int:
     return 1 + int.from_bytes(sha256(stream.encode()).digest()[:8], "big") % (partitions - 1)
 
 
+def lies_in(stream: str, partition: int, partitions: int) -> bool:
+    """Tell whether a text is a stream that lies in this partition; of any text whatever."""
+    try:
+        return is_stream(stream) and partition_of(stream, partitions) == partition
+    except ValueError:
+        return False
+
+
 def partition_stream(partition: int) -> str:
     """Return the stream of what is stated about a partition."""
     return f"{PARTITION_PREFIX}{partition}"

@@ -30,7 +30,7 @@ from keyfold.events.entities import Principal, PrincipalKey, SigningKey
 from keyfold.events.evolve import View
 from keyfold.events.signatures import SignatureAlgorithm, Verifier, command_message, fingerprint
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
-from keyfold.events.streams import UUID_PATTERN, is_stream, partition_of
+from keyfold.events.streams import UUID_PATTERN, lies_in
 from keyfold.events.times import to_milliseconds
 
 MAX_VALUE_BYTES: Final = 256 * 1024
@@ -116,7 +116,7 @@ def admit(record: Inbound, place: Place, registry: View, now_ms: int) -> Admitte
 
 def _belongs(key: bytes, place: Place) -> bool:
     stream = key.decode("utf-8", "replace")
-    return is_stream(stream) and partition_of(stream, place.partitions) == place.partition
+    return lies_in(stream, place.partition, place.partitions)
 
 
 def _authenticate(signed: _Signed, registry: View, now_ms: int) -> tuple[AnyCommand, Principal | None]:

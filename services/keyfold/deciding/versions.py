@@ -34,7 +34,9 @@ def _disable(command: Any, world: World) -> Rule:
 
 
 def _enable(command: Any, world: World) -> Rule:
-    return facts.KeyVersionEnabled, _fact(command, *_old_version(command, world))
+    """The current version can be disabled too, where the one that had replaced it could not be made."""
+    key = governed_key(command, world)
+    return facts.KeyVersionEnabled, _fact(command, key, version_for(command.verb, key, command.data.arguments.version))
 
 
 def _destroy(command: Any, world: World) -> Rule:

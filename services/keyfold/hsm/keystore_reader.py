@@ -16,7 +16,7 @@ from keyfold.events import facts, merkle, topics
 from keyfold.events.chains import Accepted, ChainGap, ChainReader, Place, read_event
 from keyfold.events.errors import RecordError
 from keyfold.events.statements import PATH_HEADER, SIGNATURE_HEADER, SIGNER_HEADER, STATEMENT_HEADER, Entry, Header
-from keyfold.events.streams import is_stream, partition_of
+from keyfold.events.streams import lies_in
 from keyfold.events.trust import Trust, check_author
 from keyfold.hsm.errors import KeystoreBroken
 from keyfold.logging import get_logger
@@ -108,7 +108,7 @@ class KeystoreReader:
 
     def _is_here(self, key: bytes) -> bool:
         stream = key.decode("utf-8", "replace")
-        return is_stream(stream) and partition_of(stream, self._partitions) == self._partition
+        return lies_in(stream, self._partition, self._partitions)
 
 
 def _continues(run: _Run, record: Inbound) -> bool:

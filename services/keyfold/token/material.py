@@ -19,6 +19,7 @@ from keyfold.token.errors import (
     CKR_FUNCTION_FAILED,
     CKR_GENERAL_ERROR,
     DataRefused,
+    SessionLimit,
     TokenError,
     check,
 )
@@ -164,12 +165,25 @@ def create(session: Session, template: Template) -> int:
 
 @contextmanager
 def own_session(token: Token) -> Iterator[Session]:
-    """A session beside the pool's and the manager's, for what takes seconds. Its keys are gone when it is closed."""
+    """A session beside the pool's and the manager's, for what takes seconds. Its keys are gone when it is closed.
+
+    A token that opens no more sessions is used through the manager's, and others wait meanwhile.
+    """
     with token.manager() as manager:
-        opened = token.module.open_session(manager.pkcs11.token, manager.mapper)
-        session = Session(token.module, opened, manager.mapper)
+        own = _another_session(token, manager)
+        if own is None:
+            yield manager
+            return
     try:
-        yield session
+        yield own
     finally:
         with suppress(TokenUnavailable, TokenError):
-            session.close()
+            own.close()
+
+
+def _another_session(token: Token, manager: Session) -> Session | None:
+    try:
+        opened = token.module.open_session(manager.pkcs11.token, manager.mapper)
+    except SessionLimit:
+        return None
+    return Session(token.module, opened, manager.mapper)

@@ -30,7 +30,7 @@ def prints(monkeypatch: pytest.MonkeyPatch, text: str, code: int) -> list[list[s
         started.append(program)
         return subprocess.CompletedProcess(program, code, text, "")
 
-    monkeypatch.setattr(hsm_inventory.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return started
 
 

@@ -30,6 +30,7 @@ key_usage=ENCRYPT_DECRYPT, origin=KEYFOLD, status=Enabled, compromised=False, cr
   context 1  - (no policy permits this one)
   items      2, 10 B
   reason     audit
+  algorithm  SYMMETRIC_DEFAULT
   approvals  -
   answer     denied (AccessDenied): no policy permits it and none forbids it; those below could apply, by principal, \
 verb and resource

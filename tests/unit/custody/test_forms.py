@@ -1,6 +1,7 @@
 """Forms of material: codes that never change, blobs that belong to one spec and usage, attributes that were read."""
 
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from keyfold.custody.blobs import header, inner_associated_data, parse
 from keyfold.custody.forms import FORMS
 from keyfold.events.specs import ALGORITHMS
 from keyfold.token import cryptoki
+from keyfold.token.errors import SessionLimit
 
 pytestmark = pytest.mark.token
 
@@ -119,6 +121,39 @@ def test_generation_leaves_no_object_and_gives_the_public_key(custody: Custody, 
                 load_der_public_key(made.public_key)
             custody.open(ref, made.blob).destroy()
             assert len(list(session.pkcs11.get_objects({}))) == before
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_making_an_rsa_key_does_not_keep_others_waiting(
+    custody: Custody, monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    """Others use the manager session meanwhile; a token that opens no more sessions makes the key all the same."""
+    functions, free = custody.token.module.cryptoki, list[bool]()
+    real = functions.generate_key_pair
+
+    def generate(*arguments: Any) -> int:
+        thread = threading.Thread(target=lambda: free.append(manager_is_free(custody)))
+        thread.start()
+        thread.join()
+        return int(real(*arguments))
+
+    def refuse(*_: Any) -> Any:
+        raise SessionLimit("no more sessions")
+
+    monkeypatch.setattr(functions, "generate_key_pair", generate)
+    if not has_room:
+        monkeypatch.setattr(custody.token.module, "open_session", refuse)
+    ref = KeyReference(os.urandom(16), 1, "RSA_2048", "HSM", "SIGN_VERIFY")
+    custody.open(ref, custody.generate(ref).blob).destroy()
+    assert free == [has_room]
+
+
+def manager_is_free(custody: Custody) -> bool:
+    lock = custody.token._manager_lock
+    if not lock.acquire(timeout=0.1):
+        return False
+    lock.release()
+    return True
 
 
 def test_mechanism_numbers_are_the_standards() -> None:

@@ -88,6 +88,7 @@ STRANGERS: dict[str, Callable[[], Inbound]] = {
     "null value": lambda: replace(inbound(encrypt()), value=None),
     "null key": lambda: replace(inbound(encrypt()), key=None),
     "key is no stream": lambda: replace(inbound(encrypt()), key=b"key/nonsense"),
+    "key is no partition": lambda: replace(inbound(encrypt()), key=b"partition/99999"),
     "key is not UTF-8": lambda: replace(inbound(encrypt()), key=b"\xff\xfe"),
     "another partition's stream": lambda: inbound(command("Encrypt", key_on(1), 1)),
     "no headers": lambda: replace(inbound(encrypt()), headers=()),
