@@ -26,18 +26,14 @@ CONTEXT: Final = {"tenant": "bench"}
 POLICY: Final = """
 permit(principal == Principal::"keys", action in [Action::"CreateKey", Action::"Encrypt"], resource);
 """
-PATIENCE_S: Final = 890.0  # a command may wait for a restart, up to the longest lifetime that there is
+PATIENCE: Final[dict[str, Any]] = {"call_timeout_s": 890.0, "command_lifetime_s": 890.0}
+"""Settings of a client whose commands outlast a restart, up to the longest lifetime that there is."""
 
 
 def connect(config: Config, name: str = PRINCIPAL, **settings: Any) -> Keyfold:
-    """Return a client that waits for restarts."""
-    return Keyfold.connect(
-        bootstrap_servers=config.bootstrap_servers,
-        identity=config.identities_directory / f"{name}.json",
-        call_timeout_s=PATIENCE_S,
-        command_lifetime_s=PATIENCE_S,
-        **settings,
-    )
+    """Return a client to be entered."""
+    identity = config.identities_directory / f"{name}.json"
+    return Keyfold.connect(bootstrap_servers=config.bootstrap_servers, identity=identity, **settings)
 
 
 async def register(config: Config) -> None:

@@ -19,6 +19,7 @@ from keyfold.hsm.settings import HsmSettings
 SCRIPTS: Final = Path(__file__).resolve().parents[1]
 IN_FLIGHT: Final = 500
 SAMPLES: Final = 300
+BASE_RESTARTS: Final = 3  # the first ones find everything cold
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Size:
 
 
 class Growing:
-    """One deployment that grows; `base` are the restarts with hardly any keys."""
+    """One deployment that grows; `base` are the fastest restarts with hardly any keys."""
 
     def __init__(self, where: Deployment, protection: Protection, created: int) -> None:
         self._where, self._protection, self._created = where, protection, created
@@ -69,7 +70,8 @@ class Growing:
         while len(client.one_of_each(self._keys, self._partitions)) < self._partitions - 1:
             self._keys += (await client.create(self._where.config, self._protection, 2, 2))[0]
         for service in ("policy", "hsm"):
-            self.base[service] = await self._restart(service)
+            restarts = [await self._restart(service) for _ in range(BASE_RESTARTS)]
+            self.base[service] = min(restarts, key=lambda restart: restart.all_s)
 
     async def grow(self, size: int) -> Size:
         """Come to a size, and measure."""
@@ -120,7 +122,7 @@ class Growing:
     async def _restart(self, service: str) -> Restart:
         """Stop a service, send one command to each partition, start it, and wait for the answers."""
         probes = client.one_of_each(self._random.sample(self._keys, len(self._keys)), self._partitions)
-        async with client.connect(self._where.config) as kms:
+        async with client.connect(self._where.config, **client.PATIENCE) as kms:
             await client.encrypt_all(kms, probes)
             await asyncio.to_thread(self._where.stop, service)
             begin = time.perf_counter()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.whole_system import WholeSystem
 
+from keyfold.client import KeyMaterial
 from keyfold.identity import create_identity
 from keyfold.projections.ports import AuditFilter
 from keyfold.projections.store import PostgresQueries
@@ -78,8 +79,8 @@ async def test_imported_material_is_deleted_at_its_end(system: WholeSystem, quer
     """Then the key waits for the same material."""
     async with system.client("admin-1") as admin:
         made = await admin.create_key(protection="SOFTWARE", origin="EXTERNAL")
-        end = datetime.now(UTC) + timedelta(seconds=8)
-        await admin.import_key(made.key_id, os.urandom(32), valid_to=end)
+        end = datetime.now(UTC) + timedelta(seconds=15)
+        await admin.import_key(made.key_id, KeyMaterial("SYMMETRIC_DEFAULT", os.urandom(32)), valid_to=end)
 
         async def deleted() -> bool:
             (version,) = await queries.key_versions(made.key_id)
@@ -93,7 +94,7 @@ async def test_imported_material_is_deleted_at_its_end(system: WholeSystem, quer
 async def test_a_storage_epoch_is_ended_and_erasure_certified(
     system: WholeSystem, queries: PostgresQueries, tmp_path: Path
 ) -> None:
-    """What approvers begin, the scheduler ends: older sealing keys too, so that a destroyed key is certified as erased."""
+    """What others approve, the scheduler ends, older sealing keys too: a destroyed key is certified as erased."""
     people = {name: create_identity(tmp_path / f"{name}.json", name, system.deployment) for name in ("ada", "bea")}
     async with system.client("admin-1") as admin:
         for name, identity in people.items():

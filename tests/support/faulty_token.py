@@ -5,6 +5,7 @@ opening of sessions. What python-pkcs11 calls by itself (searches, attributes, s
 so that it lets go of Python's lock, as a token behind a network does. All of it may be changed while threads call.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +23,10 @@ USES: Final = ("C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt", "C_Ge
 
 
 class FaultyToken:
-    """Wraps the functions of a module until `restore`. `calls` counts what got through, by function."""
+    """Wraps the functions of a module until `restore`.
+
+    `calls` counts what got through, by function; `at_once` how many were under way together, at most.
+    """
 
     def __init__(self, module: Module) -> None:
         self._module = module
@@ -31,6 +35,9 @@ class FaultyToken:
         self._answers: dict[str, int] = {}
         self._sessions_left: dict[str, int] = {}
         self.calls: Counter[str] = Counter()
+        self.at_once: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()
+        self._lock = threading.Lock()
         vars(module.cryptoki)["_function"] = self._wrapped
         vars(module)["open_session"] = self._opened
         module.cryptoki._bind()
@@ -60,16 +67,26 @@ class FaultyToken:
         real = self._function(name, **how)
 
         def call(*arguments: Any) -> int:
-            latency = self._latency_s.get(name)
-            if latency:
-                time.sleep(latency)
-            rv = self._answers.get(name)
-            if rv:
-                return rv
-            self.calls[name] += 1
-            return int(real(*arguments))
+            self._begin(name)
+            try:
+                latency = self._latency_s.get(name)
+                if latency:
+                    time.sleep(latency)
+                rv = self._answers.get(name)
+                if rv:
+                    return rv
+                self.calls[name] += 1
+                return int(real(*arguments))
+            finally:
+                with self._lock:
+                    self._under_way[name] -= 1
 
         return call
+
+    def _begin(self, name: str) -> None:
+        with self._lock:
+            self._under_way[name] += 1
+            self.at_once[name] = max(self.at_once[name], self._under_way[name])
 
     def _opened(self, token: Any, mapper: Any) -> Any:
         left = self._sessions_left.get(token.label)

@@ -81,7 +81,9 @@ class Partition:
         while True:
             records = await gatherer.poll(wait_s, settings.batch_tickets)
             arrived = loop.time()
-            alone = bool(records) and self._isolation.isolated(records[0].offset)
+            # While the token is down, a ticket that needs none is not held up by one behind it that does.
+            down = self._parts.dispatcher.watch.is_down
+            alone = bool(records) and (down or self._isolation.isolated(records[0].offset))
             for chunk in chunks(records, 1 if alone else settings.batch_tickets, settings.batch_bytes):
                 await self._handle(chunk)
                 metrics.BATCH_SECONDS.observe(loop.time() - arrived)

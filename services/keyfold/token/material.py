@@ -21,6 +21,7 @@ from keyfold.token.errors import (
     DataRefused,
     SessionLimit,
     TokenError,
+    TokenLost,
     check,
 )
 from keyfold.token.keys import destroy
@@ -176,6 +177,9 @@ def own_session(token: Token) -> Iterator[Session]:
             return
     try:
         yield own
+    except TokenLost:
+        token.lose()
+        raise
     finally:
         with suppress(TokenUnavailable, TokenError):
             own.close()
