@@ -154,10 +154,9 @@ async def load(config: Config, protection: Protection, number: int) -> list[str]
         custody.attach()
         try:
             await follower.start()
-            for partition, own in homes.items():
-                await asyncio.gather(
-                    policy_writes(parts, partition, own), worker_writes(parts, custody, partition, own)
-                )
+            policy = (policy_writes(parts, partition, own) for partition, own in homes.items())
+            worker = (worker_writes(parts, custody, partition, own) for partition, own in homes.items())
+            await asyncio.gather(*policy, *worker)
         finally:
             await follower.stop()
     return keys

@@ -4,30 +4,50 @@ For properties of deciding: most wishes make sense, many contradict what was wis
 really signed. What may be wished is drawn from one source of random choices, which the test owns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
+from tests.property.kinds import arguments, batch, end_of_epoch, import_outcome, importing
 from tests.support.office import KEY, WEEK, Office
 from tests.support.people import SEALING_KEY, Signed, command, key_on, signer, uuid
 from tests.unit.deciding.issuers import NAME, assumption, jwks, settings
 
+from keyfold.events import facts
 from keyfold.events.commands import BY_VERB
-from keyfold.events.entities import Grant, Proposal
+from keyfold.events.entities import DEPLOYMENT, Deployment, Entity, Grant, Key, Proposal
+from keyfold.events.evolve import evolve, get
+from keyfold.events.specs import SYMMETRIC_ONLY, USAGE_OF_VERB
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import DAY_MS, HOUR_MS, to_text
 
 OTHER: Final = key_on(2, 500)
 ABSENT: Final = key_on(2, 900)
-KEYS: Final = (*[KEY] * 6, *[OTHER] * 3, ABSENT)
+OUTSIDE: Final = key_on(2, 1000)
+KINDS: Final = {
+    key_on(2, 2000): ("ECC_NIST_P256", "SIGN_VERIFY"),
+    key_on(2, 3000): ("HMAC_256", "GENERATE_VERIFY_MAC"),
+    key_on(2, 4000): ("RSA_2048", "ENCRYPT_DECRYPT"),
+    key_on(2, 5000): ("ECC_NIST_P384", "KEY_AGREEMENT"),
+    key_on(2, 6000): ("ML_KEM_768", "KEY_ENCAPSULATION"),
+}
+"""Keys that are not symmetric, by stream."""
+USUAL: Final = (*[KEY] * 6, *[OTHER] * 3, ABSENT)
+KEYS: Final = (*USUAL, *USUAL, *[OUTSIDE] * 2, *KINDS)
 PEOPLE: Final = ("alice", "bob", "carol", "dave", "erin")
 OFTEN: Final = ("Encrypt", "Decrypt", "CreateGrant", "ProposeCommand", "ApproveProposal")
-VERBS: Final = (*sorted(BY_VERB), *OFTEN * 5)
+VERBS: Final = (*sorted(BY_VERB), *OFTEN * 8)
 GROUPS: Final = ("users", "approvers", "administrators")
-CONTEXTS: Final = ([{}], [{"tenant": "acme"}], [{"tenant": "acme"}, {"tenant": "globex"}], [{}, {"x": "y"}])
 REASONS: Final = (None, "", "CHG-1")
 TEXTS: Final = """
 permit (principal in Group::"users", action in [Action::"Encrypt", Action::"Decrypt"], resource);
+
+permit (principal in Group::"users", action == Action::"UseCompromisedVersion", resource);
+
+permit (principal in Group::"users", action in [
+    Action::"Sign", Action::"Verify", Action::"GenerateMac", Action::"VerifyMac", Action::"DeriveSharedSecret",
+    Action::"Encapsulate", Action::"Decapsulate", Action::"GetPublicKey", Action::"ReEncryptFrom"
+], resource);
 
 permit (principal in Group::"users", action == Action::"ProposeCommand", resource);
 
@@ -125,8 +145,6 @@ def _revoked_key(r: Random, made: Office) -> dict[str, Any]:
 
 
 ARGUMENTS: Final[dict[str, Arguments]] = {
-    "CreateKey": lambda r, _: {"tags": r.choice([{}, {"tenant": "acme"}]), "usage_budget": r.choice([10, 1000])},
-    "RotateKey": lambda r, _: {"cause": r.choice(["requested", "usage-budget"])},
     "ScheduleKeyDeletion": lambda _r, _: {"pending_window_seconds": WEEK},
     "TagResource": lambda r, _: {"tags": {r.choice(["tenant", "x"]): r.choice(["acme", "y"])}},
     "UntagResource": lambda r, _: {"tag_keys": [r.choice(["tenant", "x"])]},
@@ -157,7 +175,9 @@ ARGUMENTS: Final[dict[str, Arguments]] = {
     "DenyProposal": _opinion,
     "CancelProposal": _made("proposal"),
     "EraseSealingKey": lambda _r, _: {"sealing_key": SEALING_KEY},
+    "EndStorageEpoch": lambda r, made: end_of_epoch(r, get(made.registry, DEPLOYMENT, Deployment)),
 }
+"""By verb; what is about one key of whatever kind is in `kinds`."""
 
 
 def wish(r: Random, made: Office, verb: str | None = None, **options: Any) -> Signed:
@@ -167,33 +187,74 @@ def wish(r: Random, made: Office, verb: str | None = None, **options: Any) -> Si
     if verb == "AssumePrincipalWithWebIdentity":
         return assumption("api", made.number, issued_ms=made.now_ms)
     by = r.choice(PEOPLE if r.random() < 0.5 or BY_VERB[verb].data_plane else PEOPLE[:2])
-    arguments = ARGUMENTS[verb](r, made) if verb in ARGUMENTS else {}
-    known = {"principal": by, "arguments": arguments, "issued_ms": made.now_ms, "reason": r.choice(REASONS)}
-    if BY_VERB[verb].data_plane:
-        contexts = r.choice(CONTEXTS)
-        known |= {"contexts": contexts, "items": r.choice([len(contexts), 9]), "size": r.choice([10, 100])}
-    return command(verb, _home(made, arguments) or _stream(r, verb, by), made.number, **known | options)
+    stream = _stream(r, made, verb, by)
+    found = made.state.entities.get(stream)
+    key = found if isinstance(found, Key) else None
+    said = ARGUMENTS[verb](r, made) if verb in ARGUMENTS else arguments(r, verb, key, made.now_ms)
+    known = {"principal": by, "arguments": said, "issued_ms": made.now_ms, "reason": r.choice(REASONS)}
+    known |= batch(r, verb, key) if BY_VERB[verb].data_plane else {}
+    return command(verb, _home(made, said) or stream, made.number, **known | options)
 
 
-def _home(made: Office, arguments: dict[str, Any]) -> str | None:
+def _home(made: Office, said: dict[str, Any]) -> str | None:
     """Return the stream of the grant or proposal that is named, if it exists."""
     for kind in ("grant", "proposal"):
-        name = f"{kind}/{arguments.get(kind)}"
+        name = f"{kind}/{said.get(kind)}"
         found = made.state.entities.get(name) or made.front.state.entities.get(name)
         if isinstance(found, Grant | Proposal):
             return f"key/{found.key_id}" if isinstance(found, Grant) else found.stream
     return None
 
 
-def _stream(r: Random, verb: str, by: str) -> str:
+def _stream(r: Random, made: Office, verb: str, by: str) -> str:
     scope = BY_VERB[verb].scope
     if scope == "any":
         scope = r.choice(["key", "key", "registry"])
-    return {"registry": REGISTRY, "principal": f"principal/{by}"}.get(scope) or r.choice(KEYS)
+    if scope != "key":
+        return REGISTRY if scope == "registry" else f"principal/{by}"
+    return r.choice(_fitting(made.state.entities, verb) if r.random() < 0.9 else KEYS)
 
 
-def crowd(rules: str = "\n".join(TEXTS[1:6])) -> Office:
-    """An office with two keys, an issuer and people of all groups; beside the administrators' rule it has these."""
+def _fitting(view: dict[str, Entity], verb: str) -> Sequence[str]:
+    """Streams of keys for which the verb is made: imports go outside, signatures to keys that sign."""
+    if "Import" in verb:
+        return [OUTSIDE]
+    if verb == "GetPublicKey":
+        return [*KINDS]
+    usage = USAGE_OF_VERB.get(verb)
+    if usage is None:
+        return KEYS
+    found = [name for name, key in view.items() if isinstance(key, Key) and key.key_usage == usage]
+    return USUAL if verb in SYMMETRIC_ONLY else [*USUAL, *found] if usage == "ENCRYPT_DECRYPT" else found or KEYS
+
+
+def settle(r: Random, made: Office) -> None:
+    """Let the worker say what became of the imports under way, and of the storage epoch that was to end."""
+    _finish_imports(made, lambda: r.random() < 0.8)
+    deployment = get(made.registry, DEPLOYMENT, Deployment)
+    if deployment.storage_epoch - 1 > deployment.storage_epoch_ended and r.random() < 0.5:
+        told = facts.StorageEpochKeyDestroyed.new(
+            f"0.{made.number}.end", REGISTRY, to_text(made.now_ms), epoch=deployment.storage_epoch - 1, token="kms",
+            serial="1", module="m", answer="CKR_OK", found_after=0, evidence={},
+        )  # fmt: skip
+        for view in (made.front.state.entities, made.registry):
+            view.update({name: entity for name, entity in evolve(view, told).items() if entity is not None})
+
+
+def _finish_imports(made: Office, done: Callable[[], bool]) -> None:
+    for stream, key, offset in importing(made.state.entities):
+        asked = next(event for event in reversed(made.events) if _is_import(event, stream, offset))
+        assert isinstance(asked, facts.CommandAuthorized)
+        made.finish(import_outcome(asked, key, done=done()))
+
+
+def _is_import(event: facts.Event, stream: str, offset: int) -> bool:
+    mine = isinstance(event, facts.CommandAuthorized) and event.data.verb == "ImportKeyMaterial"
+    return mine and event.subject == stream and event.data.decision.offset == offset
+
+
+def crowd(rules: str = "\n".join(TEXTS[2:8])) -> Office:
+    """An office with keys of all usages, most with two versions, an issuer and people of all groups; beside the administrators' rule these."""
     made = Office(rules=f'permit (principal in Group::"administrators", action, resource);\n{rules}')
     made.register("carol", "users")
     made.register("dave", "users", "approvers")
@@ -202,4 +263,15 @@ def crowd(rules: str = "\n".join(TEXTS[1:6])) -> Office:
     assert made.code("PutIssuerKeys", REGISTRY, arguments={"issuer": NAME, "jwks": jwks()}) is None
     for stream in (KEY, OTHER):
         assert made.code("CreateKey", stream, arguments={"tags": {"tenant": "acme"}}) is None
+    for stream, (spec, usage) in KINDS.items():
+        assert made.code("CreateKey", stream, arguments={"key_spec": spec, "key_usage": usage}) is None
+        assert made.code("RotateKey", stream) is None
+    assert made.code("RotateKey") is None
+    assert made.code("CreateKey", OUTSIDE, arguments={"origin": "EXTERNAL"}) is None
+    issued = made.ask("GetParametersForImport", OUTSIDE)
+    assert isinstance(issued, facts.ImportParametersIssued)
+    token = {"import_token": issued.data.import_token}
+    assert made.code("ImportKeyMaterial", OUTSIDE, arguments=token, size=600) is None
+    _finish_imports(made, lambda: True)
+    assert made.code("GetParametersForImport", OUTSIDE) is None
     return made

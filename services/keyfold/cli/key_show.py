@@ -167,15 +167,15 @@ def _facts(found: Described) -> list[tuple[str, Any]]:
         ("state", found.state + (f" ({why})" if why else "")),
         ("deletion", key.deletion_date),
         ("spec", f"{key.key_spec}, {key.key_usage}, {key.protection}" + (", imported" * (key.origin == "EXTERNAL"))),
-        ("protects", f"from {key.not_before or 'the beginning'} to {key.not_after or 'no end'}"),
-        ("import", f"version {waits.version}, until {waits.expires_at}" if waits else None),
+        *([("protects", _validity(key))] if key.not_before or key.not_after else []),
+        *([("import", f"of version {waits.version} is open until {waits.expires_at}")] if waits else []),
         ("created", f"{key.created_at} by {key.created_by}"),
         ("description", key.description),
         ("tags", key.tags),
         ("aliases", found.aliases),
         ("policies", [policy.policy for policy in key.policies]),
         ("budget", _budget(key)),
-        ("rotation", _rotation(key)),
+        *([("rotation", _rotation(key))] if key.rotation_period_seconds else []),
         *([("public key", found.public_key.public_key)] if found.public_key else []),
     ]
 
@@ -185,10 +185,12 @@ def _budget(key: Key) -> str:
     return f"{key.usage_budget} items a version, {rotated}"
 
 
-def _rotation(key: Key) -> str | None:
-    period = key.rotation_period_seconds
-    if period is None:
-        return None
+def _validity(key: Key) -> str:
+    return f"from {key.not_before or 'the beginning'} to {key.not_after or 'no end'}"
+
+
+def _rotation(key: Key) -> str:
+    period = key.rotation_period_seconds or 0
     return f"every {period // 86_400} days" if period % 86_400 == 0 else f"every {period} seconds"
 
 

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import typer
 
-from keyfold.cli import exits, health, output
+from keyfold.cli import exits, health, output, token_health
 from keyfold.cli.parts import is_down, shown
 from keyfold.cli.session import Session, of
 from keyfold.config import Config
 from keyfold.embedded import SERVICES, PartStatus, Stack
 
-PROBES: Final = ("brokers", "policy", "hsm", "projector", "sealing_key")
+PROBES: Final = ("brokers", "policy", "hsm", "projector", "sealing_key", "token")
 
 
 def status(context: typer.Context) -> None:
@@ -59,7 +59,7 @@ async def measure(session: Session, config: Config) -> dict[str, health.Finding]
             health.probe(lambda: health.projected(queries, bus)),
             health.probe(lambda: health.sealing_key(queries)),
         )
-    return dict(zip(PROBES, found, strict=True))
+    return dict(zip(PROBES, (*found, token_health.finding(config)), strict=True))
 
 
 def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, Any]], *, healthy: bool) -> str:
@@ -74,16 +74,17 @@ def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, An
         )
         for part in parts
     ]
-    missing = [name for name in ("brokers", "sealing_key") if told[name]["error"]]
+    missing = [name for name in ("brokers", "sealing_key", "token") if told[name]["error"]]
     if not parts:
         rows = [(name, "elsewhere", None, 0, _lag(told, name), told.get(name, {}).get("error")) for name in SERVICES]
-    projector, key = told["projector"], told["sealing_key"]
+    projector, key, token = told["projector"], told["sealing_key"], told["token"]
     about = [
         ("deployment", config.deployment),
         ("brokers", config.bootstrap_servers),
         ("registry revision", projector.get("registry_revision")),
         ("last event", projector.get("last_event")),
         ("sealing key", f"{key['age_s']} s old" if key.get("age_s") is not None else None),
+        *([("token", " ".join(filter(None, (token["state"], token["code"]))))] if token.get("state") else []),
         ("healthy", healthy),
         *((name, told[name]["error"]) for name in missing),
     ]

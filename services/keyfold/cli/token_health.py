@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from keyfold.cli.health import Finding
 from keyfold.config import Config
 
 SERVING: Final = frozenset({"Healthy", "Degraded"})
@@ -28,10 +29,11 @@ def troubles(states: list[dict[str, Any]]) -> str | None:
     return "; ".join(down) or None
 
 
-async def token(config: Config) -> dict[str, Any]:
-    """What the workers here say of their token, as a probe of `status`: its worst state, in words."""
+def finding(config: Config) -> Finding:
+    """Return what the workers here say, as a finding of `status`; nothing where none is on this machine."""
     states = token_states(config)
-    return {"states": states, "trouble": troubles(states)}
+    worst = [state for state in states if state["state"] not in SERVING] or states
+    return Finding({"state": worst[0]["state"], "code": worst[0]["code"]} if worst else {}, troubles(states))
 
 
 def _said(path: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ as policy has refused the key before.
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from keyfold.custody import HandleCache, Imported, KeyReference
@@ -27,6 +27,9 @@ from keyfold.hsm.done import Done, ceased, text_of
 from keyfold.hsm.jobs import KeyCustody
 from keyfold.hsm.keystore import Draft, ImportKey, Material
 from keyfold.hsm.tickets import Ticket
+
+VERSIONS_OF_RECORD: Final = 100
+"""Versions in one keystore record: an RSA-4096 blob has 3 KiB as text, and a record at most 1 MiB."""
 
 Making = facts.KeyCreated | facts.KeyRotated
 
@@ -73,12 +76,13 @@ class MaterialVerbs:
         if import_key is not None:
             erased = {"key_id": key_id, "import_token": import_key.import_token}
             records.append(self._record(ticket, facts.ImportKeyErased, "import-erased", **erased))
-        if present:
-            for version in present:
-                self._custody.erase(known[version].reference, known[version].blob)
-            gone = self._erased(key_id, {version: known[version] for version in present})
+        for version in present:
+            self._custody.erase(known[version].reference, known[version].blob)
+        for at in range(0, len(present), VERSIONS_OF_RECORD):
+            part = present[at : at + VERSIONS_OF_RECORD]
+            gone = self._erased(key_id, {version: known[version] for version in part})
             gone |= {"offset": ticket.decision.offset, "destroyed": final}
-            records.append(self._record(ticket, facts.KeyMaterialErased, "erased", **gone))
+            records.append(self._record(ticket, facts.KeyMaterialErased, f"erased.{part[0]}", **gone))
         return ceased(key_id, present, tuple(records))
 
     def public_key(self, ticket: Ticket, draft: Draft) -> Done:

@@ -144,7 +144,8 @@ class Partition:
         if step is None:
             self._certified_at = leaves if turned else None
             return False
-        await self._commit_own(step.work, step.epoch)
+        if step.work is not None:
+            await self._commit_own(step.work, step.epoch)
         return True
 
     async def _commit_own(self, work: Work, epoch: int | None = None) -> None:

@@ -19,8 +19,11 @@ from keyfold.hsm.done import text_of
 from keyfold.hsm.engine import Work
 from keyfold.hsm.jobs import KeyCustody
 from keyfold.hsm.keystore import Erasure, Index, Versions
+from keyfold.hsm.material_verbs import VERSIONS_OF_RECORD
 
 SLICE: Final = 200
+LOOKED_AT: Final = 5_000
+MAX_CERTIFIED: Final = 1_000
 COVERS: Final = ("keystore", "log", "log-backups", "payloads-of-commands")
 DOES_NOT_COVER: Final = (
     "token-backups",
@@ -32,9 +35,9 @@ DOES_NOT_COVER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Work to commit in one transaction; with `epoch` the partition has turned to it."""
+    """Work to commit in one transaction, if any yet; with `epoch` the partition has turned to it."""
 
-    work: Work
+    work: Work | None
     epoch: int | None = None
 
 
@@ -59,16 +62,13 @@ class Upkeep:
         if self._left is None:
             self._left, self._versions = iter(list(index.keys)), 0
         stored: list[facts.Event] = []
-        count = 0
-        for key_id in self._left:
+        for count, key_id in enumerate(self._left, 1):
             versions = index.versions(key_id)
             self._versions += len(versions)
-            old = [v for v, material in versions.items() if self._custody.epoch_of(material.blob) < epoch]
-            if old:
-                stored.append(self._rewrapped(key_id, {v: versions[v] for v in old}, epoch))
-                count += len(old)
-            if count >= SLICE:
-                return Step(Work((), tuple(stored)))
+            old = {v: m for v, m in versions.items() if self._custody.epoch_of(m.blob) < epoch}
+            stored += self._rewrapped(key_id, old, epoch)
+            if len(stored) >= SLICE or len(old) >= SLICE or count >= LOOKED_AT:
+                return Step(Work((), tuple(stored)) if stored else None)
         stored += self._imports(index, epoch)
         self._left = None
         identifier = f"{self._partition}.{epoch}.storage-epoch-turned"
@@ -82,14 +82,20 @@ class Upkeep:
         )
         return Step(Work((turned,), tuple(stored)), epoch)
 
-    def _rewrapped(self, key_id: str, versions: Versions, epoch: int) -> facts.Event:
-        blobs = {
-            str(version): text_of(self._custody.rewrap(material.reference, material.blob))
-            for version, material in versions.items()
-        }
-        stream, time = key_stream(key_id), to_text(self._clock_ms())
-        identifier = f"{self._partition}.{epoch}.rewrapped.{key_id}"
-        return facts.KeyMaterialRewrapped.new(identifier, stream, time, key_id=key_id, epoch=epoch, blobs=blobs)
+    def _rewrapped(self, key_id: str, versions: Versions, epoch: int) -> Iterator[facts.Event]:
+        """A key with many versions takes several records, none of them large."""
+        numbers = sorted(versions)
+        for at in range(0, len(numbers), VERSIONS_OF_RECORD):
+            part = {number: versions[number] for number in numbers[at : at + VERSIONS_OF_RECORD]}
+            blobs = {str(v): text_of(self._custody.rewrap(m.reference, m.blob)) for v, m in part.items()}
+            yield facts.KeyMaterialRewrapped.new(
+                f"{self._partition}.{epoch}.rewrapped.{key_id}.{numbers[at]}",
+                key_stream(key_id),
+                to_text(self._clock_ms()),
+                key_id=key_id,
+                epoch=epoch,
+                blobs=blobs,
+            )
 
     def _imports(self, index: Index, epoch: int) -> Iterator[facts.Event]:
         """The keys of open imports: few, since each waits a day at most."""
@@ -117,7 +123,7 @@ class Upkeep:
         events: list[facts.Event] = []
         stored: list[facts.Event] = []
         for key_id, erasures in index.erasures.items():
-            done = [e for e in erasures if e.epoch <= ended and (oldest is None or e.time < oldest)]
+            done = [e for e in erasures if e.epoch <= ended and (oldest is None or e.time < oldest)][:MAX_CERTIFIED]
             if done:
                 events.append(self._certificate(key_id, done, deployment, sealing_keys))
                 versions = [erasure.version for erasure in done]
@@ -126,7 +132,7 @@ class Upkeep:
                     identifier, key_stream(key_id), events[-1].time, key_id=key_id, versions=versions
                 )
                 stored.append(record)
-            if len(events) >= SLICE:
+            if len(events) >= SLICE or len(done) >= MAX_CERTIFIED:
                 break
         return Step(Work(tuple(events), tuple(stored))) if events else None
 
@@ -137,7 +143,7 @@ class Upkeep:
         last = max(erasure.time for erasure in erasures)
         epoch = max(erasure.epoch for erasure in erasures)
         return facts.KeyErased.new(
-            f"{self._partition}.{max(erasure.offset for erasure in erasures)}.erased.{key_id}",
+            f"{self._partition}.{erasures[0].offset}.erased.{key_id}.{erasures[0].version}",
             key_stream(key_id),
             to_text(self._clock_ms()),
             key_id=key_id,

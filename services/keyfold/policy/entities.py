@@ -7,15 +7,15 @@ over in one go (which policies are in force, who may repair them), and every pro
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from keyfold.events.entities import DEPLOYMENT, Entity
 from keyfold.log import StateCorrupt
 
 MOST_PARSED: Final = 4096
-_ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Entity)
+_ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
 
 
 def to_bytes(entity: Entity) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.cli.conftest import CREATED, Terminal
 
 from keyfold.cli import hsm
-from keyfold.cli.token_health import token_states, troubles
+from keyfold.cli.token_health import finding, token_states, troubles
 from keyfold.config import load_config
 from keyfold.events.entities import Proposal, SealingKey
 from keyfold.projections.rows import EpochTurn, StorageEpoch
@@ -147,6 +147,16 @@ def test_a_token_that_is_down_is_exit_code_3(terminal: Terminal, say: Any, state
     ran = terminal("--json", "hsm", "status")
     assert (ran.code, ran.document["serving"]) == (3, False)
     assert "why" in terminal("hsm", "status").out
+    found = finding(load_config(terminal.data / "keyfold.json"))
+    assert (found.facts, found.error) == ({"state": state, "code": "X"}, f"two: {state} (X)")
+
+
+def test_a_token_that_serves_is_a_finding_without_an_error(terminal: Terminal, say: Any) -> None:
+    """For `keyfold status`; where no worker is on this machine, nothing is found, and nothing is wrong."""
+    config = load_config(terminal.data / "keyfold.json")
+    assert (finding(config).facts, bool(finding(config))) == ({}, True)
+    say(state="Degraded", code="SlowToken")
+    assert (finding(config).facts["state"], bool(finding(config))) == ("Degraded", True)
 
 
 def test_what_ended_processes_said_does_not_count(terminal: Terminal, say: Any) -> None:

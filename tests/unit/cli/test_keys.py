@@ -84,7 +84,7 @@ def test_what_a_key_is_for_is_told(terminal: Terminal) -> None:
     told = terminal.done("key", "show", ORDERS).out
     for words in (
         "RSA_2048, SIGN_VERIFY, HSM, imported", f"from the beginning to {LATER}", "every 365 days", "AAAA",
-        f"version 2, until {LATER}", "alice",
+        f"version 2 is open until {LATER}", "alice",
     ):  # fmt: skip
         assert words in told, words
     assert terminal.done("--json", "key", "show", ORDERS).document["public_key"] == "AAAA"

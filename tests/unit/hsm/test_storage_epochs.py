@@ -14,7 +14,7 @@ from keyfold.custody import KeyReference
 from keyfold.events import facts
 from keyfold.events.errors import TokenUnavailable
 from keyfold.events.streams import key_stream, partition_of
-from keyfold.hsm import upkeep
+from keyfold.hsm import material_verbs, upkeep
 from keyfold.hsm.keystore import Draft, Index
 
 pytestmark = pytest.mark.asyncio
@@ -246,3 +246,44 @@ async def test_erasure_is_certified_when_nothing_opens_any_more(deployment: Depl
 
 def _certificates(deployment: Deployment) -> list[facts.KeyErased]:
     return [event for partition in ALL for event in deployment.events(partition) if isinstance(event, facts.KeyErased)]
+
+
+async def test_a_key_with_many_versions_takes_several_records(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No record of a turn or an erasure grows with the number of versions; together they name each version once."""
+    monkeypatch.setattr(upkeep, "VERSIONS_OF_RECORD", 3)
+    monkeypatch.setattr(material_verbs, "VERSIONS_OF_RECORD", 3)
+    async with worker(deployment, own=ALL) as running:
+        key_id = key_on(1, 1)
+        kind = {"key_spec": "SYMMETRIC_DEFAULT", "protection": "HSM", "cause": "requested"}
+        rotations = [
+            deployment.order("RotateKey", key_stream(key_id), decided=(facts.KeyRotated, kind | {"version": version}))
+            for version in range(2, 9)
+        ]
+        await running.execute(create(deployment, key_id), *rotations)
+        await begin(deployment, running, 2)
+        await until(lambda: len(turned(deployment, 2)) == PARTITIONS)
+        anew = [r.data for r in deployment.keystore(1) if isinstance(r, facts.KeyMaterialRewrapped)]
+        assert [sorted(map(int, data.blobs)) for data in anew] == [[1, 2, 3], [4, 5, 6], [7, 8]]
+        assert set(epochs_of(running, 1)) == {2}
+        gone = deployment.order(
+            "DestroyKeyNow", key_stream(key_id), decided=(facts.KeyDestroyed, {"versions": [*range(1, 9)]})
+        )
+        await running.execute(gone)
+        erased = [r.data.versions for r in deployment.keystore(1) if isinstance(r, facts.KeyMaterialErased)]
+        assert erased == [[1, 2, 3], [4, 5, 6], [7, 8]]
+        assert deployment.outcome(gone).data.erased_versions == [*range(1, 9)]
+
+
+async def test_a_turn_lets_others_in_while_it_looks(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking through many keys that are under the epoch already is cut into steps, and comes to an end."""
+    monkeypatch.setattr(upkeep, "LOOKED_AT", 2)
+    async with worker(deployment, own=ALL) as running:
+        for number in range(7):
+            await running.execute(create(deployment, key_on(1, number)))
+        running.custody.held.add(2)
+        running.custody.adopt_epoch(2)
+        await begin(deployment, running, 2)
+        await until(lambda: len(turned(deployment, 2)) == PARTITIONS)
+        assert set(epochs_of(running, 1)) == {2}

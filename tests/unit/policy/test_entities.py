@@ -1,5 +1,7 @@
 """Entities as bytes: what is read is what was stored, however few are kept parsed."""
 
+from typing import get_args
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.desk import fresh_registry
@@ -72,3 +74,11 @@ def test_it_reads_as_a_dictionary_would(steps: list[tuple[str, int | None]], mos
         assert entities.get(name) == model.get(name)
         assert list(entities) == list(model)
     assert {name: entities.stored(name) for name in entities} == {name: to_bytes(each) for name, each in model.items()}
+
+
+def test_every_kind_of_entity_is_read_by_its_kind() -> None:
+    """Each has a kind of its own, so that reading one tries one model and no other."""
+    kinds = [kind.model_fields["kind"].default for kind in get_args(Entity)]
+    assert len(set(kinds)) == len(kinds)
+    for kind, model in zip(kinds, get_args(Entity), strict=True):
+        assert get_args(model.model_fields["kind"].annotation) == (kind,)
