@@ -12,8 +12,11 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 from tests.support.vault import PROTECTIONS, PUBLISHED, Vault, published
 
 from keyfold.custody import KeyReference, Protection, TokenOperations, verify
+from keyfold.custody.forms import form_of
+from keyfold.custody.public_keys import encode, load_peer
 from keyfold.custody.references import TokenHandle
-from keyfold.events.errors import InvalidPublicKey, Unsupported
+from keyfold.events.errors import IncorrectKeyMaterial, InvalidPublicKey, Unsupported
+from keyfold.token.material import create
 
 pytestmark = pytest.mark.token
 
@@ -38,6 +41,28 @@ def public_key(bits: str, x: str, y: str) -> bytes:
     sound = ec.derive_private_key(2, CURVES[bits]).public_key()
     encoded = sound.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return encoded[: -2 * size] + int(x, 16).to_bytes(size, "big") + int(y, 16).to_bytes(size, "big")
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    """One element of DER."""
+    body = b"".join(parts)
+    size = len(body)
+    length = bytes([size]) if size < 128 else bytes([0x81, size]) if size < 256 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([tag]) + length + body
+
+
+def claimed_pair(bits: str, scalar: str, x: str, y: str) -> bytes:
+    """PKCS #8 of a private number and a public point (RFC 5915) that may not belong together."""
+    size = (CURVES[bits].key_size + 7) // 8
+    d, at_x, at_y = (int(each, 16).to_bytes(size, "big") for each in (scalar, x, y))
+    point = der(0xA1, der(0x03, b"\0\4", at_x, at_y))
+    names = der(
+        0x30,
+        bytes.fromhex("06072a8648ce3d0201"),
+        form_of(KeyReference(bytes(16), 1, f"ECC_NIST_P{bits}", "HSM", "KEY_AGREEMENT")).curve,
+    )
+    private = der(0x30, der(0x02, b"\1"), der(0x04, d), point)
+    return der(0x30, der(0x02, b"\0"), names, der(0x04, private))
 
 
 @BITS
@@ -81,23 +106,52 @@ def test_ecdh(vault: Vault, bits: str, protection: Protection) -> None:
     assert taken == TAKEN_ACCEPTABLE
 
 
+def nist_ecdh_cases(bits: str) -> list[dict[str, Any]]:
+    """The cases of a curve, in all of which the other party is CAVS and the user is IUT."""
+    section = {"256": "EC - SHA256", "384": "ED - SHA384", "521": "EE - SHA512"}[bits]
+    cases = [case for _, case in published("nist/ecdh") if case["section"] == section]
+    assert {case["Result"].split()[1] for case in cases} == {"(0", "(13", "(1", "(2", "(5", "(6", "(7", "(8"}
+    return cases
+
+
 @LEVELS
 @BITS
 def test_ecdh_with_the_cases_of_nist(vault: Vault, bits: str, protection: Protection) -> None:
-    """Shared secrets, one that begins with zeros too; a point that is none is refused (SP 800-56A, 5.6.2.3.3)."""
-    section = {"256": "EC - SHA256", "384": "ED - SHA384", "521": "EE - SHA512"}[bits]
-    cases = [case for _, case in published("nist/ecdh") if case["section"] == section]
-    assert {case["Result"][:6] for case in cases} >= {"P (0 -", "P (13 ", "F (1 -", "F (2 -", "F (8 -"}
-    for case in cases:
-        key = vault.bring(f"ECC_NIST_P{bits}", "KEY_AGREEMENT", protection, private_key(bits, case["dsIUT"]))
+    """Shared secrets, one that begins with zeros too; a peer's point that is none is refused (SP 800-56A, 5.6.2.3.3).
+
+    So is the import of a pair whose own point is not on the curve (F 5, F 6).
+    """
+    spec, size = f"ECC_NIST_P{bits}", (CURVES[bits].key_size + 7) // 8
+    for case in (each for each in nist_ecdh_cases(bits) if not each["Result"].startswith("F (7 ")):
+        pair = claimed_pair(bits, case["dsIUT"], case["QsIUTx"], case["QsIUTy"])
+        if case["Result"].startswith(("F (5 ", "F (6 ")):
+            with pytest.raises(IncorrectKeyMaterial):
+                vault.bring(spec, "KEY_AGREEMENT", protection, pair)
+            continue
+        key = vault.bring(spec, "KEY_AGREEMENT", protection, pair)
         (found,) = key.operations.derive(key.handle, [public_key(bits, case["QsCAVSx"], case["QsCAVSy"])])
         if case["Result"].startswith(("F (1 ", "F (2 ")):
             assert isinstance(found, InvalidPublicKey), case["Result"]
-            continue
-        size = (CURVES[bits].key_size + 7) // 8
-        # F (5), (6): the user's own public point is wrong, which is not part of a key here. F (7): the private key is.
-        right = not case["Result"].startswith(("F (7 ", "F (8 "))
-        assert (found == int(case["Z"], 16).to_bytes(size, "big")) == right, case["Result"]
+        else:
+            is_right = case["Result"].startswith("P (")
+            assert (found == int(case["Z"], 16).to_bytes(size, "big")) == is_right, case["Result"]
+
+
+@BITS
+def test_a_pair_that_does_not_belong_together(vault: Vault, bits: str) -> None:
+    """A changed private number beside the old point (F 7): refused in memory. A token does not look at the point: the
+    key is the private number's, modulo the group's order, and so is the public key that is told."""
+    for case in (each for each in nist_ecdh_cases(bits) if each["Result"].startswith("F (7 ")):
+        pair = claimed_pair(bits, case["dsIUT"], case["QsIUTx"], case["QsIUTy"])
+        with pytest.raises(IncorrectKeyMaterial):
+            vault.bring(f"ECC_NIST_P{bits}", "KEY_AGREEMENT", "SOFTWARE", pair)
+        key = vault.bring(f"ECC_NIST_P{bits}", "KEY_AGREEMENT", "HSM", pair)
+        own = ec.derive_private_key(int(case["dsIUT"], 16) % CURVES[bits].group_order, CURVES[bits])
+        peer = public_key(bits, case["QsCAVSx"], case["QsCAVSy"])
+        assert key.public_key == encode(own.public_key())
+        assert key.operations.derive(key.handle, [peer]) == [
+            own.exchange(ec.ECDH(), load_peer(f"ECC_NIST_P{bits}", peer))
+        ]
 
 
 def test_verifying_ed25519() -> None:
@@ -148,6 +202,6 @@ def put_ed25519(vault: Vault, seed: bytes) -> TokenHandle:
         Attribute.EC_PARAMS: ED25519_PARAMETERS, Attribute.VALUE: b"\x04\x20" + seed,
     }  # fmt: skip
     with vault.custody.token.manager() as session:
-        key = session.create_object(template)
+        key = create(session, template)
     reference = KeyReference(bytes(16), 1, "ECC_NIST_EDWARDS25519", "HSM", "SIGN_VERIFY")
     return TokenHandle(reference, key, lambda _: None)

@@ -26,7 +26,7 @@ from keyfold.events.statements import (
     parse_statement,
     verify_entry,
 )
-from keyfold.events.streams import partition_of
+from keyfold.events.streams import lies_in
 from keyfold.events.times import to_milliseconds
 from keyfold.events.trust import Trust, check_author
 
@@ -83,7 +83,7 @@ def verify_verbatim(trust: Trust, partitions: int, value: bytes, headers: Sequen
         raise UntrustedRecord("a directory record is no known event") from None
     document = single_header(headers, STATEMENT_HEADER) or b""
     statement = parse_statement(document)
-    if statement.topic != topics.EVENTS or statement.partition != _partition_of(event, partitions):
+    if statement.topic != topics.EVENTS or not lies_in(event.subject, statement.partition, partitions):
         raise UntrustedRecord("the statement is not of the event's place")
     signer = (single_header(headers, SIGNER_HEADER) or b"").decode("ascii", "replace")
     signature = single_header(headers, SIGNATURE_HEADER) or b""
@@ -91,10 +91,3 @@ def verify_verbatim(trust: Trust, partitions: int, value: bytes, headers: Sequen
     verify_entry(statement, Entry(event.subject.encode(), value), single_header(headers, PATH_HEADER) or b"")
     check_author(event, statement.role, topics.EVENTS)
     return event
-
-
-def _partition_of(event: facts.Event, partitions: int) -> int | None:
-    try:
-        return partition_of(event.subject, partitions)
-    except ValueError:  # it says something of a partition that is not there
-        return None
