@@ -48,19 +48,22 @@ class Level:
 
 
 def measure(where: Deployment, protection: Protection, sizes: Sequence[int], created: int) -> Level:
-    """Grow one deployment through the sizes."""
+    """Grow one deployment through the sizes, and print what was measured at each."""
     growing = Growing(where, protection, created)
-    found: list[Size] = []
+    generated = limits.generate_rate(where.config.pkcs11_module)
+    level = Level(protection, growing.base, [], round(generated), HANDLES[0], _open_handles(where))
+    print(f"\n{protection}: at most {level.most_open} handles open in a cache of {level.capacity}", flush=True)
 
     async def run() -> None:
         await growing.begin()
         for size in sizes:
-            found.append(await growing.grow(size))
-            print(f"{protection}: measured with {size:,} keys", flush=True)
+            level.sizes.append(await growing.grow(size))
+            show(level, level.sizes[-1])
 
     uvloop.run(run())
-    generated = limits.generate_rate(where.config.pkcs11_module)
-    return Level(protection, growing.base, found, round(generated), HANDLES[0], _open_handles(where))
+    if len(sizes) > 1:
+        show_growth(level.sizes)
+    return level
 
 
 def _open_handles(where: Deployment) -> int:
@@ -70,27 +73,19 @@ def _open_handles(where: Deployment) -> int:
     return int(done.stdout)
 
 
-def show(level: Level) -> None:
-    """Print the table of one protection level."""
-    for each in level.sizes:
-        print(f"\n{each.protection}, {each.keys:,} keys")
-        print(f"  created    {each.created_per_s:>8,.1f} keys/s ({each.created:,} through the SDK), "
-              f"{each.created_per_s / level.generated_per_s:.1%} of C_GenerateKey and C_WrapKey")  # fmt: skip
-        _show_restart(level, each, each.policy, (each.state_records, each.state_per_s))
-        _show_restart(level, each, each.hsm, (each.keystore_records, each.keystore_per_s))
-        print(
-            f"  parsing    {each.keys / each.parse_per_s:>8.2f} s for all state records as JSON: not done at a restart"
-        )
-        (cold, cold_99), (warm, warm_99) = each.cold_ms, each.warm_ms
-        print(f"  cold key   {cold:>8.2f} ms p50, {cold_99:.2f} ms p99; warm {warm:.2f} ms p50, {warm_99:.2f} ms p99")
-        if each.flooded is not None:
-            once, more = each.flooded
-            print(
-                f"  cache full {once / 2**20:>8,.0f} MiB of the worker, {more / 2**20:,.0f} MiB two caches full later"
-            )
-    print(f"\n{level.protection}: at most {level.most_open} handles open in a cache of {level.capacity}")
-    if len(level.sizes) > 1:
-        show_growth(level.sizes)
+def show(level: Level, each: Size) -> None:
+    """Print what was measured at one size."""
+    print(f"\n{each.protection}, {each.keys:,} keys")
+    print(f"  created    {each.created_per_s:>8,.1f} keys/s ({each.created:,} through the SDK), "
+          f"{each.created_per_s / level.generated_per_s:.1%} of C_GenerateKey and C_WrapKey")  # fmt: skip
+    _show_restart(level, each, each.policy, (each.state_records, each.state_per_s))
+    _show_restart(level, each, each.hsm, (each.keystore_records, each.keystore_per_s))
+    print(f"  parsing    {each.keys / each.parse_per_s:>8.2f} s for all state records as JSON: not done at a restart")
+    (cold, cold_99), (warm, warm_99) = each.cold_ms, each.warm_ms
+    print(f"  cold key   {cold:>8.2f} ms p50, {cold_99:.2f} ms p99; warm {warm:.2f} ms p50, {warm_99:.2f} ms p99")
+    if each.flooded is not None:
+        once, more = each.flooded
+        print(f"  cache full {once / 2**20:>8,.0f} MiB of the worker, {more / 2**20:,.0f} MiB two caches full later")
 
 
 def _show_restart(level: Level, size: Size, restart: Restart, read: tuple[int, float]) -> None:
@@ -139,8 +134,6 @@ def main(arguments_given: Sequence[str]) -> int:
     for protection in arguments.protection or get_args(Protection):
         with deployment(arguments.data / protection.lower(), keep=arguments.keep) as where:
             levels.append(measure(where, protection, sizes, arguments.created))
-    for level in levels:
-        show(level)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(level) for level in levels], indent=2) + "\n")
     return 0 if all(level.most_open <= level.capacity for level in levels) else 1

@@ -26,7 +26,7 @@ BITS = pytest.mark.parametrize("bits", list(CURVES))
 SHA = {"256": "256", "384": "384", "521": "512"}
 TAKEN_ACCEPTABLE = {("CompressedPublic", "CompressedPoint")}
 """Flags of public keys that Wycheproof leaves to the receiver and that are taken here: a compressed point."""
-ED25519_PARAMETERS = bytes.fromhex("130c656477617264733235353139")  # PrintableString edwards25519 (PKCS #11, 6.3.3)
+ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # OID of RFC 8410
 
 
 def private_key(bits: str, scalar: str) -> bytes:
@@ -199,7 +199,7 @@ def put_ed25519(vault: Vault, seed: bytes) -> TokenHandle:
     template: dict[Any, Any] = {
         Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.KEY_TYPE: KeyType.EC_EDWARDS, Attribute.TOKEN: False,
         Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.SIGN: True,
-        Attribute.EC_PARAMS: ED25519_PARAMETERS, Attribute.VALUE: b"\x04\x20" + seed,
+        Attribute.EC_PARAMS: ED25519_PARAMETERS, Attribute.VALUE: seed,
     }  # fmt: skip
     with vault.custody.token.manager() as session:
         key = create(session, template)

@@ -246,7 +246,8 @@ async def projected(log: HonestLog) -> tuple[Story, MemorySchemas]:
         batch = await fold_batch(store, await store.offsets(partition), leaves)
         await store.apply(batch)
         for record in batch.directory:
-            log.append(Outbound(topics.DIRECTORY, 0, record.name.encode(), record.value, record.headers))
+            for name in record.names:
+                log.append(Outbound(topics.DIRECTORY, 0, name.encode(), record.value, record.headers))
     return check_log(DEPLOYMENT, PARTITIONS, log.logs()), schemas
 
 

@@ -4,13 +4,17 @@ Whoever has a copy of the keystore and of the commands, and the tokens with thei
 The log is in memory, so that the test has the clock; the tokens are SoftHSM2's.
 """
 
+import asyncio
+import json
+import os
 import subprocess
 import sys
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -36,11 +40,11 @@ from tests.support.token_worker import Tokens, fresh_tokens
 from tests.unit.hsm.deployment import PARTITIONS, Deployment, Order, Worker, until
 
 from keyfold.bus import Inbound, Outbound
-from keyfold.custody import InvalidBlob, KeyReference, blobs, open_body
+from keyfold.custody import Custody, InvalidBlob, KeyReference, blobs, open_body
 from keyfold.custody.forms import import_reference
 from keyfold.custody.in_token_material import resident_id
 from keyfold.events import bodies, facts, topics
-from keyfold.events.errors import KeyfoldError, SealingKeyRetired
+from keyfold.events.errors import SealingKeyRetired
 from keyfold.events.statements import SEALED_HEADER
 from keyfold.events.streams import key_id_bytes
 from keyfold.token import TokenError
@@ -52,17 +56,29 @@ ALL = range(PARTITIONS)
 HSM, SOFTWARE = kind("SYMMETRIC_DEFAULT", "HSM"), kind("SYMMETRIC_DEFAULT", "SOFTWARE")
 RESIDENT = kind("ECC_NIST_EDWARDS25519", "HSM")
 IMPORTED = kind("SYMMETRIC_DEFAULT", "SOFTWARE", origin="EXTERNAL")
-KINDS = (
-    HSM,
-    SOFTWARE,
-    RESIDENT,
+FEW = (HSM, SOFTWARE, RESIDENT)
+MANY = (
+    *FEW,
     kind("HMAC_256", "HSM"),
     kind("RSA_2048", "HSM", "SIGN_VERIFY"),
     kind("ECC_NIST_P256", "SOFTWARE", "SIGN_VERIFY"),
     kind("ML_DSA_44", "SOFTWARE"),
 )
+MATERIAL = bytes(range(32))
 SECRET = b"what nobody may read any more"
 ED25519 = "ED25519_SHA_512"
+OPEN_WITH_A_COPY = """
+import json, sys
+from pathlib import Path
+from keyfold.custody import Custody, KeyReference
+from keyfold.token import load_module, open_token
+told = json.load(sys.stdin)
+with open_token(load_module(Path(told["module"])), told["label"], Path(told["pin"])) as token:
+    custody = Custody(token)
+    custody.attach()
+    for key_id, spec, protection, usage, blob in told["blobs"]:
+        custody.open(KeyReference(bytes.fromhex(key_id), 1, spec, protection, usage), bytes.fromhex(blob))
+"""
 
 
 @dataclass
@@ -113,29 +129,32 @@ class Setting:
     doomed: dict[str, Kind] = field(default_factory=dict)
     living: dict[str, Kind] = field(default_factory=dict)
     ciphertexts: dict[str, bytes] = field(default_factory=dict)
-    opened: list[Order] = field(default_factory=list)
 
     def backup(self) -> Copies:
         """Copy what a broker, or its backup, has."""
-        found = [[r for p in ALL for r in self.deployment.records(name, p)] for name in (topics.KEYSTORE, topics.AUTHORIZED)]
+        found = [
+            [r for p in ALL for r in self.deployment.records(name, p)] for name in (topics.KEYSTORE, topics.AUTHORIZED)
+        ]
         return Copies(*found)
 
-    async def set_up(self, running: Worker) -> None:
-        """Two keys of each kind, one to be destroyed; imported keys, and one import of each that is still open."""
-        for number, of in enumerate(KINDS):
+    async def set_up(self, running: Worker, kinds: Sequence[Kind] = FEW) -> None:
+        """Two keys of each kind, one to be destroyed."""
+        for number, of in enumerate(kinds):
             for keys in (self.doomed, self.living):
                 await running.execute(create(self.deployment, key_id := key_on(1 + number % 3), of))
                 keys[key_id] = of
-        for keys in (self.doomed, self.living):
-            key_id = key_on(2)
-            await running.execute(create(self.deployment, key_id, IMPORTED))
-            await running.execute(opened := open_import(self.deployment, key_id, IMPORTED))
-            await running.execute(bring(self.deployment, key_id, IMPORTED, opened, bytes(range(32))))
-            await running.execute(again := open_import(self.deployment, key_id, IMPORTED))
-            keys[key_id] = IMPORTED
-            self.opened.append(again)
         for key_id in (*self.doomed, *self.living):
             await self._encrypt(running, key_id)
+
+    async def set_up_import(self, running: Worker, keys: dict[str, Kind]) -> Order:
+        """An imported key, and an import of the same material that is still open, which is returned."""
+        await running.execute(create(self.deployment, key_id := key_on(2), IMPORTED))
+        await running.execute(opened := open_import(self.deployment, key_id, IMPORTED))
+        await running.execute(bring(self.deployment, key_id, IMPORTED, opened, MATERIAL))
+        await running.execute(again := open_import(self.deployment, key_id, IMPORTED))
+        keys[key_id] = IMPORTED
+        await self._encrypt(running, key_id)
+        return again
 
     async def _encrypt(self, running: Worker, key_id: str) -> None:
         of = (self.doomed | self.living)[key_id]
@@ -157,18 +176,8 @@ class Setting:
         await running.execute(self.deployment.order("RotateSealingKey"))
         arguments = {"sealing_key": before}
         sealing_key = self.deployment.sealing_key()
-        await running.execute(
-            self.deployment.order("EraseSealingKey", arguments=arguments, sealing_key=sealing_key)
-        )
+        await running.execute(self.deployment.order("EraseSealingKey", arguments=arguments, sealing_key=sealing_key))
         return before
-
-    def opens(self, reference: KeyReference, blob: bytes) -> bool:
-        """Try a blob with custody on the token, as a worker that starts has it."""
-        try:
-            self.tokens.custody().open(reference, blob)
-        except InvalidBlob:
-            return False
-        return True
 
     def opens_by_any_key(self, reference: KeyReference, blob: bytes) -> bool:
         """Try the outer envelope with every secret key in the token, by the PIN and without this program's custody."""
@@ -201,6 +210,15 @@ async def setting(softhsm: Any, tmp_path: Path) -> AsyncIterator[Setting]:
         yield Setting(made, tokens)
 
 
+def opens(custody: Custody, reference: KeyReference, blob: bytes) -> bool:
+    """Try a blob, of a key or of an import, as a worker does."""
+    try:
+        custody.rewrap(reference, blob) if reference.usage == "IMPORT" else custody.open(reference, blob)
+    except InvalidBlob:
+        return False
+    return True
+
+
 def of_keys(copies: Copies, keys: dict[str, Kind]) -> list[tuple[KeyReference, bytes]]:
     """The blobs of these keys."""
     wanted = {key_id_bytes(key_id) for key_id in keys}
@@ -224,17 +242,20 @@ async def test_a_backup_of_the_log_is_useless_after_the_turn(setting: Setting) -
     (A resident key's blob never held its material: that is gone from the token at once.)
     """
     async with setting.tokens.process(setting.deployment, own=ALL) as running:
-        await setting.set_up(running)
+        await setting.set_up(running, MANY)
+        await setting.set_up_import(running, setting.doomed)
         copies = setting.backup()
         await destroy_all(setting, running)
-        doomed = of_keys(copies, setting.doomed)
-        assert len(doomed) == len(setting.doomed)
+        doomed = [*of_keys(copies, setting.doomed), *copies.import_keys()]
+        assert len(doomed) == len(setting.doomed) + 2
+        custody = setting.tokens.custody()
         for reference, blob in doomed:
-            assert setting.opens(reference, blob) is (reference.spec != RESIDENT.spec), "that is why the turn exists"
+            assert opens(custody, reference, blob) is (reference.spec != RESIDENT.spec), "that is why the turn exists"
             assert setting.opens_by_any_key(reference, blob)
         await setting.turn(running)
+    custody = setting.tokens.custody()
     for reference, blob in (*copies.materials(), *copies.import_keys()):
-        assert not setting.opens(reference, blob)
+        assert not opens(custody, reference, blob)
         assert not setting.opens_by_any_key(reference, blob)
 
 
@@ -256,24 +277,24 @@ async def test_live_keys_go_on_under_new_blobs(setting: Setting) -> None:
     """What was encrypted before is decrypted after, by this process and by the next; also by an import still open."""
     async with setting.tokens.process(setting.deployment, own=ALL) as running:
         await setting.set_up(running)
+        opened = await setting.set_up_import(running, setting.living)
         copies = setting.backup()
         await setting.turn(running)
         after = setting.backup()
+    custody = setting.tokens.custody()
     for reference, blob in of_keys(copies, setting.living):
-        assert not setting.opens(reference, blob)
+        assert not opens(custody, reference, blob)
     new = [(r, b) for r, b in of_keys(after, setting.living) if blobs.parse(b).epoch == 2]
     assert len(new) == len(setting.living)
-    assert all(setting.opens(reference, blob) for reference, blob in new)
+    assert all(opens(custody, reference, blob) for reference, blob in new)
     async with setting.tokens.process(setting.deployment, own=ALL) as running:
         for key_id, ciphertext in setting.ciphertexts.items():
             of = (setting.doomed | setting.living)[key_id]
             (answer,) = await running.execute(decrypt(setting.deployment, key_id, of, ciphertext))
             assert result(answer) == SECRET
-        for opened in setting.opened:
-            key_id = opened.stream.removeprefix("key/")
-            again = bring(setting.deployment, key_id, IMPORTED, opened, bytes(range(32)))
-            (answer,) = await running.execute(again)
-            assert answer.data.code is None
+        key_id = opened.stream.removeprefix("key/")
+        (answer,) = await running.execute(bring(setting.deployment, key_id, IMPORTED, opened, MATERIAL))
+        assert answer.data.code is None
 
 
 async def test_the_certificate_says_what_was_erased_and_what_it_does_not_cover(setting: Setting) -> None:
@@ -315,6 +336,29 @@ async def test_a_resident_key_is_gone_from_the_token(setting: Setting) -> None:
         assert len(result(answer)) == 64
     private = [name for key_class, name in setting.tokens.stored() if key_class == "private"]
     assert private == [resident_id(key_id_bytes(left), 1)]
+
+
+async def test_a_backup_of_the_token_is_not_covered(setting: Setting, softhsm: Any, tmp_path: Path) -> None:
+    """The certificate says so: who kept the token's files, too, opens the copies all the same."""
+    async with setting.tokens.process(setting.deployment, own=ALL) as running:
+        await setting.set_up(running)
+        copies = setting.backup()
+        files = tmp_path / "token-backup"
+        copytree(softhsm.conf.parent, files)
+        await destroy_all(setting, running)
+        await setting.turn(running)
+    told = {
+        "module": str(softhsm.module),
+        "label": setting.tokens.kms.label,
+        "pin": str(tmp_path / f"{setting.tokens.kms.label}.pin"),
+        "blobs": [(r.key_id.hex(), r.spec, r.protection, r.usage, b.hex()) for r, b in of_keys(copies, setting.doomed)],
+    }
+    conf = files / softhsm.conf.name
+    conf.write_text(conf.read_text().replace(str(softhsm.conf.parent), str(files)))
+    program, environment = [sys.executable, "-c", OPEN_WITH_A_COPY], {**os.environ, "SOFTHSM2_CONF": str(conf)}
+    await asyncio.to_thread(
+        subprocess.run, program, input=json.dumps(told), text=True, check=True, timeout=60, env=environment
+    )
 
 
 async def test_a_record_that_is_written_back_is_not_believed(setting: Setting) -> None:

@@ -254,7 +254,7 @@ def _is_import(event: facts.Event, stream: str, offset: int) -> bool:
 
 
 def crowd(rules: str = "\n".join(TEXTS[2:8])) -> Office:
-    """An office with keys of all usages, most with two versions, an issuer and people of all groups; beside the administrators' rule these."""
+    """An office with keys of all usages, an issuer and people of all groups; beside the administrators' rule these."""
     made = Office(rules=f'permit (principal in Group::"administrators", action, resource);\n{rules}')
     made.register("carol", "users")
     made.register("dave", "users", "approvers")
@@ -267,6 +267,7 @@ def crowd(rules: str = "\n".join(TEXTS[2:8])) -> Office:
         assert made.code("CreateKey", stream, arguments={"key_spec": spec, "key_usage": usage}) is None
         assert made.code("RotateKey", stream) is None
     assert made.code("RotateKey") is None
+    assert made.code("BeginStorageEpoch", REGISTRY) is None
     assert made.code("CreateKey", OUTSIDE, arguments={"origin": "EXTERNAL"}) is None
     issued = made.ask("GetParametersForImport", OUTSIDE)
     assert isinstance(issued, facts.ImportParametersIssued)

@@ -15,7 +15,7 @@ from tests.property.crowd import TEXTS, crowd, settle, wish
 from tests.property.taking import Taking, batches
 from tests.support.desk import Desk
 from tests.support.forks import answered, desk_of, fork, put, restarted, tried
-from tests.support.office import KEY, Office
+from tests.support.office import KEY, WEEK, Office
 from tests.unit.deciding.test_cedar_properties import clauses
 
 from keyfold.events import facts
@@ -125,7 +125,7 @@ def test_deciding_again_gives_the_same_bytes(r: Random, laws: list[str]) -> None
     for n, text in enumerate(laws):
         put(made, f"law{n}", text)
     for _ in range(25):
-        made.now_ms += r.choice([0, 1, 1_000, 60_000])
+        made.now_ms += r.choice([0, 1, 1_000, 60_000] * 5 + [WEEK * 1_000])
         asked = wish(r, made)
         desk = desk_of(made, asked.stream)
         first = said(tried(desk, asked))

@@ -14,7 +14,7 @@ from tests.support.log_story import Story, everything
 from keyfold.bus import Bus
 from keyfold.events import facts, topics
 from keyfold.events.chains import Place
-from keyfold.events.directory import directory_name
+from keyfold.events.directory import directory_names
 from keyfold.events.entities import Alias, Deployment, Entity, Key, Principal, RegistryPolicy, SealingKey
 from keyfold.events.errors import KeyfoldError
 from keyfold.log import Author, StateTopic
@@ -136,8 +136,7 @@ def _directory(story: Story) -> None:
     expected: dict[str, bytes] = {}
     for believed in story.events.values():
         for each in believed:
-            name = directory_name(each.event)
-            if name is not None:
+            for name in directory_names(each.event):
                 expected[name] = each.accepted.entry.value
     found = {(record.key or b"").decode(): record.value for record in everything(story.logs, topics.DIRECTORY)}
     for name in expected.keys() | found.keys():

@@ -1,0 +1,220 @@
+"""The state machine of keys and versions: what policy decides is what the model of `states` says, step by step.
+
+Random lives with time jumps and the HSM worker's late outcomes; beside them every verb in every state, and every pair.
+"""
+
+from copy import deepcopy
+from functools import cache
+from itertools import product
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.property.kinds import import_outcome
+from tests.property.states import BEHIND, KIND_OF, KINDS, MAY, REFUSAL, STATES, Model
+from tests.support.desk import outcome_of
+from tests.support.forks import fork
+from tests.support.office import KEY, WEEK, Office
+from tests.support.people import command, uuid
+
+from keyfold.deciding.lifecycle import ALLOWED, KeyState, state_of
+from keyfold.events import facts
+from keyfold.events.commands import BY_VERB
+from keyfold.events.entities import Key
+from keyfold.events.evolve import PROTECTING
+from keyfold.events.specs import ALGORITHMS
+from keyfold.events.times import DAY_MS, HOUR_MS, to_text
+
+RULES: Final = """
+permit (principal in Group::"administrators", action, resource);
+permit (principal, action in [
+    Action::"Encrypt", Action::"Decrypt", Action::"ReEncrypt", Action::"Sign", Action::"Verify"
+], resource);
+"""
+SIGNING: Final = {"signing_algorithm": "ECDSA_SHA_256"}
+KEY_ID: Final = KEY.removeprefix("key/")
+NO_TOKEN: Final = uuid(0xABC)
+CAUSES: Final = ("requested", "requested", "compromise", "period")
+JUMPS_MS: Final = (1, HOUR_MS, DAY_MS, WEEK * 1000 - 1, WEEK * 1000, 90 * DAY_MS)
+ENDS: Final = (None, None, None, HOUR_MS, 2 * DAY_MS, 0)
+BOUNDS: Final = (None, "never", -HOUR_MS, HOUR_MS, DAY_MS, 2 * DAY_MS)
+USES: Final = {False: ("Encrypt", "Decrypt", "ReEncrypt"), True: ("Sign", "Verify")}
+VERBS: Final = (
+    "CreateKey", "RotateKey", "EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "DestroyKey",
+    "DestroyKeyNow", "UpdateKeyValidity", "EnableKeyRotation", "DisableKeyRotation", "DisableKeyVersion",
+    "EnableKeyVersion", "DestroyKeyVersion", "MarkKeyCompromised", "GetPublicKey", "GetParametersForImport",
+    "ImportKeyMaterial", "DeleteImportedKeyMaterial",
+)  # fmt: skip
+OTHER_MOVES: Final = ("protect", "process", "protect", "process", "time", "time", "done", "done", "done", "fail")
+ENDING: Final = {"DestroyKeyNow", "ScheduleKeyDeletion", "DestroyKey", "fail"}
+OFTEN: Final = (
+    *["RotateKey", "MarkKeyCompromised", "EnableKey", "CancelKeyDeletion", "UpdateKeyValidity"],
+    *["DisableKeyVersion", "EnableKeyVersion", "DestroyKeyVersion"] * 2,
+    *["GetParametersForImport", "ImportKeyMaterial"] * 3,
+)
+moves = st.tuples(st.sampled_from((*VERBS, *OFTEN, *OTHER_MOVES)), st.integers(0, 5), st.integers(0, 5))
+
+
+@cache
+def _office(development: bool) -> Office:
+    made = Office(rules=RULES, development=development)
+    made.register("carol")
+    return made
+
+
+class Life:
+    """One key in an office, and the model of it. Each step is decided by both, which must agree."""
+
+    def __init__(self, *, external: bool, signing: bool, development: bool = False, begin: int = 0, end: int = 0) -> None:
+        self.made = fork(_office(development))
+        bounds = [_after(self.made.now_ms, BOUNDS[each]) for each in (begin, end)]
+        bounds = [None if bound == "never" else bound for bound in bounds]
+        if bounds[1] is not None and (BOUNDS[end] == -HOUR_MS or end <= begin):
+            bounds[1] = None
+        kind = {"key_spec": "ECC_NIST_P256", "key_usage": "SIGN_VERIFY"} if signing else {}
+        arguments = {"origin": "EXTERNAL" if external else "KEYFOLD", **kind}
+        created = self.made.ask("CreateKey", arguments=arguments | dict(zip(_BOUNDS, bounds, strict=True)))
+        assert isinstance(created, facts.KeyCreated), created
+        self.model = Model(self.made.now_ms, external, signing, development)
+        self.model.asked("UpdateKeyValidity", "alice", dict(zip(_BOUNDS, bounds, strict=True)))
+        self.tickets: list[facts.PolicyEvent] = [created]
+        self.gone: set[int] = set()
+
+    @property
+    def key(self) -> Key:
+        return self.made.key()
+
+    def step(self, move: str, a: int = 0, b: int = 0) -> str | None:
+        """Do something and compare; return the code of what was refused."""
+        model = self.model
+        if move == "time":
+            self.made.now_ms += JUMPS_MS[a]
+            model.now_ms = self.made.now_ms
+        elif move in {"done", "fail"}:
+            self._work(done=move == "done")
+        else:
+            verbs = [verb for verb in USES[model.signing] if KIND_OF[verb] == move] or [move]
+            verb, by = verbs[a % len(verbs)], ("carol", "alice")[b % 2]
+            return self.ask(verb, by if move != verb else "alice", self._arguments(verb, a, b))
+        self.check()
+        return None
+
+    def ask(self, verb: str, by: str, arguments: dict[str, Any]) -> str | None:
+        """Let both decide one command."""
+        made = self.made
+        made.number += 1
+        before = len(made.events)
+        if verb == "GetParametersForImport":
+            expected = self.model.asked(verb, by, {**arguments, "import_token": uuid(made.number)})
+        else:
+            expected = self.model.asked(verb, by, {name: v for name, v in arguments.items() if name in _MODELLED})
+        made.decide(command(verb, KEY, made.number, principal=by, issued_ms=made.now_ms, arguments=arguments))
+        event = made.events[before] if len(made.events) > before else None
+        code = made.reply() if event is None else getattr(event.data, "code", None)
+        assert code == expected, (verb, by, arguments, self.model)
+        if code is None:
+            assert isinstance(event, facts.PolicyEvent)
+            self._accepted(verb, by, event)
+        self.check()
+        return code
+
+    def _accepted(self, verb: str, by: str, event: facts.PolicyEvent) -> None:
+        if verb in {"RotateKey", "ImportKeyMaterial"}:
+            self.tickets.append(event)
+        if verb not in {*USES[True], *USES[False]}:
+            return
+        assert isinstance(event, facts.CommandAuthorized)
+        used, usable = event.data.key_version, self.model.usable(by)
+        if verb in PROTECTING:
+            current = self.model.current
+            assert (used, current.status, current.marked_ms) == (current.number, "Active", None)
+        opened = {version.version for version in self.key.versions} - {*event.data.refused_versions}
+        if verb in {"Decrypt", "ReEncrypt"}:
+            assert opened == usable
+        else:
+            assert used in usable
+
+    def _work(self, *, done: bool) -> None:
+        if not self.tickets:
+            return
+        event = self.tickets.pop(0)
+        self.model.worked(done=done)
+        if isinstance(event, facts.CommandAuthorized):
+            self.made.finish(import_outcome(event, self.key, done=done))
+        elif not done:
+            self.made.finish(outcome_of(event, facts.OperationFailed, key_id=KEY_ID, code="TokenUnavailable"))
+
+    def check(self) -> None:
+        """The state, the current version and what is said of every version are the model's; destroyed is for good."""
+        key, model, now_ms = self.key, self.model, self.made.now_ms
+        assert state_of(key, now_ms) == model.state
+        assert key.current_version == model.current.number
+        found = [(v.version, v.status, v.has_material(now_ms), v.compromised) for v in key.versions]
+        assert found == [
+            (v.number, v.status, v.has_material(now_ms), v.marked_ms is not None) for v in model.versions
+        ]
+        destroyed = {v.version for v in key.versions if v.status == "Destroyed"}
+        assert self.gone <= destroyed
+        self.gone = destroyed
+
+    def _arguments(self, verb: str, a: int, b: int) -> dict[str, Any]:  # noqa: PLR0911 - one verb a line
+        now_ms, version = self.made.now_ms, 1 + a % (len(self.key.versions) + 1)
+        named = None if b < 3 else version
+        match verb:
+            case "RotateKey":
+                return {"cause": CAUSES[a % len(CAUSES)]}
+            case "ScheduleKeyDeletion":
+                return {"pending_window_seconds": (WEEK, WEEK - 1, 2 * WEEK)[a % 3]}
+            case "UpdateKeyValidity":
+                return dict(zip(_BOUNDS, (_after(now_ms, BOUNDS[each]) for each in (a, b)), strict=True))
+            case "EnableKeyRotation":
+                return {"rotation_period_seconds": 90 * 86_400 - a // 5}
+            case "DisableKeyVersion" | "EnableKeyVersion" | "DestroyKeyVersion":
+                return {"version": version}
+            case "MarkKeyCompromised":
+                return {"versions": None if b == 0 else [version], "occurred_at": to_text(now_ms + (b == 5))}
+            case "GetParametersForImport" | "GetPublicKey":
+                return {"key_version": named}
+            case "ImportKeyMaterial":
+                known = self.key.import_parameters
+                token = NO_TOKEN if known is None or b == 5 else known.import_token
+                return {"import_token": token, "valid_to": _after(now_ms, ENDS[a])}
+            case "DeleteImportedKeyMaterial":
+                return {"key_version": named, "cause": ("requested", "expired")[b % 2]}
+            case "Sign":
+                return SIGNING
+            case "Verify":
+                return SIGNING | {"key_version": None if a == 0 else version}
+        return {}
+
+
+_BOUNDS: Final = ("not_before", "not_after")
+_MODELLED: Final = {
+    "cause", "pending_window_seconds", *_BOUNDS, "rotation_period_seconds", "version", "versions", "occurred_at",
+    "key_version", "import_token", "valid_to",
+}  # fmt: skip
+
+
+def _after(now_ms: int, wish: int | str | None) -> str | None:
+    return to_text(now_ms + wish) if isinstance(wish, int) else wish
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(
+    external=st.booleans(),
+    signing=st.booleans(),
+    development=st.sampled_from((False, False, True)),
+    ends=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    story=st.lists(moves, min_size=10, max_size=60),
+)
+def test_a_life_by_the_book(
+    external: bool, signing: bool, development: bool, ends: tuple[int, int], story: list[tuple[str, int, int]]
+) -> None:
+    """Each command is accepted exactly where the model allows it, else refused by the model's code.
+
+    Old versions never protect, nor what is compromised; destroyed is final; material is never used after its end.
+    """
+    life = Life(external=external, signing=signing, development=development, begin=ends[0], end=ends[1])
+    for move in story:
+        life.step(*move)
