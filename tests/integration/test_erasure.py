@@ -27,6 +27,7 @@ from tests.support.key_orders import (
     destroy,
     encrypt,
     end,
+    execute,
     kept,
     key_on,
     kind,
@@ -44,10 +45,11 @@ from keyfold.custody import Custody, InvalidBlob, KeyReference, blobs, open_body
 from keyfold.custody.forms import import_reference
 from keyfold.custody.in_token_material import resident_id
 from keyfold.events import bodies, facts, topics
+from keyfold.events.commands import parse_command
 from keyfold.events.errors import SealingKeyRetired
 from keyfold.events.statements import SEALED_HEADER
 from keyfold.events.streams import key_id_bytes
-from keyfold.token import TokenError
+from keyfold.token import Module, TokenError, load_module
 from keyfold.token import keys as token_keys
 
 pytestmark = [pytest.mark.token]
@@ -115,9 +117,7 @@ class Copies:
             event = facts.parse_event(record.value or b"")
             assert isinstance(event, facts.PolicyEvent)
             command = event.data.decision.command.encode()
-            sealing_key = facts.strictjson.loads(command)["data"]["sealing_key"]  # type: ignore[index,call-overload]
-            assert isinstance(sealing_key, str)
-            yield sealing_key, command, record.header(SEALED_HEADER) or b""
+            yield parse_command(command).data.sealing_key, command, record.header(SEALED_HEADER) or b""
 
 
 @dataclass
@@ -141,17 +141,17 @@ class Setting:
         """Two keys of each kind, one to be destroyed."""
         for number, of in enumerate(kinds):
             for keys in (self.doomed, self.living):
-                await running.execute(create(self.deployment, key_id := key_on(1 + number % 3), of))
+                await execute(running, create(self.deployment, key_id := key_on(1 + number % 3), of))
                 keys[key_id] = of
         for key_id in (*self.doomed, *self.living):
             await self._encrypt(running, key_id)
 
     async def set_up_import(self, running: Worker, keys: dict[str, Kind]) -> Order:
         """An imported key, and an import of the same material that is still open, which is returned."""
-        await running.execute(create(self.deployment, key_id := key_on(2), IMPORTED))
-        await running.execute(opened := open_import(self.deployment, key_id, IMPORTED))
-        await running.execute(bring(self.deployment, key_id, IMPORTED, opened, MATERIAL))
-        await running.execute(again := open_import(self.deployment, key_id, IMPORTED))
+        await execute(running, create(self.deployment, key_id := key_on(2), IMPORTED))
+        await execute(running, opened := open_import(self.deployment, key_id, IMPORTED))
+        await execute(running, bring(self.deployment, key_id, IMPORTED, opened, MATERIAL))
+        await execute(running, again := open_import(self.deployment, key_id, IMPORTED))
         keys[key_id] = IMPORTED
         await self._encrypt(running, key_id)
         return again
@@ -159,24 +159,24 @@ class Setting:
     async def _encrypt(self, running: Worker, key_id: str) -> None:
         of = (self.doomed | self.living)[key_id]
         if of.spec == "SYMMETRIC_DEFAULT":
-            (answer,) = await running.execute(encrypt(self.deployment, key_id, of, SECRET))
+            (answer,) = await execute(running, encrypt(self.deployment, key_id, of, SECRET))
             self.ciphertexts[key_id] = result(answer)
 
     async def turn(self, running: Worker, epoch: int = 2) -> None:
         """Turn to the next epoch and end the one before."""
         await running.finished(await begin(self.deployment, epoch))
         await until(lambda: len(turned(self.deployment, epoch)) == PARTITIONS)
-        (answer,) = await running.execute(end(self.deployment, epoch - 1))
+        (answer,) = await execute(running, end(self.deployment, epoch - 1))
         assert answer.data.code is None
 
     async def renew_sealing_key(self, running: Worker) -> str:
         """Rotate the sealing key and erase the one before, which is returned."""
         before = self.deployment.sealing_key()
         self.deployment.now += 1
-        await running.execute(self.deployment.order("RotateSealingKey"))
+        await execute(running, self.deployment.order("RotateSealingKey"))
         arguments = {"sealing_key": before}
         sealing_key = self.deployment.sealing_key()
-        await running.execute(self.deployment.order("EraseSealingKey", arguments=arguments, sealing_key=sealing_key))
+        await execute(running, self.deployment.order("EraseSealingKey", arguments=arguments, sealing_key=sealing_key))
         return before
 
     def opens_by_any_key(self, reference: KeyReference, blob: bytes) -> bool:
@@ -201,12 +201,20 @@ class Setting:
         return open_body(private, sealed, bodies.info(command))
 
 
+@pytest.fixture(scope="module")
+def module(softhsm: Any) -> Iterator[Module]:
+    """The PKCS#11 library with this test module's token directory."""
+    loaded = load_module(softhsm.module)
+    yield loaded
+    loaded.close()
+
+
 @pytest.fixture
-async def setting(softhsm: Any, tmp_path: Path) -> AsyncIterator[Setting]:
+async def setting(module: Module, tmp_path: Path) -> AsyncIterator[Setting]:
     """A deployment with tokens of its own."""
     made = Deployment()
     await made.initialise()
-    with fresh_tokens(softhsm.module, tmp_path) as tokens:
+    with fresh_tokens(module, tmp_path) as tokens:
         yield Setting(made, tokens)
 
 
@@ -228,11 +236,11 @@ def of_keys(copies: Copies, keys: dict[str, Kind]) -> list[tuple[KeyReference, b
 async def destroy_all(setting: Setting, running: Worker) -> None:
     """Destroy the doomed keys; after it, the worker itself has nothing of them."""
     for key_id in setting.doomed:
-        await running.execute(destroy(setting.deployment, key_id))
+        await execute(running, destroy(setting.deployment, key_id))
     for key_id, ciphertext in setting.ciphertexts.items():
         if key_id in setting.doomed:
             of = setting.doomed[key_id]
-            (answer,) = await running.execute(decrypt(setting.deployment, key_id, of, ciphertext))
+            (answer,) = await execute(running, decrypt(setting.deployment, key_id, of, ciphertext))
             assert answer.data.code == "InvalidState"
 
 
@@ -290,10 +298,10 @@ async def test_live_keys_go_on_under_new_blobs(setting: Setting) -> None:
     async with setting.tokens.process(setting.deployment, own=ALL) as running:
         for key_id, ciphertext in setting.ciphertexts.items():
             of = (setting.doomed | setting.living)[key_id]
-            (answer,) = await running.execute(decrypt(setting.deployment, key_id, of, ciphertext))
+            (answer,) = await execute(running, decrypt(setting.deployment, key_id, of, ciphertext))
             assert result(answer) == SECRET
         key_id = opened.stream.removeprefix("key/")
-        (answer,) = await running.execute(bring(setting.deployment, key_id, IMPORTED, opened, MATERIAL))
+        (answer,) = await execute(running, bring(setting.deployment, key_id, IMPORTED, opened, MATERIAL))
         assert answer.data.code is None
 
 
@@ -329,10 +337,10 @@ async def test_a_resident_key_is_gone_from_the_token(setting: Setting) -> None:
         (gone,) = (key_id for key_id, of in setting.doomed.items() if of == RESIDENT)
         (left,) = (key_id for key_id, of in setting.living.items() if of == RESIDENT)
         assert ("private", resident_id(key_id_bytes(gone), 1)) in setting.tokens.stored()
-        await running.execute(destroy(setting.deployment, gone))
+        await execute(running, destroy(setting.deployment, gone))
         assert running.custody.list_resident() == [(key_id_bytes(left), 1)]
         await setting.turn(running)
-        (answer,) = await running.execute(sign(setting.deployment, left, RESIDENT, b"message", ED25519))
+        (answer,) = await execute(running, sign(setting.deployment, left, RESIDENT, b"message", ED25519))
         assert len(result(answer)) == 64
     private = [name for key_class, name in setting.tokens.stored() if key_class == "private"]
     assert private == [resident_id(key_id_bytes(left), 1)]
@@ -377,10 +385,10 @@ async def test_a_record_that_is_written_back_is_not_believed(setting: Setting) -
     async with setting.tokens.process(setting.deployment, own=ALL) as running:
         for key_id, ciphertext in setting.ciphertexts.items():
             of = (setting.doomed | setting.living)[key_id]
-            (answer,) = await running.execute(decrypt(setting.deployment, key_id, of, ciphertext))
+            (answer,) = await execute(running, decrypt(setting.deployment, key_id, of, ciphertext))
             assert answer.data.code == ("InvalidState" if key_id in setting.doomed else None)
         made = key_on(1)
-        (answer,) = await running.execute(create(setting.deployment, made, SOFTWARE))
+        (answer,) = await execute(running, create(setting.deployment, made, SOFTWARE))
         assert answer.data.code is None
     (stored,) = [e for e in kept(setting.deployment, facts.KeyMaterialStored) if e.data.key_id == made]
     assert blobs.parse(b64decode(stored.data.blob)).epoch == 2

@@ -3,13 +3,14 @@
 Nothing is decided here: what an order says is what the test wants the worker to be told.
 """
 
+import asyncio
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from tests.unit.hsm.deployment import PARTITIONS, Answer, Deployment, Order, results
+from tests.unit.hsm.deployment import PARTITIONS, Answer, Deployment, Order, Worker, results
 
 from keyfold.client.importing import wrap_key_material
 from keyfold.client.material import KeyMaterial
@@ -103,8 +104,10 @@ def open_import(deployment: Deployment, key_id: str, of: Kind) -> Order:
     )
 
 
-def bring(deployment: Deployment, key_id: str, of: Kind, opened: Order, material: bytes) -> Order:
-    """Bring material that is wrapped for an open import, as the client wraps it."""
+def bring(
+    deployment: Deployment, key_id: str, of: Kind, opened: Order, material: bytes, *, damaged: bool = False
+) -> Order:
+    """Bring material that is wrapped for an open import, as the client wraps it; `damaged`, it does not open."""
     created = deployment.outcome(opened)
     assert isinstance(created, facts.ImportParametersCreated)
     data = created.data
@@ -115,10 +118,21 @@ def bring(deployment: Deployment, key_id: str, of: Kind, opened: Order, material
     return deployment.order(
         "ImportKeyMaterial",
         key_stream(key_id),
-        [(0, wrapped)],
+        [(0, bytes(len(wrapped)) if damaged else wrapped)],
         arguments={"import_token": data.import_token},
         protection=of.protection,
     )
+
+
+async def execute(running: Worker, *orders: Order, patience_s: float = 60.0) -> list[Answer]:
+    """Execute orders of one partition, also those that make RSA keys, which takes as long as it takes."""
+    await running.deployment.submit(*orders)
+    async with asyncio.timeout(patience_s):
+        for order in orders:
+            while not running.deployment.replies(order):
+                await asyncio.sleep(0.02)
+    await running.finished(*orders)
+    return [running.deployment.reply(order) for order in orders]
 
 
 async def begin(deployment: Deployment, epoch: int) -> Order:

@@ -34,8 +34,10 @@ def _create_key(command: Any, world: World) -> Rule:
     arguments = command.data.arguments
     usage = _usage(arguments)
     found = world.registry.get(CAPABILITIES)
-    if isinstance(found, Capabilities) and not found.offer(arguments.key_spec, usage, arguments.protection):
-        raise errors.Unsupported
+    if isinstance(found, Capabilities):
+        offer = found.offer(arguments.key_spec, usage, arguments.protection)
+        if offer is None or (offer.resident and arguments.origin == "EXTERNAL"):
+            raise errors.Unsupported
     if arguments.rotation_period_seconds is not None:
         _check_period(arguments.rotation_period_seconds, arguments.origin, world)
     _check_validity(arguments.not_before, arguments.not_after, world)
@@ -76,6 +78,8 @@ def _rotate_key(command: Any, world: World) -> Rule:
     if len(key.versions) >= MAX_VERSIONS:
         raise errors.InvalidState(f"a key has at most {MAX_VERSIONS} versions; create another one")
     cause = command.data.arguments.cause
+    if cause in {"usage-budget", "period"} and key.origin == "EXTERNAL":
+        raise errors.InvalidState("nobody else has the material of this key: its versions are imported")
     if cause == "usage-budget" and not rotation_due(key):
         raise errors.InvalidState("the current version has not used that much of its budget")
     if cause == "period" and not period_over(key, world.now_ms):

@@ -24,10 +24,11 @@ class ImportKey(NamedTuple):
     reference: KeyReference
     wrapping_algorithm: str
     blob: bytes
+    time: str
 
 
 class Erasure(NamedTuple):
-    """A destroyed version whose blobs may still open elsewhere: `epoch` is the last that one of them was under."""
+    """A version without material here, whose blobs may still open elsewhere: `epoch` is the last of one of them."""
 
     version: int
     time: str
@@ -39,8 +40,8 @@ class Erasure(NamedTuple):
 class Index:
     """Committed material by key; on partition 0 the blobs of live sealing keys, oldest first.
 
-    `checks` are the digests by which imported material is known again, by key and version. `erasures` wait for their
-    certificate.
+    `checks` are the digests by which imported material is known again, by key and version. `erasures` are of destroyed
+    versions and wait for their certificate; `deleted` are of imported material that may come again.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Index:
         self.imports: dict[str, ImportKey] = {}
         self.checks: dict[tuple[str, int], str] = {}
         self.erasures: dict[str, tuple[Erasure, ...]] = {}
+        self.deleted: dict[str, tuple[Erasure, ...]] = {}
 
     def versions(self, key_id: str) -> Versions:
         """Return a key's material by version; empty for what never was or is erased."""
@@ -65,6 +67,7 @@ class Draft:
         self._imports: dict[str, ImportKey | None] = {}
         self._checks: dict[tuple[str, int], str] = {}
         self._erasures: dict[str, tuple[Erasure, ...]] = {}
+        self._deleted: dict[str, tuple[Erasure, ...]] = {}
 
     def versions(self, key_id: str) -> Versions:
         """See `Index.versions`."""
@@ -94,6 +97,11 @@ class Draft:
         changed = self._erasures.get(key_id)
         return self._index.erasures.get(key_id, ()) if changed is None else changed
 
+    def deleted(self, key_id: str) -> tuple[Erasure, ...]:
+        """Return the versions of a key whose imported material was deleted, as often as that happened."""
+        changed = self._deleted.get(key_id)
+        return self._index.deleted.get(key_id, ()) if changed is None else changed
+
     def fold(self, record: facts.Event) -> None:
         """Apply one keystore record; other events change nothing."""
         match record:
@@ -114,7 +122,8 @@ class Draft:
                 left = (erasure for erasure in self.erasures(data.key_id) if erasure.version not in data.versions)
                 self._erasures[data.key_id] = tuple(left)
             case facts.ImportKeyStored(data=data):
-                key = ImportKey(data.import_token, _reference(data), data.wrapping_algorithm, b64decode(data.blob))
+                blob = b64decode(data.blob)
+                key = ImportKey(data.import_token, _reference(data), data.wrapping_algorithm, blob, record.time)
                 self._imports[data.key_id] = key
             case facts.ImportKeyErased(data=data):
                 self._imports[data.key_id] = None
@@ -136,11 +145,12 @@ class Draft:
                 index.imports.pop(key_id, None)
             else:
                 index.imports[key_id] = import_key
-        for key_id, erasures in self._erasures.items():
-            if erasures:
-                index.erasures[key_id] = erasures
-            else:
-                index.erasures.pop(key_id, None)
+        for mine, own in ((self._erasures, index.erasures), (self._deleted, index.deleted)):
+            for key_id, erasures in mine.items():
+                if erasures:
+                    own[key_id] = erasures
+                else:
+                    own.pop(key_id, None)
         index.checks.update(self._checks)
         if self._sealing is not None:
             index.sealing = self._sealing
@@ -149,13 +159,19 @@ class Draft:
         data = record.data
         known = self.versions(data.key_id)
         self._keys[data.key_id] = {version: m for version, m in known.items() if version not in data.versions}
-        if not data.destroyed or data.epoch is None or data.offset is None:
+        if data.epoch is None or data.offset is None:
             return
-        waiting = (
+        gone = tuple(
             Erasure(version, record.time, data.epoch, data.offset, data.blob_digests.get(str(version), ""))
             for version in data.versions
         )
-        self._erasures[data.key_id] = (*self.erasures(data.key_id), *waiting)
+        if not data.destroyed:
+            self._deleted[data.key_id] = (*self.deleted(data.key_id), *gone)
+            return
+        self._erasures[data.key_id] = (*self.erasures(data.key_id), *gone)
+        left = tuple(each for each in self.deleted(data.key_id) if each.version not in data.versions)
+        if left != self.deleted(data.key_id):
+            self._deleted[data.key_id] = left
 
 
 def _material(data: facts.KeyMaterialStored.Data) -> Material:

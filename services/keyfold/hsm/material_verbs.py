@@ -25,7 +25,7 @@ from keyfold.events.errors import (
 from keyfold.events.streams import key_id_bytes
 from keyfold.hsm.done import Done, ceased, text_of
 from keyfold.hsm.jobs import KeyCustody
-from keyfold.hsm.keystore import Draft, ImportKey, Material
+from keyfold.hsm.keystore import Draft, ImportKey
 from keyfold.hsm.tickets import Ticket
 
 VERSIONS_OF_RECORD: Final = 100
@@ -78,12 +78,20 @@ class MaterialVerbs:
             records.append(self._record(ticket, facts.ImportKeyErased, "import-erased", **erased))
         for version in present:
             self._custody.erase(known[version].reference, known[version].blob)
-        for at in range(0, len(present), VERSIONS_OF_RECORD):
-            part = present[at : at + VERSIONS_OF_RECORD]
-            gone = self._erased(key_id, {version: known[version] for version in part})
-            gone |= {"offset": ticket.decision.offset, "destroyed": final}
-            records.append(self._record(ticket, facts.KeyMaterialErased, f"erased.{part[0]}", **gone))
+        last = {version: self._last(known[version].blob) for version in present}
+        if final:
+            # Imported material that was deleted before is destroyed now: its blobs are in the log as well.
+            deleted = (each for each in draft.deleted(key_id) if versions is None or each.version in versions)
+            last = {each.version: (each.epoch, each.blob_digest) for each in deleted} | last
+        numbers = sorted(last)
+        for at in range(0, len(numbers), VERSIONS_OF_RECORD):
+            part = {version: last[version] for version in numbers[at : at + VERSIONS_OF_RECORD]}
+            gone = {"key_id": key_id, "offset": ticket.decision.offset, "destroyed": final, **_erased(part)}
+            records.append(self._record(ticket, facts.KeyMaterialErased, f"erased.{numbers[at]}", **gone))
         return ceased(key_id, present, tuple(records))
+
+    def _last(self, blob: bytes) -> tuple[int, str]:
+        return self._custody.epoch_of(blob), sha256(blob).hexdigest()
 
     def public_key(self, ticket: Ticket, draft: Draft) -> Done:
         """Tell the public half of a version."""
@@ -153,19 +161,19 @@ class MaterialVerbs:
         summary = {"key_id": key_id, "version": version, "key_check_value": made.key_check_value}
         return Done(facts.KeyMaterialImported, fields, stored=(stored,), summary=summary)
 
-    def _erased(self, key_id: str, materials: dict[int, Material]) -> dict[str, Any]:
-        blobs = {version: material.blob for version, material in materials.items()}
-        return {
-            "key_id": key_id,
-            "versions": sorted(blobs),
-            "epoch": max(self._custody.epoch_of(blob) for blob in blobs.values()),
-            "blob_digests": {str(version): sha256(blob).hexdigest() for version, blob in blobs.items()},
-        }
-
     @staticmethod
     def _record(ticket: Ticket, kind: type[facts.KeystoreRecord], what: str, **data: Any) -> facts.Event:
         identifier = f"{ticket.partition}.{ticket.decision.offset}.{what}"
         return kind.new(identifier, ticket.stream, ticket.event.time, **data)
+
+
+def _erased(versions: dict[int, tuple[int, str]]) -> dict[str, Any]:
+    """Say of versions which were the last epoch and digest of a blob."""
+    return {
+        "versions": sorted(versions),
+        "epoch": max(epoch for epoch, _ in versions.values()),
+        "blob_digests": {str(version): digest for version, (_, digest) in versions.items()},
+    }
 
 
 def _kind(key_id: str, reference: KeyReference) -> dict[str, Any]:

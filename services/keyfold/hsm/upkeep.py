@@ -14,15 +14,16 @@ from typing import Final
 from keyfold.events import facts
 from keyfold.events.entities import Deployment, SealingKey
 from keyfold.events.streams import key_stream, partition_stream
-from keyfold.events.times import to_text
+from keyfold.events.times import DAY_MS, MINUTE_MS, to_milliseconds, to_text
 from keyfold.hsm.done import text_of
 from keyfold.hsm.engine import Work
 from keyfold.hsm.jobs import KeyCustody
-from keyfold.hsm.keystore import Erasure, Index, Versions
+from keyfold.hsm.keystore import Erasure, ImportKey, Index, Versions
 from keyfold.hsm.material_verbs import VERSIONS_OF_RECORD
 
 SLICE: Final = 200
 LOOKED_AT: Final = 5_000
+IMPORT_KEY_KEPT_MS: Final = DAY_MS + 16 * MINUTE_MS
 MAX_CERTIFIED: Final = 1_000
 COVERS: Final = ("keystore", "log", "log-backups", "payloads-of-commands")
 DOES_NOT_COVER: Final = (
@@ -54,6 +55,20 @@ class Upkeep:
         if epoch < deployment.storage_epoch:
             return self._turn(deployment.storage_epoch, index)
         return self._certify(index, deployment, sealing_keys)
+
+    def void_imports(self, index: Index) -> Step | None:
+        """Erase the keys of imports whose time is over: no import with them can still be on its way."""
+        over = [key_id for key_id, key in index.imports.items() if self._is_over(key)][:SLICE]
+        voided = (self._voided(key_id, index.imports[key_id].import_token) for key_id in over)
+        return Step(Work((), tuple(voided))) if over else None
+
+    def _is_over(self, key: ImportKey) -> bool:
+        return to_milliseconds(key.time) + IMPORT_KEY_KEPT_MS <= self._clock_ms()
+
+    def _voided(self, key_id: str, import_token: str) -> facts.Event:
+        identifier, data = f"{self._partition}.{import_token}.import-over", {"import_token": import_token}
+        time = to_text(self._clock_ms())
+        return facts.ImportKeyErased.new(identifier, key_stream(key_id), time, key_id=key_id, **data)
 
     def _turn(self, epoch: int, index: Index) -> Step | None:
         """All new blobs are under the epoch's key from its adoption on, so that the list of old ones only shrinks."""

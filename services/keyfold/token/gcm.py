@@ -31,6 +31,7 @@ class Gcm:
         self._mechanism_at = ctypes.addressof(self._mechanism)
         self._length = ctypes.c_ulong()
         self._length_at = ctypes.addressof(self._length)
+        self._capacity, self._out_at = 0, 0
         self._reserve(_FIRST_CAPACITY)
 
     def encrypt_many(self, key: int, items: Iterable[tuple[bytes, bytes, bytes]]) -> list[bytes]:
@@ -103,6 +104,8 @@ class Gcm:
         return drawn
 
     def _reserve(self, size: int) -> None:
+        if self._capacity:
+            ctypes.memset(self._out_at, 0, self._capacity)
         self._capacity = size
         self._out = ctypes.create_string_buffer(size)
         self._out_at = ctypes.addressof(self._out)

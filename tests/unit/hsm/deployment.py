@@ -88,6 +88,7 @@ class MemoryCustody:
         self.adopted = 1
         self.erased: list[tuple[bytes, int]] = []
         self._imports: dict[bytes, Any] = {}
+        self.resident: set[tuple[bytes, int]] = set()
 
     def generate(self, reference: KeyReference) -> Generated:
         self._answer("generate")
@@ -109,6 +110,13 @@ class MemoryCustody:
         self._answer("erase")
         self.erased.append((reference.key_id, reference.version))
         return False
+
+    def list_resident(self) -> list[tuple[bytes, int]]:
+        return sorted(self.resident)
+
+    def erase_resident(self, key_id: bytes, version: int) -> bool:
+        self.resident.discard((key_id, version))
+        return True
 
     def rewrap(self, reference: KeyReference, blob: bytes) -> bytes:
         self._answer("rewrap")
