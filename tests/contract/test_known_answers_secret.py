@@ -10,6 +10,7 @@ import os
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from tests.support.vault import PROTECTIONS, Key, Vault, published
 
 from keyfold.custody import InMemory, InToken, Protection
@@ -148,13 +149,13 @@ def test_hmac(vault: Vault, bits: int, protection: Protection) -> None:
 
 def wrapped_keys() -> list[tuple[str, bytes, bytes, bytes | None]]:
     """Where it is from, key, wrapped material, and material (None: does not open)."""
-    found = []
+    found = list[tuple[str, bytes, bytes, bytes | None]]()
     for _, case in published("wycheproof/aes_kwp"):
         key, body, message = (bytes.fromhex(case[name]) for name in ("key", "ct", "msg"))
         found.append((f"Wycheproof {case['tcId']}", key, body, message if case["result"] == "valid" else None))
     for _, case in published("nist/kwp_unwrap_256"):
-        message = None if case.get("FAIL") else bytes.fromhex(case["P"])
-        found.append((f"NIST {case['K']}", bytes.fromhex(case["K"]), bytes.fromhex(case["C"]), message))
+        key, body = bytes.fromhex(case["K"]), bytes.fromhex(case["C"])
+        found.append((f"NIST {case['K']}", key, body, None if case.get("FAIL") else bytes.fromhex(case["P"])))
     return found
 
 
@@ -171,6 +172,16 @@ def test_key_wrap(vault: Vault, protection: Protection) -> None:
         assert (Key if isinstance(found, Key) else found) is expected, name
         seen.add(expected)
     assert seen == {Key, IncorrectKeyMaterial, InvalidCiphertext}
+
+
+@LEVELS
+@pytest.mark.parametrize("size", [16, 24])
+def test_material_under_a_shorter_key_does_not_open(vault: Vault, size: int, protection: Protection) -> None:
+    """CKM_RSA_AES_KEY_WRAP leaves the size of the AES key to the parties; here it has 256 bits."""
+    ephemeral = os.urandom(size)
+    wrapped = vault.encrypt_for_import(ephemeral) + aes_key_wrap_with_padding(ephemeral, os.urandom(32))
+    with pytest.raises(InvalidCiphertext):
+        vault.open("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", protection, wrapped)
 
 
 def _expected(body: bytes, material: bytes | None) -> type:

@@ -48,7 +48,8 @@ async def test_killing_any_process_at_any_moment_loses_and_repeats_nothing(tmp_p
 
 _EXPECTED = {
     "DeadlineExceeded", "Unavailable", "BusUnavailable",
-    "KeyDisabled", "KeyPendingDeletion", "InvalidState", "NotFound", "AlreadyExists", "AccessDenied",
+    "KeyDisabled", "KeyPendingDeletion", "KeyVersionUnusable", "InvalidState", "NotFound", "AlreadyExists",
+    "AccessDenied",
 }  # fmt: skip
 
 

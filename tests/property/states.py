@@ -160,7 +160,7 @@ class Model:
             return "AlreadyExists"
         try:
             allowed = self.state in MAY[KIND_OF[verb]]
-            self._behind(not allowed and self.state == "PendingImport")
+            self._behind(not allowed and self.state == "PendingImport" and KIND_OF[verb] in _NEED_MATERIAL)
             demand(allowed, REFUSAL[self.state])
             if verb in _USES:
                 self._use(verb, by, arguments.get("key_version"))
@@ -314,6 +314,7 @@ class Model:
             version.there, version.had, version.ends_ms, version.told = True, True, ends_ms, command
 
 
+_NEED_MATERIAL: Final = frozenset({"protect", "process", "rotate", "publish"})
 _USES: Final = frozenset({"Encrypt", "Decrypt", "ReEncrypt", "Sign", "Verify"})
 _RULES: Final[dict[str, Callable[..., None]]] = {
     "RotateKey": Model._rotate,

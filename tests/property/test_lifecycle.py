@@ -3,29 +3,30 @@
 Random lives with time jumps and the HSM worker's late outcomes; beside them every verb in every state, and every pair.
 """
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cache
-from itertools import product
 from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.property.kinds import import_outcome
-from tests.property.states import BEHIND, KIND_OF, KINDS, MAY, REFUSAL, STATES, Model
+from tests.property.states import KIND_OF, MAY, REFUSAL, STATES, Model
 from tests.support.desk import outcome_of
 from tests.support.forks import fork
 from tests.support.office import KEY, WEEK, Office
 from tests.support.people import command, uuid
 
-from keyfold.deciding.lifecycle import ALLOWED, KeyState, state_of
+from keyfold.deciding.lifecycle import state_of
 from keyfold.events import facts
 from keyfold.events.commands import BY_VERB
 from keyfold.events.entities import Key
 from keyfold.events.evolve import PROTECTING
-from keyfold.events.specs import ALGORITHMS
+from keyfold.events.specs import USAGE_OF_VERB
 from keyfold.events.times import DAY_MS, HOUR_MS, to_text
 
+Move = tuple[str, int, int]
+"""A verb, `protect` or `process`, or what happens by itself; and two choices of how."""
 RULES: Final = """
 permit (principal in Group::"administrators", action, resource);
 permit (principal, action in [
@@ -51,7 +52,7 @@ WEIGHTS: Final = {
 IMPORTS: Final = {"GetParametersForImport": 3, "ImportKeyMaterial": 12, "DeleteImportedKeyMaterial": 4}
 
 
-def _moves(weights: dict[str, int]) -> st.SearchStrategy[tuple[str, int, int]]:
+def _moves(weights: dict[str, int]) -> st.SearchStrategy[Move]:
     return st.tuples(
         st.sampled_from([move for move, weight in weights.items() for _ in range(weight)]),
         st.integers(0, 5),
@@ -75,7 +76,9 @@ def _office(development: bool) -> Office:
 class Life:
     """One key in an office, and the model of it. Each step is decided by both, which must agree."""
 
-    def __init__(self, *, external: bool, signing: bool, development: bool = False, begin: int = 0, end: int = 0) -> None:
+    def __init__(
+        self, *, external: bool, signing: bool, development: bool = False, begin: int = 0, end: int = 0
+    ) -> None:
         self.made = fork(_office(development))
         bounds = [_after(self.made.now_ms, BOUNDS[each]) for each in (begin, end)]
         bounds = [None if bound == "never" else bound for bound in bounds]
@@ -93,6 +96,26 @@ class Life:
     @property
     def key(self) -> Key:
         return self.made.key()
+
+    def fork(self) -> "Life":
+        """A copy that goes on by itself."""
+        other = copy(self)
+        other.made, other.model = fork(self.made), deepcopy(self.model)
+        other.made.authorizer = self.made.authorizer
+        other.tickets, other.gone = list(self.tickets), set(self.gone)
+        return other
+
+    def grow(self, versions: int) -> "Life":
+        """Have so many versions made, or imported, with the worker's word for all of it."""
+        self.step("done")
+        for number in range(versions):
+            if number:
+                self.step("RotateKey")
+                self.step("done")
+            if self.model.external:
+                self.step("ImportKeyMaterial")
+                self.step("done")
+        return self
 
     def step(self, move: str, a: int = 0, b: int = 0) -> str | None:
         """Do something and compare; return the code of what was refused."""
@@ -162,9 +185,7 @@ class Life:
         assert state_of(key, now_ms) == model.state
         assert key.current_version == model.current.number
         found = [(v.version, v.status, v.has_material(now_ms), v.compromised) for v in key.versions]
-        assert found == [
-            (v.number, v.status, v.has_material(now_ms), v.marked_ms is not None) for v in model.versions
-        ]
+        assert found == [(v.number, v.status, v.has_material(now_ms), v.marked_ms is not None) for v in model.versions]
         destroyed = {v.version for v in key.versions if v.status == "Destroyed"}
         assert self.gone <= destroyed
         self.gone = destroyed
@@ -217,9 +238,10 @@ def _after(now_ms: int, wish: int | str | None) -> str | None:
     signing=st.booleans(),
     development=st.sampled_from((False, False, True)),
     ends=st.one_of(st.just((0, 0)), st.tuples(st.integers(0, 5), st.integers(0, 5))),
+    versions=st.sampled_from((0, 1, 3)),
 )
 def test_a_life_by_the_book(
-    life: tuple[bool, list[tuple[str, int, int]]], signing: bool, development: bool, ends: tuple[int, int]
+    life: tuple[bool, list[Move]], signing: bool, development: bool, ends: tuple[int, int], versions: int
 ) -> None:
     """Each command is accepted exactly where the model allows it, else refused by the model's code.
 
@@ -227,5 +249,115 @@ def test_a_life_by_the_book(
     """
     external, story = life
     living = Life(external=external, signing=signing, development=development, begin=ends[0], end=ends[1])
+    living.grow(versions)
     for move in story:
         living.step(*move)
+
+
+# Every pair, and every state
+
+PAIRED: Final[tuple[Move, ...]] = (
+    ("CreateKey", 0, 0), ("RotateKey", 0, 0), ("RotateKey", 2, 0), ("EnableKey", 0, 0), ("DisableKey", 0, 0),
+    ("ScheduleKeyDeletion", 0, 0), ("CancelKeyDeletion", 0, 0), ("DestroyKey", 0, 0), ("DestroyKeyNow", 0, 0),
+    ("UpdateKeyValidity", 0, 4), ("UpdateKeyValidity", 5, 0), ("EnableKeyRotation", 0, 0), ("DisableKeyRotation", 0, 0),
+    ("DisableKeyVersion", 1, 0), ("EnableKeyVersion", 0, 0), ("DestroyKeyVersion", 0, 0), ("DestroyKeyVersion", 1, 0),
+    ("MarkKeyCompromised", 0, 0), ("MarkKeyCompromised", 2, 1), ("GetPublicKey", 0, 3), ("GetParametersForImport", 0, 0),
+    ("GetParametersForImport", 1, 3), ("ImportKeyMaterial", 3, 0), ("DeleteImportedKeyMaterial", 0, 0), ("time", 4, 0),
+    ("protect", 0, 0), ("process", 0, 0), ("process", 1, 1), ("done", 0, 0), ("fail", 0, 0),
+)  # fmt: skip
+
+
+@cache
+def ready(external: bool) -> Life:
+    """Three versions, the first disabled for a week; a tag, a policy, and one import open."""
+    life = Life(external=external, signing=not external).grow(3)
+    life.step("DisableKeyVersion", 0)
+    life.step("time", 4)
+    if external:
+        life.step("GetParametersForImport")
+    made = life.made
+    assert made.code("TagResource", arguments={"tags": {"team": "shop"}}) is None
+    assert made.code("PutPolicy", arguments=_POLICY) is None
+    life.model.commands = made.number
+    return life
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("first", PAIRED, ids=str)
+def test_every_pair(first: Move, external: bool) -> None:
+    """One thing after any other: refused or not, and what comes of it, as the model says."""
+    begun = ready(external).fork()
+    begun.step(*first)
+    for second in PAIRED:
+        life = begun.fork()
+        life.step(*second)
+        life.step("done")
+
+
+_POLICY: Final = {"policy": "own", "text": "permit (principal, action, resource);"}
+_TO_STATE: Final[dict[str, tuple[Move, ...]]] = {
+    "Enabled": (),
+    "PendingImport": (("DeleteImportedKeyMaterial", 0, 0),),
+    "PreActive": (("UpdateKeyValidity", 5, 0),),
+    "Disabled": (("DisableKey", 0, 0),),
+    "Expired": (("UpdateKeyValidity", 0, 4), ("time", 1, 0)),
+    "Compromised": (("MarkKeyCompromised", 2, 1),),
+    "PendingDeletion": (("ScheduleKeyDeletion", 0, 0), ("time", 4, 0)),
+    "Destroyed": (("DestroyKeyNow", 0, 0),),
+}
+_KEYS: Final = {
+    "ENCRYPT_DECRYPT": ("SYMMETRIC_DEFAULT", {}),
+    "SIGN_VERIFY": ("ECC_NIST_P256", SIGNING),
+    "GENERATE_VERIFY_MAC": ("HMAC_256", {"mac_algorithm": "HMAC_SHA_256"}),
+    "KEY_AGREEMENT": ("ECC_NIST_P256", {}),
+    "KEY_ENCAPSULATION": ("ML_KEM_768", {}),
+}
+
+
+def _said(verb: str, life: Life) -> dict[str, Any]:
+    """Arguments with which nothing but the state could refuse the verb."""
+    now_ms, token = life.made.now_ms, life.key.import_parameters
+    told: dict[str, dict[str, Any]] = {
+        "ScheduleKeyDeletion": {"pending_window_seconds": WEEK},
+        "TagResource": {"tags": {"a": "b"}},
+        "UntagResource": {"tag_keys": ["team"]},
+        "UpdateUsageBudget": {"items": 5},
+        "EnableKeyRotation": {"rotation_period_seconds": 90 * 86_400},
+        "DisableKeyVersion": {"version": 2},
+        "EnableKeyVersion": {"version": 1},
+        "DestroyKeyVersion": {"version": 1},
+        "MarkKeyCompromised": {"occurred_at": to_text(now_ms)},
+        "ImportKeyMaterial": {"import_token": NO_TOKEN if token is None else token.import_token},
+        "DeleteImportedKeyMaterial": {"key_version": 2},
+        "CreateGrant": {"grantee": "carol", "verbs": ["Encrypt"], "expires_at": to_text(now_ms + HOUR_MS)},
+        "PutPolicy": _POLICY,
+        "DeletePolicy": {"policy": "own"},
+        "ReEncryptFrom": {"destination_key_id": KEY_ID},
+        "ReEncryptTo": {"source_key_id": KEY_ID},
+        "GenerateDataKeyPair": {"key_pair_spec": "RSA_2048"},
+        "GenerateDataKeyPairWithoutPlaintext": {"key_pair_spec": "RSA_2048"},
+    }
+    return told.get(verb) or _KEYS[USAGE_OF_VERB.get(verb, "ENCRYPT_DECRYPT")][1]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_verb_in_every_state(state: str) -> None:
+    """A verb is refused by the state's own code, or by nothing."""
+    life = Life(external=True, signing=False) if state == "Failed" else ready(external=True).fork()
+    for move in _TO_STATE.get(state, (("fail", 0, 0),)):
+        life.step(*move)
+    assert state_of(life.key, life.made.now_ms) == state
+    for verb, kind in KIND_OF.items():
+        made = fork(life.made)
+        spec = _KEYS[USAGE_OF_VERB.get(verb, "SIGN_VERIFY" if verb == "GetPublicKey" else "ENCRYPT_DECRYPT")][0]
+        usage = USAGE_OF_VERB.get(verb, life.key.key_usage)
+        own = {"key_spec": spec, "key_usage": usage, "origin": "KEYFOLD" if verb == "EnableKeyRotation" else "EXTERNAL"}
+        made.state.entities[KEY] = made.key().model_copy(update=own)
+        assert made.code(verb, arguments=_said(verb, life)) == (None if state in MAY[kind] else REFUSAL[state]), verb
+
+
+def test_every_verb_about_a_key_has_its_states() -> None:
+    """The table of the model is whole; ending a grant is possible in any state, and a key is created where none is."""
+    on_keys = {verb for verb, model in BY_VERB.items() if model.scope == "key"} | {"PutPolicy", "DeletePolicy"}
+    assert set(KIND_OF) == on_keys - {"CreateKey", "RetireGrant", "RevokeGrant"}
+    assert {verb for verb, kind in KIND_OF.items() if kind == "protect"} == PROTECTING

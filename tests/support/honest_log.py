@@ -11,19 +11,42 @@ from typing import Any
 
 from tests.support.desk import Desk, fresh_registry, outcome_of
 from tests.support.log_snapshot import Logs, PartitionLog, Place
-from tests.support.people import DEPLOYMENT, PARTITIONS, START_MS, Signed, command, first_events, key_on, signer
+from tests.support.people import (
+    DEPLOYMENT,
+    PARTITIONS,
+    SEALING_KEY,
+    START_MS,
+    Signed,
+    command,
+    first_events,
+    key_on,
+    sealing_key,
+    signer,
+    uuid,
+)
 
 from keyfold.bus import Inbound, Outbound
+from keyfold.custody import KeyReference, blobs
 from keyfold.events import facts, topics
 from keyfold.events.replies import Reply, ReplyData, seal
 from keyfold.events.statements import SEALED_HEADER, ChainHead, Entry
-from keyfold.events.streams import REGISTRY, partition_of
+from keyfold.events.streams import REGISTRY, key_id_bytes, partition_of, partition_stream
+from keyfold.events.times import to_text
 from keyfold.log import Author
 
 PARTITION = 2
 KEY = key_on(PARTITION)
 KEY_ID = KEY.removeprefix("key/")
-BLOB = b"wrapped material"
+REFERENCE = KeyReference(key_id_bytes(KEY_ID), 1, "SYMMETRIC_DEFAULT", "HSM")
+
+
+def blob_of(epoch: int = 1, inside: bytes = b"wrapped material") -> bytes:
+    """A blob as custody lays it out; nothing opens it."""
+    return blobs.header(REFERENCE, epoch) + bytes(blobs.NONCE_BYTES) + inside
+
+
+BLOB = blob_of()
+DIGEST = sha256(BLOB).hexdigest()
 
 
 @dataclass
@@ -143,6 +166,76 @@ class HonestLog:
         event = self.decide(self.command("DisableKey"))
         self.execute(event, facts.KeyUseCeased, key_id=KEY_ID, erased_versions=[])
 
+    def begin_epoch(self) -> None:
+        """Begin the second storage epoch."""
+        self.execute(self.decide(self.command("BeginStorageEpoch", REGISTRY)))
+
+    def rewrap(self, epoch: int = 2, under: int | None = None) -> None:
+        """Make the key's blob anew; `under` is the epoch that the blob names, where it is another."""
+        blob = b64encode(blob_of(under or epoch)).decode()
+        known: dict[str, Any] = {"key_id": KEY_ID, "epoch": epoch, "blobs": {"1": blob}}
+        self.write("hsm", topics.KEYSTORE, [facts.KeyMaterialRewrapped.new(f"anew.{epoch}", KEY, _now(), **known)])
+
+    def turn(self, partition: int, epoch: int = 2) -> None:
+        """Let a partition say that it has turned."""
+        known = {"epoch": epoch, "partition": partition, "versions": 1}
+        stream = partition_stream(partition)
+        turned = facts.StorageEpochTurned.new(f"turned.{partition}.{epoch}", stream, _now(), **known)
+        self.write("hsm", topics.EVENTS, [turned])
+
+    def places(self) -> dict[int, int]:
+        """Where the partitions said last that they have turned."""
+        return {
+            partition: record.offset
+            for (topic, partition), kept in self.records.items()
+            for record, _ in kept
+            if topic == topics.EVENTS and b"keyfold.storage-epoch.turned" in (record.value or b"")
+        }
+
+    def end_epoch(self, epoch: int = 1, *, places: dict[int, int] | None = None) -> str:
+        """Destroy an epoch's key; returns the id of the event that says so."""
+        places = self.places() if places is None else places
+        evidence = [{"partition": p, "offset": offset} for p, offset in self.places().items()]
+        arguments = {"epoch": epoch, "evidence": evidence}
+        decided = self.decide(self.command("EndStorageEpoch", REGISTRY, arguments=arguments))
+        known: dict[str, Any] = {"token": "kms", "serial": "1", "module": "SoftHSM", "answer": "CKR_OK"}
+        told = {str(partition): offset for partition, offset in places.items()}
+        destroyed = facts.StorageEpochKeyDestroyed.new(
+            f"destroyed.{epoch}", REGISTRY, _now(), epoch=epoch, found_after=0, evidence=told, **known
+        )
+        self.write("hsm", topics.EVENTS, [destroyed])
+        self.execute(decided)
+        return destroyed.id
+
+    def destroy_key(self) -> int:
+        """Destroy the key at once; returns the command's offset."""
+        event = self.decide(self.command("DestroyKeyNow"))
+        offset = event.data.decision.offset
+        known = {"key_id": KEY_ID, "versions": [1], "offset": offset, "epoch": 1, "blob_digests": {"1": DIGEST}}
+        self.write("hsm", topics.KEYSTORE, [facts.KeyMaterialErased.new("erased", KEY, event.time, **known)])
+        self.execute(event, facts.KeyUseCeased, key_id=KEY_ID, erased_versions=[1])
+        return offset
+
+    def renew_sealing_key(self) -> None:
+        """Publish the next sealing key, and erase the one before."""
+        following = sealing_key(uuid(0x5EA2))
+        assert isinstance(following, facts.SealingKeyPublished)
+        self._store_sealing_key(following)
+        known = {"sealing_key": SEALING_KEY}
+        self.write("hsm", topics.KEYSTORE, [facts.SealingKeyDeleted.new("gone", REGISTRY, _now(), **known)])
+        self.write("hsm", topics.EVENTS, [facts.SealingKeyErased.new("gone", REGISTRY, _now(), **known)])
+
+    def certify(self, offset: int, ended_by: str, digest: str = "") -> None:
+        """Say that the key's blob is beyond recovery."""
+        known: dict[str, Any] = {"key_id": KEY_ID, "versions": [1]}
+        certificate = facts.KeyErased.new(
+            "certificate", KEY, _now(), **known, destroyed_by={"1": offset}, blob_digests={"1": digest or DIGEST},
+            epoch=1, epoch_key_destroyed=ended_by, sealing_key=SEALING_KEY, module="SoftHSM", demonstration=True,
+            covers=["log"], does_not_cover=["token-backups"],
+        )  # fmt: skip
+        self.write("hsm", topics.KEYSTORE, [facts.ErasureCertified.new("certified", KEY, _now(), **known)])
+        self.write("hsm", topics.EVENTS, [certificate])
+
     def tell(self) -> "HonestLog":
         """What happens in an honest deployment."""
         self.create_key()
@@ -164,3 +257,7 @@ class HonestLog:
         stored = facts.SealingKeyStored.new(event.id, REGISTRY, event.time, **known, blob=b64encode(blob).decode())
         self.write("hsm", topics.KEYSTORE, [stored])
         self.write("hsm", topics.EVENTS, [published])
+
+
+def _now() -> str:
+    return to_text(START_MS)

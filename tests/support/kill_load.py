@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.kill_proofs import Proofs
 from tests.support.log_checker import Acknowledged
 from tests.support.whole_system import WholeSystem
 
@@ -47,7 +48,11 @@ class Tally:
 
 
 class Load:
-    """Clients at work between `start` and `finish`. `steady` keys are always enabled, `changing` ones are not."""
+    """Clients at work between `start` and `finish`.
+
+    `steady` keys are always enabled, `changing` ones and their versions are not. The keys of `proofs` sign and
+    authenticate; they are steady, too.
+    """
 
     def __init__(self, system: WholeSystem, seed: int, directory: Path) -> None:
         self._system, self._seed, self._directory = system, seed, directory
@@ -59,6 +64,8 @@ class Load:
         self.steady: list[str] = []
         self.changing: list[str] = []
         self.tally = Tally()
+        self.proofs = Proofs(self._count, self.tally.wrong)
+        self._disabled: set[tuple[str, int]] = set()
 
     async def start(self, clients: int = 3) -> None:
         """Register a principal, create keys in every partition, and begin."""
@@ -70,6 +77,7 @@ class Load:
         self._note(await self._admin.put_policy("load", text), "PutPolicy")
         self.steady = await self._create_keys()
         self.changing = await self._create_keys()
+        self.tally.acknowledged.commands |= dict.fromkeys(await self.proofs.create(self._admin), "CreateKey")
         for _ in range(clients):
             client = self._system.client(path, call_timeout_s=60.0, retry_attempts=20)
             self._clients.append(await self._exit.enter_async_context(client))
@@ -87,11 +95,14 @@ class Load:
             task.result()
         for key_id in self.changing:
             await self._call(self._enable(key_id), key_id)
+        for key_id, version in sorted(self._disabled):
+            await self._call(self._enable_version(key_id, version), None)
         by_key: dict[str, list[Kept]] = {}
         for kept in self.tally.kept:
             by_key.setdefault(kept.key_id, []).append(kept)
         for key_id, all_kept in by_key.items():
             await self._decrypt_all(key_id, all_kept)
+        await self.proofs.verify_all(self._clients[0])
 
     async def close(self) -> None:
         """Disconnect, also when the test failed before."""
@@ -146,7 +157,7 @@ class Load:
             await work
         except KeyfoldError as error:
             self.tally.errors[error.code] += 1
-            if key_id in self.steady and not isinstance(error, Unavailable):
+            if (key_id in self.steady or key_id in self.proofs.keys) and not isinstance(error, Unavailable):
                 self.tally.wrong.append(f"a steady key was refused: {error}")
             return
         except Exception as error:  # noqa: BLE001 - what is not typed is what this looks for
@@ -161,12 +172,16 @@ class Load:
     async def _user(self, client: Keyfold, number: int) -> None:
         source = self._source(f"user-{number}")
         while not self._stop.is_set():
-            key_id = source.choice(self.steady if source.random() < 0.8 else self.changing)
-            operation = source.choices(
-                [self._encrypt_batch, self._encrypt_one, self._decrypt, self._data_key, self._random_bytes],
-                [4, 3, 4, 2, 1],
-            )[0]
-            await self._call(operation(client, source, key_id), key_id)
+            if source.random() < 0.2:
+                key_id, prove = self.proofs.choose(source)
+                await self._call(prove(client, source), key_id)
+            else:
+                key_id = source.choice(self.steady if source.random() < 0.8 else self.changing)
+                operation = source.choices(
+                    [self._encrypt_batch, self._encrypt_one, self._decrypt, self._data_key, self._random_bytes],
+                    [4, 3, 4, 2, 1],
+                )[0]
+                await self._call(operation(client, source, key_id), key_id)
             await asyncio.sleep(source.uniform(0.002, 0.03))
 
     def _count(self, verb: str, key_id: str, items: int) -> None:
@@ -228,12 +243,12 @@ class Load:
 
     async def _change(self, source: random.Random, key_id: str) -> None:
         admin = self._admin
-        chosen = source.randrange(6)
+        chosen = source.randrange(7)
         if chosen == 0:
             self._note(await admin.disable_key(key_id, reason="test"), "DisableKey")
             self._note(await admin.enable_key(key_id), "EnableKey")
         elif chosen == 1:
-            self._note(await admin.rotate_key(source.choice(self.steady)), "RotateKey")
+            self._note(await admin.rotate_key(source.choice([*self.steady, *self.proofs.keys])), "RotateKey")
         elif chosen == 2:
             self._note(await admin.schedule_key_deletion(key_id, 20), "ScheduleKeyDeletion")
             self._note(await admin.cancel_key_deletion(key_id), "CancelKeyDeletion")
@@ -242,8 +257,24 @@ class Load:
         elif chosen == 4:
             text = "forbid (principal, action, resource) when { context.items == 999 };"
             self._note(await admin.put_policy("limits", text, key=key_id), "PutPolicy")
+        elif chosen == 5:
+            await self._disable_version(key_id)
         else:
             await self._create_and_use(source)
+
+    async def _disable_version(self, key_id: str) -> None:
+        """The version before a new one, for a while: what it has encrypted does not open meanwhile."""
+        done = await self._admin.rotate_key(key_id)
+        self._note(done, "RotateKey")
+        version = (done.version or 2) - 1
+        self._disabled.add((key_id, version))
+        self._note(await self._admin.disable_key_version(key_id, version, reason="test"), "DisableKeyVersion")
+        await asyncio.sleep(0.1)
+        await self._enable_version(key_id, version)
+
+    async def _enable_version(self, key_id: str, version: int) -> None:
+        self._note(await self._admin.enable_key_version(key_id, version), "EnableKeyVersion")
+        self._disabled.discard((key_id, version))
 
     async def _create_and_use(self, source: random.Random) -> None:
         """Pipelined: the key is used before its creation was answered."""

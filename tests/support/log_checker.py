@@ -4,12 +4,15 @@
 that compare the log with Postgres are in `projection_checker`. Everything here is pure.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from tests.support import reply_rules
+from tests.support.epoch_rules import check_epochs
+from tests.support.fence_rules import check_fences
+from tests.support.keystore_rules import check_keystore
 from tests.support.log_snapshot import Logs
 from tests.support.log_story import Finding, Story, everything, read_story
 
@@ -19,9 +22,6 @@ from keyfold.events.commands import parse_command
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER
 from keyfold.events.times import to_milliseconds
-
-Material = Counter[tuple[str, str]]
-_FENCING = facts.KeyDisabled | facts.KeyDeletionScheduled | facts.KeyDeletionCancelled | facts.KeyDestroyed
 
 
 @dataclass(slots=True)
@@ -39,8 +39,8 @@ def check_log(deployment: str, partitions: int, logs: Logs, acknowledged: Acknow
     _decisions(story)
     _tickets(story)
     _outcomes(story)
-    _fences(story)
-    _keystore(story)
+    check_fences(story)
+    check_epochs(story, check_keystore(story))
     _nothing_lost(story)
     reply_rules.check_replies(story)
     if acknowledged is not None:
@@ -137,70 +137,6 @@ def _outcomes(story: Story) -> None:
     for place, event in accepted.items():
         if counts[place] != 1:
             story.find("outcome", event.id, f"{counts[place]} outcomes for one accepted command ({event.type})")
-
-
-def _fences(story: Story) -> None:
-    """No use of a key by a command that came after one that disables it, until one that enables it."""
-    changes: dict[str, list[tuple[int, bool]]] = defaultdict(list)
-    for _, event in story.accepted():
-        if isinstance(event, facts.KeyCreated | facts.KeyEnabled | _FENCING):
-            changes[event.subject].append((event.data.decision.offset, not isinstance(event, _FENCING)))
-    for _, use in story.all_events():
-        if isinstance(use, facts.KeyUsed):
-            offset = use.data.offset
-        elif isinstance(use, facts.CommandAuthorized) and use.data.key_id is not None:
-            offset = use.data.decision.offset
-        else:
-            continue
-        before = [usable for at, usable in changes[use.subject] if at < offset]
-        if not before or not before[-1]:
-            story.find("fence", use.id, "the key was not enabled when its command came")
-
-
-def _keystore(story: Story) -> None:
-    """Material that the events speak of is in the keystore, once, and the keystore holds nothing else."""
-    stored, erased = _kept(story)
-    told, told_erased = _told(story)
-    for name, digest in stored.keys() | told.keys():
-        pair = (stored[name, digest], told[name, digest])
-        if pair != (1, 1):
-            story.find("keystore", name, f"stored {pair[0]} times, told {pair[1]} times under {digest[:12]}")
-    for name in erased.keys() | told_erased.keys():
-        if erased[name] != told_erased[name]:
-            story.find("keystore", name, "erased in the keystore and in the events differ")
-
-
-def _kept(story: Story) -> tuple[Material, Counter[str]]:
-    """What the keystore says of material and of what was erased."""
-    stored: Material = Counter()
-    erased: Counter[str] = Counter()
-    for event in (each.event for believed in story.keystore.values() for each in believed):
-        if isinstance(event, facts.KeyMaterialStored):
-            name = f"{event.data.key_id}/{event.data.version}"
-            stored[name, reply_rules.blob_digest(event.data.blob)] += 1
-        elif isinstance(event, facts.SealingKeyStored):
-            stored[event.data.sealing_key, reply_rules.blob_digest(event.data.blob)] += 1
-        elif isinstance(event, facts.KeyMaterialErased):
-            erased.update(f"{event.data.key_id}/{version}" for version in event.data.versions)
-        elif isinstance(event, facts.SealingKeyDeleted):
-            erased[event.data.sealing_key] += 1
-    return stored, erased
-
-
-def _told(story: Story) -> tuple[Material, Counter[str]]:
-    """What the events say of the same."""
-    told: Material = Counter()
-    erased: Counter[str] = Counter()
-    for _, event in story.all_events():
-        if isinstance(event, facts.KeyMaterialGenerated):
-            told[f"{event.data.key_id}/{event.data.version}", event.data.blob_digest] += 1
-        elif isinstance(event, facts.SealingKeyPublished):
-            told[event.data.sealing_key, event.data.blob_digest] += 1
-        elif isinstance(event, facts.KeyUseCeased):
-            erased.update(f"{event.data.key_id}/{version}" for version in event.data.erased_versions)
-        elif isinstance(event, facts.SealingKeyErased):
-            erased[event.data.sealing_key] += 1
-    return told, erased
 
 
 def _nothing_lost(story: Story) -> None:

@@ -6,7 +6,7 @@ compares the signed heads of the services' private states with where their chain
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.support.log_story import Story, everything
@@ -20,7 +20,7 @@ from keyfold.events.errors import KeyfoldError
 from keyfold.log import Author, StateTopic
 from keyfold.projections.audit import audit_row
 from keyfold.projections.ports import Queries
-from keyfold.projections.rows import AuditRow, Usage
+from keyfold.projections.rows import AuditRow, Usage, VersionRow
 from keyfold.projections.usage import UsageKey, add, usage_of
 
 Load = Callable[[Iterable[str]], Awaitable[dict[str, Entity | None]]]
@@ -34,6 +34,7 @@ async def check_projection(story: Story, queries: Queries, load: Load) -> None:
             story.find("projection", name, f"the log says {entity}, the projection {loaded.get(name)}")
     await _lists(story, queries)
     await _keys(story, queries)
+    await _epochs(story, queries)
     await _audit(story, queries)
     await _usage(story, queries)
     _directory(story)
@@ -72,16 +73,64 @@ async def _keys(story: Story, queries: Queries) -> None:
             break
     if listed != sorted(keys):
         story.find("projection", "keys", f"lists {len(listed)} keys, the log has {len(keys)}")
-    made: dict[tuple[str, int], str] = {}
-    for _, event in story.all_events():
-        if isinstance(event, facts.KeyMaterialGenerated):
-            made[event.data.key_id, event.data.version] = event.time
+    evidence = _evidence(story)
     for key_id, key in keys.items():
         if await queries.describe_key(key_id) != key:
             story.find("projection", f"key/{key_id}", "is described differently than the log says")
-        rows = {row.version: row.generated_at for row in await queries.key_versions(key_id)}
-        expected = {version.version: made.get((key_id, version.version)) for version in key.versions}
+        rows = {row.version: _shown(row) for row in await queries.key_versions(key_id)}
+        expected = {v.version: evidence.get((key_id, v.version), Evidence()) for v in key.versions}
         _same(story, f"versions of {key_id}", expected, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """When a version's material was made, came in, was erased, and when that was certified."""
+
+    generated_at: str | None = None
+    imported_at: str | None = None
+    erased_at: str | None = None
+    certified_at: str | None = None
+
+
+def _shown(row: VersionRow) -> Evidence:
+    return Evidence(row.generated_at, row.imported_at, row.erased_at, row.certified_at)
+
+
+def _evidence(story: Story) -> dict[tuple[str, int], Evidence]:
+    found: dict[tuple[str, int], Evidence] = {}
+
+    def note(key_id: str, versions: Iterable[int], **told: str | None) -> None:
+        for version in versions:
+            found[key_id, version] = replace(found.get((key_id, version), Evidence()), **told)
+
+    for _, event in story.all_events():
+        match event:
+            case facts.KeyMaterialGenerated(data=data):
+                note(data.key_id, [data.version], generated_at=event.time)
+            case facts.KeyMaterialImported(data=data):
+                note(data.key_id, [data.version], imported_at=event.time, erased_at=None)
+            case facts.KeyUseCeased(data=data):
+                note(data.key_id, data.erased_versions, erased_at=event.time)
+            case facts.KeyErased(data=data):
+                note(data.key_id, data.versions, certified_at=event.time)
+    return found
+
+
+async def _epochs(story: Story, queries: Queries) -> None:
+    """The current epoch, and who has turned to it, are the log's."""
+    shown, deployment = await queries.storage_epoch(), story.entities.get("deployment")
+    if shown is None or not isinstance(deployment, Deployment):
+        return
+    expected = {
+        partition: each.record.offset
+        for partition, believed in story.events.items()
+        for each in believed
+        if isinstance(each.event, facts.StorageEpochTurned) and each.event.data.epoch == deployment.storage_epoch
+    }
+    _same(story, "turns", expected, {turn.partition: turn.kafka_offset for turn in shown.turned})
+    ends = (deployment.storage_epoch, deployment.storage_epoch_ended)
+    if (shown.epoch, shown.ended) != ends:
+        story.find("projection", "epochs", f"the log says {ends}, found {(shown.epoch, shown.ended)}")
 
 
 async def _audit(story: Story, queries: Queries) -> None:
@@ -159,6 +208,12 @@ async def check_states(story: Story, bus: Bus) -> None:
             end = story.places[topic, partition].get(role, Place()).head.n
             if end != number:
                 story.find("state", f"{role} {topic}-{partition}", f"knows {number} statements, the log has {end}")
+        turns = (b.event for b in story.events[partition] if isinstance(b.event, facts.StorageEpochTurned))
+        turned = max((event.data.epoch for event in turns), default=1)
+        if worker.get("epoch", 1) != turned:
+            story.find(
+                "state", f"hsm {partition}", f"knows epoch {worker.get('epoch')}, the log has turned to {turned}"
+            )
 
 
 async def _head(story: Story, bus: Bus, role: str, topic: str, partition: int) -> dict[str, Any]:

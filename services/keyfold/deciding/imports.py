@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keyfold.deciding.keys import governed_key
-from keyfold.deciding.lifecycle import version_for
+from keyfold.deciding.lifecycle import await_import, version_for
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.using import authorized
 from keyfold.deciding.world import World
@@ -75,6 +75,7 @@ def _delete(command: Any, world: World) -> Rule:
     key, arguments = _external_key(command, world), command.data.arguments
     version = version_for(command.verb, key, arguments.key_version or key.current_version)
     if not version.material:
+        await_import(key)
         raise errors.KeyPendingImport
     over = version.valid_to is not None and to_milliseconds(version.valid_to) <= world.now_ms
     if arguments.cause == "expired" and not over:

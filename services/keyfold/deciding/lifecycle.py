@@ -23,7 +23,8 @@ _ROTATES: Final = frozenset[KeyState]({"Enabled", "Compromised"})
 _AWAITED: Final = frozenset[KeyState]({"PendingImport"})
 _FAILED: Final = frozenset[KeyState]({"Failed"})
 _DESTROYED: Final = frozenset[KeyState]({"Destroyed"})
-_LIVE: Final = frozenset[KeyState]({"PendingImport", "PreActive", "Enabled", "Disabled", "Expired", "Compromised"})
+_MATERIAL: Final = frozenset[KeyState]({"PreActive", "Enabled", "Expired", "Compromised"})
+_LIVE: Final = _MATERIAL | _AWAITED | {"Disabled"}
 _PENDING: Final = frozenset[KeyState]({"PendingDeletion"})
 _GOVERNED: Final = _LIVE | _PENDING
 
@@ -95,13 +96,19 @@ def state_of(key: Key, now_ms: int) -> KeyState:
 
 
 def check_state(verb: str, key: Key, now_ms: int) -> None:
-    """Raise the state's own refusal unless the verb is allowed in it; `NotYet` while an import is under way."""
+    """Raise the state's own refusal unless the verb is allowed in it; `NotYet` where an import under way allows it."""
     state = state_of(key, now_ms)
     if state in ALLOWED[verb]:
         return
-    if state == "PendingImport" and key.importing is not None:
-        raise NotYet
+    if state == "PendingImport" and ALLOWED[verb] & _MATERIAL:
+        await_import(key)
     raise _WHY[state]
+
+
+def await_import(key: Key) -> None:
+    """Raise `NotYet` while an import is under way: what needs its material is neither allowed nor denied."""
+    if key.importing is not None:
+        raise NotYet
 
 
 def version_for(verb: str, key: Key, number: int) -> KeyVersion:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from keyfold.deciding.authorizing import may_use_compromised
-from keyfold.deciding.lifecycle import check_state
+from keyfold.deciding.lifecycle import await_import, check_state
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
@@ -82,12 +82,13 @@ def _versions(command: AnyCommand, key: Key, caller: Caller, world: World) -> tu
         permission = may_use_compromised(command, caller.principal, world, caller.approvals)
         permitted, policies = permission is not None, permission or ()
     if named is not None and not by_ciphertext:
-        _check_version(key.version(named), world.now_ms, permitted=permitted)
-    refused = (
-        [v.version for v in key.versions if _refused(v, world.now_ms, permitted=permitted)] if by_ciphertext else []
-    )
-    if by_ciphertext and len(refused) == len(key.versions):
-        raise errors.KeyCompromised if any(v.compromised for v in key.versions) else errors.KeyVersionUnusable
+        _check_version(key, key.version(named), world.now_ms, permitted=permitted)
+    if not by_ciphertext:
+        return authorized(command, key, named, []), policies
+    existing = [version for version in key.versions if version.status in {"Active", "Disabled"}]
+    refused = [each.version for each in existing if _refused(each, world.now_ms, permitted=permitted)]
+    if len(refused) == len(existing):
+        raise errors.KeyCompromised if any(v.compromised for v in existing) else errors.KeyVersionUnusable
     return authorized(command, key, named, refused), policies
 
 
@@ -100,8 +101,11 @@ def _named(command: AnyCommand, key: Key) -> int:
     return number
 
 
-def _check_version(version: KeyVersion, now_ms: int, *, permitted: bool) -> None:
-    if version.status != "Active" or not version.has_material(now_ms):
+def _check_version(key: Key, version: KeyVersion, now_ms: int, *, permitted: bool) -> None:
+    if version.status != "Active":
+        raise errors.KeyVersionUnusable
+    if not version.has_material(now_ms):
+        await_import(key)
         raise errors.KeyVersionUnusable
     if version.compromised and not permitted:
         raise errors.KeyCompromised

@@ -21,6 +21,7 @@ from keyfold.hsm.heads import Heads, chain_ends
 from keyfold.hsm.keystore import Draft, Index
 from keyfold.hsm.keystore_reader import KeystoreReader
 from keyfold.log import Author, RegistryFollower, Settling, StateCorrupt, StateTopic, transactional_id
+from keyfold.log.restoring import reading_all
 
 ROLE = "hsm"
 
@@ -110,10 +111,10 @@ class Restorer:
         keystore = KeystoreReader(partition, self._partitions, lambda: self._follower.trust)
         reader = self._bus.reader(topics.KEYSTORE, partition, committed=True)
         try:
-            await reader.start(None)
-            async for batch in reader.read_to_end():
-                _fold(index, keystore.read(batch))
-            _fold(index, keystore.finish())
+            async with reading_all(reader) as batches:
+                async for batch in batches:
+                    _fold(index, keystore.read(batch))
+                _fold(index, keystore.finish())
         finally:
             await reader.stop()
         end = keystore.end(ROLE)

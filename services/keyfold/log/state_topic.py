@@ -18,6 +18,7 @@ from keyfold.events.signatures import HEAD, pae
 from keyfold.events.statements import SIGNATURE_HEADER, SIGNER_HEADER, Header
 from keyfold.events.trust import Trust
 from keyfold.log.author import Author
+from keyfold.log.restoring import reading_all
 
 HEAD_KEY: Final = b"head"
 _SLICE: Final = 1000  # records that are summed before others on the event loop may run: some 10 ms
@@ -62,17 +63,17 @@ class StateTopic:
         """
         live: dict[bytes, bytes] = {}
         headers: tuple[Header, ...] = ()
-        await reader.start(None)
-        async for batch in reader.read_to_end():
-            for record in batch:
-                key = record.key or b""
-                if record.value is None:
-                    live.pop(key, None)
-                else:
-                    live[key] = record.value
-                headers = record.headers if key == HEAD_KEY else headers
-        head = live.pop(HEAD_KEY, None)
-        total = await _sum(live)
+        async with reading_all(reader) as batches:
+            async for batch in batches:
+                for record in batch:
+                    key = record.key or b""
+                    if record.value is None:
+                        live.pop(key, None)
+                    else:
+                        live[key] = record.value
+                    headers = record.headers if key == HEAD_KEY else headers
+            head = live.pop(HEAD_KEY, None)
+            total = await _sum(live)
         document = self._verified(head, headers, total, trust)
         self._total = total
         return Restored(document, {key.decode(): value for key, value in live.items()})

@@ -279,6 +279,15 @@ def test_a_list_is_moved(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["in", "out", "out.failed"]
 
 
+def noted_is_written() -> None:
+    """What the journal says must be on the disk before it says so."""
+    journal = Path("out.journal")
+    noted = [json.loads(text) for text in journal.read_bytes().splitlines()[1:]] if journal.exists() else []
+    if noted and Path("out.part").exists():
+        assert Path("out.part").stat().st_size >= noted[-1]["output"]
+        assert Path("out.failed").stat().st_size >= noted[-1]["failures"]
+
+
 def flushes(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     """Let every flush to disk, and every rename, be a step before and after which the process may die."""
     real = {name: getattr(os, name) for name in ("fsync", "replace")}
@@ -288,6 +297,7 @@ def flushes(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
             run.step()
             done = real[name](*arguments)
             run.step()
+            noted_is_written()
             return done
 
         return call
@@ -329,7 +339,7 @@ def test_torn_output_is_cut_off(folder: Path) -> None:
         Run(Service(), die_at=4)()
     for name in ("out.part", "out.failed", "out.journal"):
         with Path(name).open("ab") as file:
-            file.write(b'{"torn')
+            file.write(b'{"torn' * 1000)
     Run(Service())()
     assert Path("out").read_bytes().splitlines(keepends=True) == expected(lines)
 

@@ -174,9 +174,12 @@ def test_what_others_write_into_the_output_is_not_ours(tmp_path: Path) -> None:
     asyncio.run(topics.fill())
     topics.cluster.fail_next_commit(Fault.LANDED, f"keyfold-rewrap-{CAMPAIGN}")
     assert run_until_it_dies(topics, service, tmp_path / "j")
-    for said in (b"", b"other/0/0/moved", b"c0ffee/1/0/moved", b"c0ffee/0/x/moved"):
+    last = max(record.offset for record in topics.all("in") if record.partition == 0)
+    for said in (b"", b"other/0/%d/moved" % last, b"c0ffee/1/%d/moved" % last, b"c0ffee/0/x/moved"):
         asyncio.run(topics.put(Outbound("out", 0, b"foreign", b"foreign", ((REWRAP_HEADER, said),))))
     assert asyncio.run(campaign(topics, service, tmp_path / "j")).outcomes == {"moved": 3, "kept": 1, "failed": 1}
+    ours = [record.key for record in topics.all("out") if record.key != b"foreign"]
+    assert sorted(ours) == sorted(record.key for record in topics.all("in"))
 
 
 async def test_the_output_needs_as_many_partitions() -> None:

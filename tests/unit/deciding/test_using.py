@@ -144,6 +144,19 @@ def test_a_disabled_version_is_refused() -> None:
     assert event.data.refused_versions == []
 
 
+def test_destroyed_versions_are_not_listed() -> None:
+    """What has no blob needs no refusal: a key with many destroyed versions has short authorizations."""
+    made = office(development=True)
+    for version in range(1, 4):
+        made.ask("RotateKey")
+        made.ask("DisableKeyVersion", arguments={"version": version})
+        if version != 2:
+            made.ask("DestroyKeyVersion", arguments={"version": version})
+    event = made.ask("Decrypt")
+    assert isinstance(event, facts.CommandAuthorized)
+    assert event.data.refused_versions == [2]
+
+
 def compromised() -> Office:
     made = Office(rules=f"{ADMINISTRATORS}\n{USERS}\n{OPENERS}")
     made.register("dave")
