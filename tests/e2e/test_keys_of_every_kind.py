@@ -421,9 +421,9 @@ def test_destruction_ends_in_a_certificate(keyfold_: Deployment, moved: str) -> 
     assert nowhere(*words).code == 4
 
 
-def test_token_keystore_and_log_agree_afterwards(keyfold_: Deployment) -> None:
+def test_token_keystore_and_log_agree_afterwards(keyfold_: Deployment, releases: str) -> None:
     """The inventory finds nothing amiss, the token is healthy, and other keys live on."""
     assert keyfold_.json("hsm", "inventory")["ok"] is True
     status = keyfold_.json("hsm", "status")
     assert (status["storage_epoch"]["epoch"], status["serving"]) == (2, True)
-    keyfold_.line.done(*ALICE, "sign", "alias/releases", "release.tar", "--algorithm", "ECDSA_SHA_256")
+    keyfold_.line.done(*ALICE, "sign", releases, "release.tar", "--algorithm", "ECDSA_SHA_256")

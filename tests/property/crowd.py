@@ -4,7 +4,7 @@ For properties of deciding: most wishes make sense, many contradict what was wis
 really signed. What may be wished is drawn from one source of random choices, which the test owns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -191,7 +191,7 @@ def wish(r: Random, made: Office, verb: str | None = None, **options: Any) -> Si
     found = made.state.entities.get(stream)
     key = found if isinstance(found, Key) else None
     said = ARGUMENTS[verb](r, made) if verb in ARGUMENTS else arguments(r, verb, key, made.now_ms)
-    known = {"principal": by, "arguments": said, "issued_ms": made.now_ms, "reason": r.choice(REASONS)}
+    known: dict[str, Any] = {"principal": by, "arguments": said, "issued_ms": made.now_ms, "reason": r.choice(REASONS)}
     known |= batch(r, verb, key) if BY_VERB[verb].data_plane else {}
     return command(verb, _home(made, said) or stream, made.number, **known | options)
 
@@ -215,7 +215,7 @@ def _stream(r: Random, made: Office, verb: str, by: str) -> str:
     return r.choice(_fitting(made.state.entities, verb) if r.random() < 0.9 else KEYS)
 
 
-def _fitting(view: dict[str, Entity], verb: str) -> Sequence[str]:
+def _fitting(view: Mapping[str, Entity], verb: str) -> Sequence[str]:
     """Streams of keys for which the verb is made: imports go outside, signatures to keys that sign."""
     if "Import" in verb:
         return [OUTSIDE]

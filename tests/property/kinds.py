@@ -3,7 +3,7 @@
 Beside it what the HSM worker says of an import. Nothing here decides; a key that does not exist is asked about as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final
 
@@ -23,7 +23,12 @@ KINDS: Final = (*[SYMMETRIC] * 30, *sorted(ALGORITHMS))
 """Spec and usage: the symmetric ones are the majority."""
 NINETY_DAYS: Final = 90 * 86_400
 PAIRS: Final = ("RSA_2048", "ECC_NIST_P256", "ECC_NIST_EDWARDS25519")
-CONTEXTS: Final = ([{}], [{"tenant": "acme"}], [{"tenant": "acme"}, {"tenant": "globex"}], [{}, {"x": "y"}])
+CONTEXTS: Final[tuple[list[dict[str, str]], ...]] = (
+    [{}],
+    [{"tenant": "acme"}],
+    [{"tenant": "acme"}, {"tenant": "globex"}],
+    [{}, {"x": "y"}],
+)
 ALGORITHM: Final = {
     "Encrypt": "encryption_algorithm", "Decrypt": "encryption_algorithm",
     "Sign": "signing_algorithm", "Verify": "signing_algorithm",
@@ -182,7 +187,7 @@ def import_outcome(event: facts.CommandAuthorized, key: Key, *, done: bool) -> f
     )
 
 
-def importing(view: dict[str, Entity]) -> list[tuple[str, Key, int]]:
+def importing(view: Mapping[str, Entity]) -> list[tuple[str, Key, int]]:
     """The keys whose import has no outcome yet: stream, key and the command's offset."""
     keys = [(name, entity) for name, entity in view.items() if isinstance(entity, Key)]
     return [(name, key, key.importing) for name, key in keys if key.importing is not None]

@@ -218,7 +218,7 @@ class HonestLog:
 
     def renew_sealing_key(self) -> None:
         """Publish the next sealing key, and erase the one before."""
-        following = sealing_key(uuid(0x5EA2))
+        following = sealing_key(uuid(0x5EA2), START_MS + 1)
         assert isinstance(following, facts.SealingKeyPublished)
         self._store_sealing_key(following)
         known = {"sealing_key": SEALING_KEY}

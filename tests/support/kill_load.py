@@ -113,10 +113,11 @@ class Load:
         await self._exit.aclose()
 
     async def recovered(self, since: float, timeout_s: float = 60.0) -> float:
-        """Return when every data partition has served a call that began after `since`; fails after `timeout_s`."""
+        """Return when every data partition has served a call that began after `since`; waits at most `timeout_s`."""
         wanted = set(range(1, self._system.config.partitions))
         first: dict[int, float] = {}
-        while time.monotonic() - since < timeout_s:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
             first = {}
             for partition, began, ended in reversed(self.tally.served):
                 if ended < since:

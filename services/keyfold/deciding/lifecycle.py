@@ -24,7 +24,7 @@ _AWAITED: Final = frozenset[KeyState]({"PendingImport"})
 _FAILED: Final = frozenset[KeyState]({"Failed"})
 _DESTROYED: Final = frozenset[KeyState]({"Destroyed"})
 _MATERIAL: Final = frozenset[KeyState]({"PreActive", "Enabled", "Expired", "Compromised"})
-_LIVE: Final = _MATERIAL | _AWAITED | {"Disabled"}
+_LIVE: Final = _MATERIAL | _AWAITED | frozenset[KeyState]({"Disabled"})
 _PENDING: Final = frozenset[KeyState]({"PendingDeletion"})
 _GOVERNED: Final = _LIVE | _PENDING
 
