@@ -133,7 +133,8 @@ def _options(text: str, name: str) -> list[str]:
 
 def verifies(openssl: Program, public: str, algorithm: str, message: bytes, signature: bytes) -> bool:
     """Whether OpenSSL accepts a signature."""
-    openssl.put("message", message), openssl.put("signature", signature)
+    openssl.put("message", message)
+    openssl.put("signature", signature)
     if algorithm == "ED25519_SHA_512":
         call = ("pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", public, "-sigfile", "signature", "-in", "message")
         return openssl.accepts(*call)
@@ -222,7 +223,8 @@ def wrapped_by_openssl(vault: Vault, openssl: Program, material: bytes) -> bytes
     assert vault.import_key.public_key is not None
     ephemeral, options = os.urandom(32), "rsa_padding_mode:oaep rsa_oaep_md:sha256 rsa_mgf1_md:sha256"
     openssl.put("wrapping.der", vault.import_key.public_key)
-    openssl.put("ephemeral", ephemeral), openssl.put("material", material)
+    openssl.put("ephemeral", ephemeral)
+    openssl.put("material", material)
     call = ("-keyform", "DER", *_options(options, "-pkeyopt"), "-in", "ephemeral", "-out", "wrapped")
     openssl.run("pkeyutl", "-encrypt", "-pubin", "-inkey", "wrapping.der", *call)
     # The program takes the key of a cipher from its command line only; this one protects a key of this test.

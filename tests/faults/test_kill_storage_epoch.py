@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pytest
 from tests.support.kill_load import Load
@@ -26,9 +26,10 @@ from keyfold.events import facts, topics
 from keyfold.identity import create_identity
 from keyfold.projections.store import PostgresQueries
 
-KEYS, DOOMED, AT_ONCE = 2400, 20, 300
+T = TypeVar("T")
+KEYS, DOOMED, AT_ONCE = 2000, 20, 400
 KILLS = 4
-GROWTH = 250
+GROWTH = 220
 """Records that the turn adds to the keystore before the worker is killed again: more than one slice."""
 
 
@@ -45,16 +46,16 @@ async def test_a_turn_survives_kills_of_worker_and_policy(tmp_path: Path) -> Non
         load = Load(system, seed, tmp_path)
         try:
             await load.start(clients=1)
-            doomed = await _create(system)
-            await _destroyed(system, doomed)
-            await _begin(system, tmp_path)
-            kills = await _kill_during_the_turn(system)
-            await load.finish()
+            doomed = await _timed("created", _create(system))
+            await _timed("destroyed", _destroyed(system, doomed))
+            await _timed("begun", _begin(system, tmp_path))
+            kills = await _timed("turned", _kill_during_the_turn(system))
+            await _timed("finished", load.finish())
         finally:
             await load.close()
-        await _certified(system, doomed)
-        await system.quiet()
-        story = await system.check(load.tally.acknowledged, recorder)
+        await _timed("certified", _certified(system, doomed))
+        await _timed("quiet", system.quiet())
+        story = await _timed("checked", system.check(load.tally.acknowledged, recorder))
     print(f"{kills} kills of the worker, calls {len(load.tally.served)}, {dict(load.tally.errors)}")  # noqa: T201
     assert not load.tally.wrong, f"seed {seed}: {load.tally.wrong[:20]}"
     assert not story.findings, f"seed {seed}: {explain(story.findings)}"
@@ -62,10 +63,16 @@ async def test_a_turn_survives_kills_of_worker_and_policy(tmp_path: Path) -> Non
     _check_turn(story, doomed)
 
 
+async def _timed(what: str, work: Awaitable[T]) -> T:
+    began = time.monotonic()
+    result = await work
+    print(f"{what}: {time.monotonic() - began:.1f} s")  # noqa: T201
+    return result
+
+
 async def _create(system: WholeSystem) -> list[str]:
     """Create keys of both levels, and let the scheduler destroy some, which are returned."""
     made: list[str] = []
-    began = time.monotonic()
     async with system.client("admin-1", call_timeout_s=60.0) as admin:
         for start in range(0, KEYS, AT_ONCE):
             levels: list[Literal["HSM", "SOFTWARE"]] = ["HSM", "SOFTWARE", "SOFTWARE", "SOFTWARE"]
@@ -73,7 +80,6 @@ async def _create(system: WholeSystem) -> list[str]:
             made += [key.key_id for key in await asyncio.gather(*created)]
         doomed = made[:DOOMED]
         await asyncio.gather(*(admin.schedule_key_deletion(key_id, timedelta(seconds=1)) for key_id in doomed))
-    print(f"{len(made)} keys in {time.monotonic() - began:.1f} s")  # noqa: T201
     return doomed
 
 

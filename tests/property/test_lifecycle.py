@@ -264,7 +264,8 @@ PAIRED: Final[tuple[Move, ...]] = (
     ("DisableKeyVersion", 1, 0), ("EnableKeyVersion", 0, 0), ("DestroyKeyVersion", 0, 0), ("DestroyKeyVersion", 1, 0),
     ("MarkKeyCompromised", 0, 0), ("MarkKeyCompromised", 2, 1), ("GetPublicKey", 0, 3),
     ("GetParametersForImport", 0, 0), ("GetParametersForImport", 1, 3), ("ImportKeyMaterial", 3, 0),
-    ("DeleteImportedKeyMaterial", 0, 0), ("protect", 0, 0), ("process", 0, 0), ("process", 1, 1), ("time", 4, 0), ("done", 0, 0), ("fail", 0, 0),
+    ("DeleteImportedKeyMaterial", 0, 0), ("protect", 0, 0), ("process", 0, 0), ("process", 1, 1),
+    ("time", 4, 0), ("done", 0, 0), ("fail", 0, 0),
 )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class Outcome(Event):
 class KeyUsed(Outcome):
     """Items by version used, failures by item index, and one MAC that only the caller can recompute.
 
+    `versions` counts each item once; `opened` counts, of ReEncrypt, by the version that items were under before.
     `mac` is HMAC-SHA-256 under a key derived from the caller's reply key, over SHA-256(opened body) ‖ SHA-256(reply).
     """
 
@@ -46,6 +47,7 @@ class KeyUsed(Outcome):
         items: Count
         bytes: Count
         versions: dict[str, Count]
+        opened: dict[str, Count] = Field(default_factory=dict)
         failures: dict[Code, list[Count]]
         mac: Fingerprint
 

@@ -1,8 +1,8 @@
 """Who used which versions of a key since when, for what, and under which contexts: a fold of one key's events. Pure.
 
 Policy's event says who asked, from where and with which contexts, the HSM worker's which versions served how many
-items; the command's offset joins them. What is not in the log cannot be told: an item's own context among several of
-its command, and which versions `ReEncrypt` opened (it shows no plaintext to anybody; it counts what it protects).
+items; the command's offset joins them. `ReEncrypt` is listed under the versions that it opened and under the one that
+protects now. What is not in the log cannot be told: an item's own context among several of its command.
 """
 
 import json
@@ -121,7 +121,8 @@ class Radius:
             return
 
     def _used(self, asked: _Asked, outcome: facts.KeyUsed) -> None:
-        served = {version_number(name) or 0: count for name, count in outcome.data.versions.items()}
+        counts = {**outcome.data.opened, **outcome.data.versions}
+        served = {version_number(name) or 0: count for name, count in counts.items()}
         wanted = [version for version in served if not self._versions or version in self._versions]
         failed = sum(len(indexes) for indexes in outcome.data.failures.values()) if len(served) == 1 else 0
         contexts = _contexts(asked.command)

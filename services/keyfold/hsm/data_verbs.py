@@ -107,7 +107,9 @@ class DataVerbs:
             if isinstance(found, bytes)
         ]
         made = iter(self._protect(job, good))
-        return served(job, [next(made) if isinstance(found, bytes) else found for found in opened])
+        done = served(job, [next(made) if isinstance(found, bytes) else found for found in opened])
+        done.opened = _versions(job, opened)
+        return done
 
     def _re_encrypt_from(self, job: Job) -> Served:
         opened = self._unprotect(job)

@@ -141,7 +141,7 @@ class Engine:
             size = sum(len(result) for result in served.results)
             outcome = _outcome(facts.CommandCompleted, ticket, items=data.items, bytes=size, mac=mac)
         else:
-            use = {"versions": served.versions, "failures": served.failures, "mac": mac}
+            use = {"versions": served.versions, "opened": served.opened, "failures": served.failures, "mac": mac}
             outcome = _outcome(facts.KeyUsed, ticket, key_id=ticket.key_id, items=data.items, bytes=data.bytes, **use)
         reply = self._answers.sealed(ticket, reply_key, outcome.type_name, plaintext)
         return Work((outcome,), reply=reply, ticket=ticket)

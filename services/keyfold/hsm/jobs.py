@@ -56,11 +56,15 @@ class KeyCustody(Protocol):
 
 @dataclass(slots=True, repr=False)
 class Served:
-    """Results by item (empty where it failed), items served by version, and failed items by code."""
+    """Results by item (empty where it failed), items served by version, and failed items by code.
+
+    `opened` counts items by the version that they were under before, where another protects them now.
+    """
 
     results: list[bytes]
     versions: dict[str, int] = field(default_factory=dict)
     failures: dict[str, list[int]] = field(default_factory=dict)
+    opened: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, repr=False)

@@ -135,6 +135,16 @@ def test_what_was_moved_to_another_key_is_told() -> None:
     assert (moved.destination, moved.commands, moved.items, moved.last) == (OTHER, 2, 4, "2026-01-31T12:00:02.000Z")
 
 
+def test_re_encryption_stands_under_what_it_opened() -> None:
+    """Who moved items from one version to another has used both."""
+    log, found = Told(), Radius(KEY_ID, [], 0)
+    asked_ = log.asked("ReEncrypt", version=3)
+    outcome = log.used(asked_, {"3": 5})
+    found.add(asked_)
+    found.add(outcome.model_copy(update={"data": outcome.data.model_copy(update={"opened": {"1": 2, "2": 3}})}))
+    assert [(use.version, use.items) for use in found.uses] == [(1, 2), (2, 3), (3, 5)]
+
+
 def test_what_has_no_outcome_may_have_happened() -> None:
     """It is listed until it has one; what failed used nothing, and another version is no matter."""
     log, found = Told(), Radius(KEY_ID, [1], 0)

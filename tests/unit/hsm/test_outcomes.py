@@ -124,6 +124,7 @@ async def test_re_encrypt_moves_version_and_context(
     assert items is not None
     assert [item.code for item in items] == [None, "InvalidCiphertext", None]
     assert deployment.outcome(order).data.versions == {"2": 2}
+    assert deployment.outcome(order).data.opened == {"1": 2}
     back = use(
         deployment, "Decrypt", key_id, [(1, items[0].data), (1, items[2].data)],
         contexts=CONTEXTS, protection=protection,
