@@ -90,7 +90,7 @@ def signs(public_key: bytes, signature: bytes, message: bytes) -> None:
 
 @every_fault
 async def test_a_resident_key_is_made_once(shared: Tokens, deployment: Deployment, fault: Fault) -> None:
-    """The pair that a dying process left in the token is found again: it is the one that is stated, and signs."""
+    """Whatever a dying process left in the token, there is one pair in the end: the one that is stated, and signs."""
     order = create(deployment, key_id := key_on(1), RESIDENT)
     await crash(shared.process, deployment, fault, order)
     made = deployment.outcome(order)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -27,10 +28,10 @@ from keyfold.identity import create_identity
 from keyfold.projections.store import PostgresQueries
 
 T = TypeVar("T")
-KEYS, DOOMED, AT_ONCE = 2000, 20, 400
+KEYS, DOOMED, AT_ONCE = 1500, 20, 300
 KILLS = 4
-GROWTH = 220
-"""Records that the turn adds to the keystore before the worker is killed again: more than one slice."""
+GROWTH = 100
+"""Records that are added to the keystore, committed or not, before the worker is killed again: part of a slice."""
 
 
 @pytest.mark.stack
@@ -105,24 +106,29 @@ async def _begin(system: WholeSystem, tmp_path: Path) -> None:
 
 
 async def _kill_during_the_turn(system: WholeSystem) -> int:
-    """Kill the worker whenever it has done some more slices, and policy once; return how often the worker was killed.
+    """Kill the worker whenever it has begun some more slices, and policy once; return how often the worker was killed.
 
-    What is left is seen from the keystore alone: nobody is asked.
+    How far it is, is seen from the keystore. It turns as soon as it owns partitions, so it may die before it serves.
     """
     admin, kills = system.bus().admin(), 0
     await admin.start()
+    starting = asyncio.create_task(asyncio.sleep(0))
+    queries = PostgresQueries(system.config.postgres_reader_dsn)
     try:
         before = await _written(admin)
-        while kills < KILLS and await _grown(admin, before + GROWTH):
+        while kills < KILLS and await _grown(admin, queries, before + GROWTH):
             await system.kill("hsm")
             kills += 1
+            await asyncio.gather(starting, return_exceptions=True)
             if kills == 2:
                 await system.kill("policy")
                 await system.start("policy")
             before = await _written(admin)
-            await system.start("hsm")
+            starting = asyncio.create_task(system.start("hsm"))
+        await starting
     finally:
         await admin.stop()
+        await queries.close()
     return kills
 
 
@@ -130,14 +136,16 @@ async def _written(admin: Admin) -> int:
     return sum((await admin.end_offsets(topics.KEYSTORE, committed=False)).values())
 
 
-async def _grown(admin: Admin, wanted: int, timeout_s: float = 15.0) -> bool:
-    """Wait until the keystore has so many records; False where the turn is over before."""
-    deadline = time.monotonic() + timeout_s
-    while await _written(admin) < wanted:
-        if time.monotonic() > deadline:
+async def _grown(admin: Admin, queries: PostgresQueries, wanted: int) -> bool:
+    """Wait until the keystore has so many records; False where every partition has turned before."""
+    for number in count():
+        if await _written(admin) >= wanted:
+            return True
+        epoch = await queries.storage_epoch() if number % 20 == 0 else None
+        if epoch is not None and epoch.epoch == 2 and len(epoch.turned) == epoch.partitions:
             return False
         await asyncio.sleep(0.005)
-    return True
+    raise AssertionError
 
 
 async def _certified(system: WholeSystem, doomed: list[str]) -> None:

@@ -24,6 +24,7 @@ from tests.support.key_orders import (
     bring,
     create,
     decrypt,
+    delete_material,
     destroy,
     encrypt,
     end,
@@ -328,6 +329,23 @@ async def test_the_certificate_says_what_was_erased_and_what_it_does_not_cover(s
         assert set(data.does_not_cover) == {
             "token-backups", "token-media", "copies-by-users-of-the-token", "plaintext-that-callers-hold"
         }  # fmt: skip
+
+
+async def test_imported_material_that_was_deleted_before_is_certified_too(setting: Setting) -> None:
+    """Its blob lies in the log as those of others do, although the key had no material when it was destroyed."""
+    async with setting.tokens.process(setting.deployment, own=ALL) as running:
+        await setting.set_up_import(running, setting.doomed)
+        copies = setting.backup()
+        (key_id,) = setting.doomed
+        await execute(running, delete_material(setting.deployment, key_id))
+        await execute(running, destroy(setting.deployment, key_id))
+        await setting.turn(running)
+        await setting.renew_sealing_key(running)
+        await until(lambda: bool(of_type(setting.deployment, facts.KeyErased)))
+    ((reference, blob),) = of_keys(copies, setting.doomed)
+    (certificate,) = of_type(setting.deployment, facts.KeyErased)
+    assert certificate.data.blob_digests == {"1": sha256(blob).hexdigest()}
+    assert not opens(setting.tokens.custody(), reference, blob)
 
 
 async def test_a_resident_key_is_gone_from_the_token(setting: Setting) -> None:

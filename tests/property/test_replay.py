@@ -4,21 +4,32 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.property.lasting import LastingArchive
 from tests.support.archive import Archive
 from tests.support.people import PARTITIONS
 
-from keyfold.deciding import decide, limits, remaking, replaying
+from keyfold.deciding import keys, limits, remaking, replaying, using
 from keyfold.deciding.remaking import Remade, check_signature, remake
 from keyfold.deciding.replaying import Leaf, Recorded, Replay, replay
 from keyfold.events import evolve, facts
+from keyfold.events.specs import KeySpec
 
 
-def archive(seed: int, steps: int) -> Archive:
-    return Archive(random.Random(seed)).live(steps)  # noqa: S311 - choices of a test
+EVERYTHING = {
+    facts.KeyRotated, facts.KeyCompromised, facts.KeyVersionDisabled, facts.KeyVersionEnabled,
+    facts.KeyVersionDestroyed, facts.KeyValidityUpdated, facts.KeyRotationEnabled, facts.KeyRotationDisabled,
+    facts.ImportParametersIssued, facts.KeyMaterialImported, facts.ImportedKeyMaterialDeleted, facts.StorageEpochBegun,
+    facts.StorageEpochKeyDestroyed,
+}  # fmt: skip
+
+
+def archive(seed: int, steps: int, kind: type[Archive] = Archive) -> Archive:
+    return kind(random.Random(seed)).live(steps)  # noqa: S311 - choices of a test
 
 
 @cache
@@ -27,16 +38,22 @@ def long_archive() -> Archive:
     return archive(14, 250)
 
 
+@cache
+def long_lives() -> Archive:
+    """Another, in which keys are of every kind and live whole lives."""
+    return archive(7, 250, LastingArchive)
+
+
 def differs(sources: dict[int, Iterator[Leaf]]) -> bool:
     """Whether some decision is not reproduced."""
     return any(remake(recorded).verdict == "differs" for recorded in replay(sources))
 
 
-@given(seed=st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_every_decision_is_reproduced(seed: int) -> None:
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from((Archive, LastingArchive)))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_decision_is_reproduced(seed: int, kind: type[Archive]) -> None:
     """Random deployments: each decision once, in its partition's order, signed by its principal, the same bytes."""
-    made = archive(seed, 40)
+    made = archive(seed, 40, kind)
     seen: dict[int, list[bytes]] = {partition: [] for partition in range(PARTITIONS)}
     for recorded in replay(made.sources()):
         check_signature(recorded)
@@ -49,7 +66,7 @@ def test_every_decision_is_reproduced(seed: int) -> None:
 
 
 def test_a_long_history_has_everything_in_it() -> None:
-    """Numbers of statements and leaves differ from what stands before a decision, and all kinds of events occur."""
+    """Numbers of statements and leaves differ from what stands before a decision, and many kinds of events occur."""
     late = {"facts": 0, "registry": 0}
     kinds, codes, grants, proposals = set(), set(), 0, 0
     for recorded in replay(long_archive().sources()):
@@ -66,6 +83,19 @@ def test_a_long_history_has_everything_in_it() -> None:
     assert min(grants, proposals) > 4
     assert len(kinds) > 25
     assert {"AccessDenied", "ApprovalRequired", "GrantExhausted", "RateLimited", "QuotaExceeded"} <= codes
+
+
+def test_long_lives_have_everything_in_them() -> None:
+    """Keys of many kinds, each refusal that is about states and versions, each outcome that changes a version."""
+    codes, kinds = set(), set()
+    for recorded in replay(long_lives().sources()):
+        assert remake(recorded).verdict == "reproduced"
+        codes.add(getattr(recorded.event.data, "code", None))
+    for leaf in (leaf for log in long_lives().log.values() for leaf in log):
+        kinds |= {type(leaf.event), getattr(leaf.event.data, "key_spec", None)}
+    assert EVERYTHING <= kinds
+    assert len(kinds & {*get_args(KeySpec)}) > 3
+    assert {"KeyDisabled", "KeyPendingImport", "KeyCompromised", "KeyVersionUnusable", "InvalidKeyUsage"} <= codes
 
 
 def test_the_state_at_the_end_is_policys() -> None:
@@ -95,7 +125,12 @@ def nothing_charged(patch: pytest.MonkeyPatch) -> None:
 
 
 def any_state(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(decide, "check_state", lambda *_: None)
+    for module in (keys, using):
+        patch.setattr(module, "check_state", lambda *_: None)
+
+
+def compromised_for_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(using, "may_use_compromised", lambda *_: ())
 
 
 def later_time(patch: pytest.MonkeyPatch) -> None:
@@ -114,12 +149,32 @@ BROKEN = {
 }  # fmt: skip
 
 
+BROKEN_LIVES = {
+    **{kind.__name__: broken_evolve(kind) for kind in (
+        facts.KeyCompromised, facts.KeyVersionDisabled, facts.KeyVersionEnabled, facts.KeyVersionDestroyed,
+        facts.KeyValidityUpdated, facts.ImportParametersIssued, facts.KeyMaterialImported,
+        facts.ImportedKeyMaterialDeleted, facts.StorageEpochBegun,
+    )},
+    "compromised versions are for everybody": compromised_for_all,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("breaking", BROKEN.values(), ids=BROKEN.keys())
 def test_broken_rules_are_noticed(
     breaking: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One handler of `evolve` missing, one rule of `decide` gone: some decision is not reproduced."""
     made = long_archive()
+    breaking(monkeypatch)
+    assert differs(made.sources())
+
+
+@pytest.mark.parametrize("breaking", BROKEN_LIVES.values(), ids=BROKEN_LIVES.keys())
+def test_broken_rules_about_versions_are_noticed(
+    breaking: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is with what becomes of versions and their material."""
+    made = long_lives()
     breaking(monkeypatch)
     assert differs(made.sources())
 

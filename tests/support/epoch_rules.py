@@ -101,7 +101,7 @@ def _flaws(story: Story, kept: Kept, each: Believed, version: int, before: list[
 
 
 def _ceased(before: list[Believed], key_id: str, version: int, offset: int | None) -> bool:
-    """Whether policy destroyed the version by this command, and the worker said that it erased it."""
+    """Whether policy destroyed the version by this command, and the worker said that it erased it, then or before."""
     decided = any(
         isinstance(b.event, facts.KeyDestroyed | facts.KeyVersionDestroyed)
         and (b.event.data.key_id, b.event.data.decision.offset) == (key_id, offset)
@@ -109,7 +109,7 @@ def _ceased(before: list[Believed], key_id: str, version: int, offset: int | Non
     )
     return decided and any(
         isinstance(b.event, facts.KeyUseCeased)
-        and (b.event.data.key_id, b.event.data.offset) == (key_id, offset)
+        and b.event.data.key_id == key_id
         and version in b.event.data.erased_versions
         for b in before
     )

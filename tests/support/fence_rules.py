@@ -52,17 +52,22 @@ def _versions(story: Story) -> None:
             usable = isinstance(event, facts.KeyVersionEnabled)
             changes[event.subject, event.data.version].append((event.data.decision.offset, usable))
     for offset, use in _uses(story):
-        for version in _used(use):
+        for version in _used(use) | _opened(use):
             before = [usable for at, usable in changes[use.subject, version] if at < offset]
             if before and not before[-1]:
                 story.find("fence", use.id, f"version {version} was not active when its command came")
 
 
-def _used(use: facts.Event) -> list[int]:
+def _used(use: facts.Event) -> set[int]:
     if isinstance(use, facts.KeyUsed):
-        return [int(version) for version in use.data.versions]
+        return {int(version) for version in use.data.versions}
     assert isinstance(use, facts.CommandAuthorized)
-    return [] if use.data.key_version is None else [use.data.key_version]
+    return set() if use.data.key_version is None else {use.data.key_version}
+
+
+def _opened(use: facts.Event) -> set[int]:
+    """What ReEncrypt opened with."""
+    return {int(version) for version in use.data.opened} if isinstance(use, facts.KeyUsed) else set()
 
 
 def _authorized(story: Story) -> None:
@@ -76,8 +81,8 @@ def _authorized(story: Story) -> None:
         decided = authorized.get((partition, use.data.offset))
         if not isinstance(use, facts.KeyUsed) or decided is None:
             continue
-        versions = set(_used(use))
-        if versions & set(decided.refused_versions):
+        versions = _used(use)
+        if (versions | _opened(use)) & set(decided.refused_versions):
             story.find("fence", use.id, "a version was used that policy refused")
         if decided.key_version is not None and not versions <= {decided.key_version}:
             story.find("fence", use.id, f"used {sorted(versions)}, policy named version {decided.key_version}")

@@ -69,6 +69,14 @@ def destroy(deployment: Deployment, key_id: str, versions: Sequence[int] = (1,))
     )
 
 
+def delete_material(deployment: Deployment, key_id: str) -> Order:
+    """Delete imported material; the same may come again."""
+    fact = {"version": 1, "cause": "requested"}
+    return deployment.order(
+        "DeleteImportedKeyMaterial", key_stream(key_id), decided=(facts.ImportedKeyMaterialDeleted, fact)
+    )
+
+
 def encrypt(deployment: Deployment, key_id: str, of: Kind, data: bytes, **more: Any) -> Order:
     """Encrypt one item."""
     return deployment.order("Encrypt", key_stream(key_id), [(0, data)], version=1, protection=of.protection, **more)

@@ -90,18 +90,23 @@ def _rewrapped(kept: Kept, record: facts.KeyMaterialRewrapped) -> Iterable[str]:
 
 
 def _erased(kept: Kept, record: facts.KeyMaterialErased) -> Iterable[str]:
+    """Destroying a version also destroys material that was deleted before: its last blob is named again."""
     data = record.data
-    blobs_of = {version: kept.live.pop((data.key_id, version), None) for version in data.versions}
-    kept.erased.update(f"{data.key_id}/{version}" for version in data.versions)
-    for version, blob in blobs_of.items():
-        if blob is None:
+    for version in data.versions:
+        name = (data.key_id, version)
+        blob = kept.live.pop(name, None)
+        if blob is not None:
+            kept.erased[f"{data.key_id}/{version}"] += 1
+        elif data.destroyed and name in kept.erasures and not kept.erasures[name][0].data.destroyed:
+            blob = kept.erasures[name][1]
+        else:
             yield f"erases version {version}, which is not there"
             continue
         if data.blob_digests.get(str(version)) != blob.digest:
             yield f"erases another blob of version {version} than there is"
         if data.epoch is None or data.epoch < blob.epoch:
             yield f"says epoch {data.epoch}, and a blob is under {blob.epoch}"
-        kept.erasures[data.key_id, version] = (record, blob)
+        kept.erasures[name] = (record, blob)
 
 
 def _import_key(kept: Kept, data: facts.ImportKeyStored.Data) -> Iterable[str]:

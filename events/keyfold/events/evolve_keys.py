@@ -13,6 +13,7 @@ from keyfold.events import facts
 from keyfold.events.entities import ImportParameters, Key, KeyStatus, KeyVersion
 from keyfold.events.view import Changes, View, get
 
+VERSION_REASON_CHARACTERS: Final = 100
 PROTECTING: Final = frozenset(
     {"Encrypt", "ReEncrypt", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
     | {"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "Sign", "GenerateMac", "Encapsulate"}
@@ -136,7 +137,7 @@ def _key_destroyed(view: View, event: facts.KeyDestroyed) -> Changes:
 def _version_status(status: str) -> Callable[[View, Any], Changes]:
     def handler(view: View, event: Any) -> Changes:
         """Destroyed is final; a version whose material could not be made can only be destroyed."""
-        key, told = _key(view, event), {"reason": event.data.reason, "changed_at": event.time}
+        key, told = _key(view, event), {"reason": _short(event.data.reason), "changed_at": event.time}
         before = key.version(event.data.version).status
         if before == "Destroyed" or (before == "Failed" and status != "Destroyed"):
             return {}
@@ -146,9 +147,24 @@ def _version_status(status: str) -> Callable[[View, Any], Changes]:
 
 
 def _compromised(view: View, event: facts.KeyCompromised) -> Changes:
-    data = event.data
-    told = {"compromised_at": event.time, "occurred_at": data.occurred_at, "compromise_reason": data.reason}
-    return _changed(view, event, versions=_with_version(_key(view, event), *data.versions, **told))
+    """Said again, the first word stands; only the occurrence may prove to be earlier."""
+    key, data = _key(view, event), event.data
+    first = {"compromised_at": event.time, "occurred_at": data.occurred_at, "compromise_reason": _short(data.reason)}
+    marked = {key.version(number).version for number in data.versions}
+    versions = tuple(
+        version
+        if version.version not in marked
+        else version.model_copy(update=first)
+        if version.occurred_at is None
+        else version.model_copy(update={"occurred_at": min(version.occurred_at, data.occurred_at)})
+        for version in key.versions
+    )
+    return _changed(view, event, versions=versions)
+
+
+def _short(reason: str) -> str:
+    """Return as much of a reason as is kept with each version; the event has all of it."""
+    return reason[:VERSION_REASON_CHARACTERS]
 
 
 def _import_parameters_issued(view: View, event: facts.ImportParametersIssued) -> Changes:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyfold.custody import public
 from keyfold.custody.forms import Form
+from keyfold.custody.private_keys import is_sound_exponent
 from keyfold.custody.public_keys import CURVES, encode, load
 from keyfold.custody.token_oaep import TokenOaep
 from keyfold.events.errors import IncorrectKeyMaterial
@@ -31,7 +32,6 @@ _CHECK_BYTES: Final = 3
 _ZEROS: Final = bytes(16)
 _BLOCK: Final = b"keyfold-material"
 _TEXT: Final = b"keyfold-material-check"
-_MOST_EXPONENT_BITS: Final = 256
 
 
 class Checks(NamedTuple):
@@ -75,8 +75,7 @@ def public_half(session: Session, form: Form, private: int) -> bytes:
     """
     if not form.curve:
         numbers = rsa_public_numbers(session, private)
-        sound = numbers.e % 2 and 2**16 < numbers.e < 2**_MOST_EXPONENT_BITS  # FIPS 186-5, section 5.4 (e)
-        if numbers.n.bit_length() != form.size or not sound:
+        if numbers.n.bit_length() != form.size or not is_sound_exponent(numbers.e):
             raise IncorrectKeyMaterial
         return encode(numbers.public_key())
     if ec_parameters(session, private) != form.curve:

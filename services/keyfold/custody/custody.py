@@ -13,6 +13,7 @@ from keyfold.custody.envelopes import (
     EPOCH_PREFIX,
     IMPORT_CHECK_ID,
     SOFTWARE_KEY_ID,
+    TRANSFER_ID,
     Envelopes,
     epoch_id,
     epoch_of,
@@ -38,12 +39,14 @@ from keyfold.custody.references import (
     TokenHandle,
     TokenIdentity,
 )
-from keyfold.events.errors import IncorrectKeyMaterial
+from keyfold.events.errors import IncorrectKeyMaterial, Unsupported
 from keyfold.events.specs import is_asymmetric
-from keyfold.token import ProbeReport, Token, probe
+from keyfold.token import ProbeReport, Token, TokenKeyMissing, probe
+from keyfold.token import cryptoki as ck
 from keyfold.token import keys as token_keys
 from keyfold.token import resident as residents
 from keyfold.token.kinds import AES
+from keyfold.token.operations import KeyOperations, Prepared
 
 __all__ = ["EPOCH_PREFIX", "KEY_ENCRYPTION_KEY_ID", "SOFTWARE_KEY_ID", "Custody"]
 
@@ -73,7 +76,8 @@ class Custody:
     def attach(self) -> None:
         """Find and check the token's keys, and supply what a token of an earlier release lacks.
 
-        Raises `TokenKeyMissing` and `TokenKeyUntrusted`.
+        Raises `TokenKeyMissing` and `TokenKeyUntrusted`; and `TokenReplaced` for a token whose newest storage epoch is
+        older than one that this process has adopted.
         """
         with self.token.manager() as session:
             self.envelopes.attach(session)
@@ -81,7 +85,8 @@ class Custody:
     def probe(self) -> ProbeReport:
         """Try every way around the protection of this token's keys; see `keyfold.token.probe`."""
         envelopes = (SOFTWARE_KEY_ID, *(epoch_id(epoch) for epoch in self.envelopes.epochs))
-        macs = (IMPORT_CHECK_ID,) if self.envelopes.import_check_key else ()
+        supplied = {IMPORT_CHECK_ID: self.envelopes.import_check_key, TRANSFER_ID: self.envelopes.transfer_key}
+        macs = tuple(key_id for key_id, key in supplied.items() if key)
         return probe(self.token, key_encryption_keys=self.envelopes.kinds, envelope_keys=envelopes, mac_keys=macs)
 
     @property
@@ -206,6 +211,25 @@ class Custody:
         """Return the epochs whose keys the token holds, as it says now, sorted."""
         with self.token.manager() as session:
             return sorted(epoch_of(key_id) for key_id in token_keys.list_ids(session, EPOCH_PREFIX))
+
+    def epoch_floor(self) -> int:
+        """Return the newest epoch whose key the token holds, as it says now. Raises `TokenKeyMissing` if it has none."""
+        held = self.epochs()
+        if not held:
+            raise TokenKeyMissing("the token holds no storage epoch key; is it the right token?")
+        return held[-1]
+
+    def transfer_mac(self, message: bytes) -> bytes:
+        """Return the HMAC-SHA-256 of what goes from one worker to another over the bus: 32 bytes.
+
+        The key never leaves the token, so only a worker can have made it. Whoever compares does so in constant time.
+        Raises `Unsupported` if the token could not be given the key.
+        """
+        key = self.envelopes.transfer_key
+        if not key:
+            raise Unsupported("the token has no key for transfers; give its user the right to make one")
+        with self.token.session() as session:
+            return KeyOperations(session).sign_many(key, Prepared(ck.CKM_HMAC["256"]), [message])[0]
 
     def identity(self) -> TokenIdentity:
         """Return which token this is."""

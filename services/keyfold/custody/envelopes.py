@@ -13,7 +13,7 @@ from keyfold.custody.blobs import ParsedBlob
 from keyfold.custody.forms import form_of
 from keyfold.custody.references import InvalidBlob, KeyReference
 from keyfold.events.errors import Unsupported
-from keyfold.token import ActionRefused, Session, TokenKeyMissing
+from keyfold.token import ActionRefused, Session, TokenKeyMissing, TokenReplaced
 from keyfold.token import keys as token_keys
 from keyfold.token.attributes import Described, describe, describe_key_encryption_key
 from keyfold.token.kinds import AES, KINDS, Kind
@@ -21,6 +21,7 @@ from keyfold.token.kinds import AES, KINDS, Kind
 KEK_PREFIX: Final = b"keyfold:kek:"
 SOFTWARE_KEY_ID: Final = b"keyfold:software-kek"
 IMPORT_CHECK_ID: Final = b"keyfold:import-check"
+TRANSFER_ID: Final = b"keyfold:transfer"
 EPOCH_PREFIX: Final = b"keyfold:epoch:"
 _NONCE: Final = blobs.NONCE_BYTES
 _ATTEMPTS: Final = 5
@@ -32,6 +33,8 @@ class Envelopes:
     def __init__(self) -> None:
         self.software_key = 0
         self.import_check_key = 0
+        self.transfer_key = 0
+        self._newest_epoch = 0
         self._key_encryption_keys: dict[Kind, int] = {}
         self._described: dict[Kind | None, Described] = {}
         self.epochs: dict[int, int] = {}
@@ -48,22 +51,34 @@ class Envelopes:
     def attach(self, session: Session) -> None:
         """Find and check the keys. Raises `TokenKeyMissing` and `TokenKeyUntrusted`.
 
-        What a token of an earlier release lacks (key encryption keys of newer kinds, the import check key) is made
-        here; a token that does not let us offers less.
+        Raises `TokenReplaced` for a token that lacks an epoch this process has adopted, and all after it: an older copy
+        was put in its place, and what was destroyed since would open again. Nothing is taken up from it.
+
+        What a token of an earlier release lacks (key encryption keys of newer kinds, the MAC keys of import checks and
+        transfers) is made here; a token that does not let us offers less.
         """
+        epochs = self._find_epochs(session)
         aes = token_keys.require_key_encryption_key(session, kek_id(AES))
         self.software_key = token_keys.require_envelope_key(session, SOFTWARE_KEY_ID)
-        ids = token_keys.list_ids(session, EPOCH_PREFIX)
-        self.epochs = {epoch_of(i): token_keys.require_envelope_key(session, i) for i in ids}
-        if not self.epochs:
-            raise TokenKeyMissing("the token holds no storage epoch key; is it the right token?")
+        self.epochs, self._newest_epoch = epochs, max(epochs)
         found = {kind: self._supplied(session, kind) for kind in KINDS if kind is not AES}
         self._key_encryption_keys = {AES: aes, **{kind: key for kind, key in found.items() if key}}
         self.import_check_key = _supply(session, IMPORT_CHECK_ID, None)
+        self.transfer_key = _supply(session, TRANSFER_ID, None)
         self._described = {None: self._describe_software(session)} | {
             kind: describe_key_encryption_key(session, key, kek_id(kind))
             for kind, key in self._key_encryption_keys.items()
         }
+
+    def _find_epochs(self, session: Session) -> dict[int, int]:
+        ids = token_keys.list_ids(session, EPOCH_PREFIX)
+        found = {epoch_of(i): token_keys.require_envelope_key(session, i) for i in ids}
+        if not found:
+            raise TokenKeyMissing("the token holds no storage epoch key; is it the right token?")
+        if max(found) < self._newest_epoch:
+            known = f"up to {max(found)}, not {self._newest_epoch}"
+            raise TokenReplaced(f"an older copy of the token is in its place (storage epochs {known}); bring it back")
+        return found
 
     @staticmethod
     def _supplied(session: Session, kind: Kind) -> int:
@@ -99,14 +114,20 @@ class Envelopes:
         """Make the key of a new epoch, unless it exists; it is current from now on."""
         if not token_keys.find(session, epoch_id(epoch)):
             token_keys.create_envelope_key(session, epoch_id(epoch), f"keyfold epoch {epoch}")
-        self.epochs[epoch] = token_keys.require_envelope_key(session, epoch_id(epoch))
+        self._take_up(session, epoch)
 
     def adopt_epoch(self, session: Session, epoch: int) -> bool:
         """Take up the key of an epoch if the token holds it."""
         if not token_keys.find(session, epoch_id(epoch)):
             return False
-        self.epochs[epoch] = token_keys.require_envelope_key(session, epoch_id(epoch))
+        self._take_up(session, epoch)
         return True
+
+    def _take_up(self, session: Session, epoch: int) -> int:
+        """Return the handle of an epoch's key, which is used from now on. Raises `TokenKeyMissing`."""
+        key = self.epochs[epoch] = token_keys.require_envelope_key(session, epoch_id(epoch))
+        self._newest_epoch = max(self._newest_epoch, epoch)
+        return key
 
     def end_epoch(self, session: Session, epoch: int) -> None:
         """Destroy an old epoch's key, unless that was done."""
@@ -137,11 +158,9 @@ class Envelopes:
     def _find_epoch(self, session: Session, epoch: int) -> int:
         """Another process may have begun the epoch since this one started."""
         try:
-            found = token_keys.require_envelope_key(session, epoch_id(epoch))
+            return self._take_up(session, epoch)
         except TokenKeyMissing:
             raise InvalidBlob(f"the key blob is of storage epoch {epoch}, whose key is not in this token") from None
-        self.epochs[epoch] = found
-        return found
 
     def wrap_software(self, session: Session, reference: KeyReference, material: bytes) -> bytes:
         """Return the inner envelope of SOFTWARE material."""

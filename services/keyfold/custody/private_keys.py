@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from keyfold.custody.public_keys import encode as encode_public
 from keyfold.custody.public_keys import spec_of
 from keyfold.custody.references import PrivateKey
+from keyfold.events import import_format
 from keyfold.events.errors import IncorrectKeyMaterial, InvalidPublicKey, Unsupported
 
 RSA_EXPONENT: Final = 65537
+_MOST_EXPONENT_BITS: Final = 256
 SeedKey = MLDSA44PrivateKey | MLDSA65PrivateKey | MLDSA87PrivateKey | MLKEM768PrivateKey | MLKEM1024PrivateKey
 _SEEDED: Final[dict[str, tuple[Callable[[], SeedKey], Callable[[bytes], SeedKey], int]]] = {
     "ML_DSA_44": (MLDSA44PrivateKey.generate, MLDSA44PrivateKey.from_seed_bytes, 32),
@@ -63,6 +65,8 @@ def decode(spec: str, material: bytes, *, checked: bool = False) -> PrivateKey:
     `checked`: the bytes come from an authenticated blob that this program made of a sound key, so the primes of an RSA
     key are not tested again, which takes up to 0.5 s.
     """
+    if not checked and not import_format.fits(spec, len(material)):
+        raise IncorrectKeyMaterial
     try:
         private_key = _decode(spec, material, checked)
         found = spec_of(private_key.public_key())
@@ -79,7 +83,30 @@ def _decode(spec: str, material: bytes, checked: bool) -> PrivateKey:
         if len(material) != size:
             raise IncorrectKeyMaterial
         return from_seed(material)
-    return load_der_private_key(material, None, unsafe_skip_rsa_key_validation=checked)
+    private_key = load_der_private_key(material, None, unsafe_skip_rsa_key_validation=True)
+    if checked or not isinstance(private_key, rsa.RSAPrivateKey):
+        return private_key
+    # The library tests primes of any size while it holds Python's lock: for minutes, if they are long enough.
+    if not spec.startswith("RSA_") or not _is_bounded(private_key.private_numbers(), int(spec.removeprefix("RSA_"))):
+        raise IncorrectKeyMaterial
+    return load_der_private_key(material, None)
+
+
+def _is_bounded(key: rsa.RSAPrivateNumbers, bits: int) -> bool:
+    """Whether no number is longer than a key of `bits` bits has it (FIPS 186-5, appendix A.1.1)."""
+    public = key.public_numbers
+    halves = (key.p, key.q, key.dmp1, key.dmq1, key.iqmp)
+    return (
+        public.n.bit_length() == bits
+        and is_sound_exponent(public.e)
+        and key.d.bit_length() <= bits
+        and all(0 < number and number.bit_length() <= bits // 2 for number in halves)
+    )
+
+
+def is_sound_exponent(exponent: int) -> bool:
+    """Tell whether an RSA public exponent is odd and between 2^16 and 2^256 (FIPS 186-5, section 5.4 (e))."""
+    return exponent % 2 == 1 and 2**16 < exponent < 2**_MOST_EXPONENT_BITS
 
 
 def generate_key_pair(spec: str) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """Public keys as SubjectPublicKeyInfo in DER (RFC 5280), and which key spec each is. Pure.
 
-Parsed keys are remembered: a verification of a short message costs less than parsing the key.
+Parsed keys of our own are remembered: a verification of a short message costs less than parsing the key. Other parties'
+are not, so that nobody fills the memory or drives ours out.
 """
 
 from functools import lru_cache
@@ -28,6 +29,8 @@ CURVES: Final[dict[str, type[EllipticCurve]]] = {
     "secp256r1": SECP256R1, "secp384r1": SECP384R1, "secp521r1": SECP521R1,
 }  # fmt: skip
 """The curves of the key specs by the names that `cryptography` gives them."""
+MAX_BYTES: Final = 8192
+"""The longest public key of any spec, ML-DSA-87's, has 2,614 bytes."""
 _BY_CLASS: Final[dict[type[object], str]] = {
     Ed25519PublicKey: "ECC_NIST_EDWARDS25519",
     MLDSA44PublicKey: "ML_DSA_44", MLDSA65PublicKey: "ML_DSA_65", MLDSA87PublicKey: "ML_DSA_87",
@@ -38,7 +41,13 @@ _BY_CURVE: Final = {form.curve_name: spec for (spec, _), form in FORMS.items() i
 
 @lru_cache(maxsize=256)
 def load(public_key: bytes) -> PublicKeyTypes:
-    """Parse a public key; a point is checked to be on its curve. Raises `InvalidPublicKey`."""
+    """Parse a public key of ours; a point is checked to be on its curve. Raises `InvalidPublicKey`."""
+    return _parse(public_key)
+
+
+def _parse(public_key: bytes) -> PublicKeyTypes:
+    if len(public_key) > MAX_BYTES:
+        raise InvalidPublicKey
     try:
         return load_der_public_key(public_key)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -67,7 +76,7 @@ def _unknown() -> str:
 
 def load_peer(spec: str, public_key: bytes) -> EllipticCurvePublicKey:
     """Parse the other party's key of a key agreement. Raises `InvalidPublicKey` unless it is on the spec's curve."""
-    peer = load(public_key)
+    peer = _parse(public_key)
     if not isinstance(peer, EllipticCurvePublicKey) or spec_of(peer) != spec:
         raise InvalidPublicKey
     return peer

@@ -14,6 +14,7 @@ from keyfold.deciding.authorizing import Denied, Permission, authorize
 from keyfold.deciding.control import CONTROL
 from keyfold.deciding.repairing import GOVERNING, check_repairable
 from keyfold.deciding.rules import NotYet, Rule
+from keyfold.deciding.sizes import GROWING, check_size
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.arguments import MAX_ITEMS
@@ -180,6 +181,8 @@ def _approved(admitted: Admitted, command: ApproveProposal, permission: Permissi
 def _checked_rule(admitted: Admitted, command: AnyCommand, world: World) -> Rule:
     """Return what a command becomes, unless that would leave policies to too few who could put them right."""
     rule = CONTROL[command.verb](command, world)
+    if issubclass(rule[0], GROWING) and command.subject == admitted.command.subject:
+        check_size(evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {})), world)
     if issubclass(rule[0], GOVERNING) and command.subject == admitted.command.subject:
         check_repairable(evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {})), world)
     return rule

@@ -16,7 +16,7 @@ from keyfold.events.times import to_milliseconds, to_text
 MIN_PENDING_SECONDS: Final = 7 * 86_400
 MIN_ROTATION_SECONDS: Final = 90 * 86_400
 MAX_TAGS: Final = 50
-MAX_VERSIONS: Final = 10_000
+MAX_VERSIONS: Final = 1_000
 
 
 def governed_key(command: AnyCommand, world: World) -> Key:

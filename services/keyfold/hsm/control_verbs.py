@@ -23,7 +23,10 @@ _MAKES_SOMETHING: Final = frozenset({"CreateKey", "RotateKey", "RotateSealingKey
 
 
 def makes_something(ticket: Ticket) -> bool:
-    """Tell whether it is not carried out where its body does not open: what it makes would be for nobody."""
+    """Tell whether it may fail: what it makes would be for nobody where its body does not open, and can be asked again.
+
+    All other control verbs carry out what policy has decided as a fact.
+    """
     event = ticket.event
     awaited = isinstance(event, facts.KeyCreated | facts.KeyRotated) and event.data.origin == "EXTERNAL"
     return ticket.verb in _MAKES_SOMETHING and not awaited

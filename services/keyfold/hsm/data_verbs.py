@@ -36,7 +36,7 @@ from keyfold.hsm.algorithm_verbs import AlgorithmVerbs
 from keyfold.hsm.jobs import Items, Job, KeyCustody, Served, served
 from keyfold.hsm.keystore import Draft
 from keyfold.hsm.tickets import Ticket
-from keyfold.hsm.transfers import Route, Unpacker, pack
+from keyfold.hsm.transfers import Route, Sealing, Unpacker, pack
 
 __all__ = ["DataVerbs", "KeyCustody", "Served"]
 
@@ -115,9 +115,10 @@ class DataVerbs:
         opened = self._unprotect(job)
         data = job.command.data
         route = Route(data.principal, job.key_id, data.arguments.destination_key_id)
-        sealing_key = (data.sealing_key, self._sealing_keys.private(data.sealing_key, token=job.token))
+        private_key = self._sealing_keys.private(data.sealing_key, token=job.token)
+        sealing = Sealing(data.sealing_key, private_key, self._custody.transfer_mac)
         good = [found for found in opened if isinstance(found, bytes)]
-        parcels = iter(pack(good, route, sealing_key, self._clock_ms(), self._random))
+        parcels = iter(pack(good, route, sealing, self._clock_ms(), self._random))
         results = [next(parcels) if isinstance(found, bytes) else found for found in opened]
         return served(job, results, _versions(job, opened))
 
@@ -131,7 +132,7 @@ class DataVerbs:
             except SealingKeyRetired:
                 raise Expired from None
 
-        unpacker = Unpacker(route, private, self._clock_ms())
+        unpacker = Unpacker(route, private, self._custody.transfer_mac, self._clock_ms())
         opened = [unpacker.open(parcel) for _, parcel in job.items]
         good = [
             (context, found) for (context, _), found in zip(job.items, opened, strict=True) if isinstance(found, bytes)

@@ -28,6 +28,7 @@ from keyfold.events import facts
 from keyfold.events.errors import TokenUnavailable
 from keyfold.hsm import metrics
 from keyfold.hsm.batch import Batch, is_data_plane
+from keyfold.hsm.control_verbs import makes_something
 from keyfold.hsm.engine import Engine, Work
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keystore import Draft
@@ -126,12 +127,20 @@ class Dispatcher:
             give_up_at = now + self._settings.token_retry_s if give_up_at is None else give_up_at
             if now >= give_up_at:
                 for silence in silences:
-                    failed = self.engine.fail(batch.tickets[silence.place], TokenUnavailable.code)
-                    batch.put(silence.place, failed)
+                    await self._give_up(batch, silence.place)
             else:
                 await asyncio.sleep(min(pause, give_up_at - now))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 await self.watch.look()
+
+    async def _give_up(self, batch: Batch, place: int) -> None:
+        """End a ticket that the token does not answer to. What policy has decided as a fact is carried out later."""
+        ticket = batch.tickets[place]
+        if ticket.only_uses_keys or makes_something(ticket):
+            batch.put(place, self.engine.fail(ticket, TokenUnavailable.code))
+            return
+        await asyncio.sleep(_LONGEST_PAUSE_S)
+        await self._pause(ticket.partition)
 
     async def _run_there(self, batch: Batch, draft: Draft) -> list[_Silence]:
         """Execute in threads what comes next; return where the token did not answer.

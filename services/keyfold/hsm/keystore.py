@@ -14,8 +14,6 @@ from keyfold.hsm.materials import Material, Materials, Versions
 
 __all__ = ["Draft", "Erasure", "ImportKey", "Index", "Material", "Versions"]
 
-_NONE: Versions = {}
-
 
 class ImportKey(NamedTuple):
     """The wrapped private key of the one import that a key has open, and the version that it is for."""
@@ -54,7 +52,7 @@ class Index:
 
     def versions(self, key_id: str) -> Versions:
         """Return a key's material by version; empty for what never was or is erased."""
-        return self.keys.get(key_id, _NONE)
+        return self.keys.versions(key_id)
 
 
 class Draft:

@@ -21,6 +21,7 @@ from keyfold.events.errors import (
     InvalidCommand,
     KeyVersionUnusable,
     Refusal,
+    TokenUnavailable,
 )
 from keyfold.events.streams import key_id_bytes
 from keyfold.hsm.done import Done, ceased, text_of
@@ -79,14 +80,16 @@ class MaterialVerbs:
         for version in present:
             self._custody.erase(known[version].reference, known[version].blob)
         last = {version: self._last(known[version].blob) for version in present}
+        # A slice of a turn that was never committed leaves blobs in the log's segments too, under the newest epoch.
+        newest = max(self._custody.epochs()) if last or final else 0
         if final:
             # Imported material that was deleted before is destroyed now: its blobs are in the log as well.
             deleted = (each for each in draft.deleted(key_id) if versions is None or each.version in versions)
             last = {each.version: (each.epoch, each.blob_digest) for each in deleted} | last
         numbers = sorted(last)
         for at in range(0, len(numbers), VERSIONS_OF_RECORD):
-            part = {version: last[version] for version in numbers[at : at + VERSIONS_OF_RECORD]}
-            gone = {"key_id": key_id, "offset": ticket.decision.offset, "destroyed": final, **_erased(part)}
+            part = {number: last[number] for number in numbers[at : at + VERSIONS_OF_RECORD]}
+            gone = {"key_id": key_id, "offset": ticket.decision.offset, "destroyed": final, **_erased(part, newest)}
             records.append(self._record(ticket, facts.KeyMaterialErased, f"erased.{numbers[at]}", **gone))
         return ceased(key_id, present, tuple(records))
 
@@ -127,6 +130,8 @@ class MaterialVerbs:
         erased = self._record(ticket, facts.ImportKeyErased, "import-erased", **used)
         try:
             made = self._unwrap(import_key, wrapped, draft.check(key_id, import_key.reference.version))
+        except TokenUnavailable:
+            raise
         except Refusal as refusal:
             failed = {"key_id": key_id, "code": refusal.code}
             return Done(facts.OperationFailed, failed, stored=(erased,), code=refusal.code)
@@ -167,11 +172,11 @@ class MaterialVerbs:
         return kind.new(identifier, ticket.stream, ticket.event.time, **data)
 
 
-def _erased(versions: dict[int, tuple[int, str]]) -> dict[str, Any]:
-    """Say of versions which were the last epoch and digest of a blob."""
+def _erased(versions: dict[int, tuple[int, str]], newest: int) -> dict[str, Any]:
+    """Say of versions which were the last epoch and digest of a blob; no blob is under an epoch behind the newest."""
     return {
         "versions": sorted(versions),
-        "epoch": max(epoch for epoch, _ in versions.values()),
+        "epoch": max(newest, *(epoch for epoch, _ in versions.values())),
         "blob_digests": {str(version): digest for version, (_, digest) in versions.items()},
     }
 

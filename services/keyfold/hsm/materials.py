@@ -22,15 +22,17 @@ class Material(NamedTuple):
 
 Versions = Mapping[int, Material]
 
+_NONE: Final[Versions] = {}
 _Row = tuple[bytes, tuple[Any, ...]]
 _HEAD: Final = struct.Struct(">IH")  # version, number of the kind; the blob follows
 _BLOB_AT: Final = _HEAD.size
 
 
 class Materials(MutableMapping[str, Versions]):
-    """Versions with their material by key id. Not for several threads.
+    """Versions with their material by key id.
 
-    Key ids are UUIDs in their one form. What is read is a snapshot: changing a key means setting it anew.
+    Key ids are UUIDs in their one form. What is read is a snapshot: changing a key means setting it anew. Several
+    threads may read while none changes anything.
     """
 
     def __init__(self) -> None:
@@ -39,15 +41,21 @@ class Materials(MutableMapping[str, Versions]):
         self._kinds: list[tuple[Any, ...]] = []
         self._numbers: dict[tuple[Any, ...], int] = {}
 
-    def __getitem__(self, key_id: str) -> Versions:
+    def versions(self, key_id: str) -> Versions:
+        """Return a key's material by version; empty for a key that is not there."""
         name = _name(key_id)
-        try:
-            found = self._rows[name]
-        except KeyError:
-            raise KeyError(key_id) from None
+        found = self._rows.get(name)
+        if found is None:
+            return _NONE
         rows: tuple[_Row, ...] = ((found, ()),) if isinstance(found, bytes) else found
         materials = [self._material(name, row) for row in rows]
         return {material.reference.version: material for material in materials}
+
+    def __getitem__(self, key_id: str) -> Versions:
+        found = self.versions(key_id)
+        if not found:
+            raise KeyError(key_id)
+        return found
 
     def __setitem__(self, key_id: str, versions: Versions) -> None:
         rows = tuple(self._row(material) for material in versions.values())

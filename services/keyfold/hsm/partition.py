@@ -13,14 +13,12 @@ stands and is never made again; replies that did not leave are lost, and callers
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from keyfold.bus import Bus, Inbound, RecordRefused, RecordTooLarge, Sender
 from keyfold.custody import HandleCache
 from keyfold.events import commands, facts
 from keyfold.events.entities import SealingKey
 from keyfold.events.errors import InternalError, KeyfoldError, TokenUnavailable
-from keyfold.events.streams import key_stream, partition_of
 from keyfold.hsm import metrics
 from keyfold.hsm.capabilities_duty import CapabilitiesDuty
 from keyfold.hsm.dispatcher import Dispatcher
@@ -39,9 +37,6 @@ from keyfold.hsm.tickets import Ticket
 from keyfold.hsm.transaction import prepare
 from keyfold.hsm.upkeep import Upkeep
 from keyfold.log import Author, DeadLetters, Gatherer, RegistryFollower
-from keyfold.logging import get_logger
-
-_log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +128,6 @@ class Partition:
         custody, epoch = self._parts.custody, self._live.heads.epoch
         if not await self._parts.dispatcher.call(lambda: custody.adopt_epoch(epoch)):
             raise TokenUnavailable(f"the token does not hold the key of storage epoch {epoch}; is it the right token?")
-
-    async def reconcile_resident(self) -> None:
-        """Destroy resident keys of this partition that the log does not know: creations, or destructions, cut off.
-
-        A creation whose ticket is still to come makes its key anew; what a crash left of it was never announced.
-        """
-        parts, index = self._parts, self._live.index
-
-        def reconcile() -> None:
-            for key_id, version in parts.custody.list_resident():
-                name = str(UUID(bytes=key_id))
-                here = partition_of(key_stream(name), parts.partitions) == self._number
-                if here and version not in index.versions(name):
-                    _log.warning("resident-key-orphan-erased", key_id=name, version=version)
-                    parts.custody.erase_resident(key_id, version)
-
-        await parts.dispatcher.call(reconcile)
 
     async def _keep_up(self) -> bool:
         """Do the next step of upkeep; tell whether there may be more to do at once."""

@@ -65,7 +65,6 @@ class PartitionWorker:
             # What follows asks the token: while it is down, restoring again and again would not bring it back.
             await self._parts.dispatcher.watch.available()
             await partition.adopt_epoch()
-            await partition.reconcile_resident()
             if self._number == 0:
                 await partition.first_duties()
             self._owned = partition

@@ -2,17 +2,20 @@
 
 `ReEncryptFrom` opens ciphertexts under the source key and packs what was inside; `ReEncryptTo` unpacks it and protects
 it under the destination key, on another partition and perhaps in another process. Nobody in between can open a parcel:
-it is sealed to the deployment's sealing key, bound to principal, source and destination, and over after 15 minutes.
+it is sealed to the deployment's sealing key. And nobody but a worker can make one: it is authenticated by a key that
+stays in the token. It is bound to principal, source and destination, and over after 15 minutes.
 
 Layout, big-endian: magic "KFTP", u8 1, sealing key id (16), expiry u64 (ms since 1970), u16 length ‖ HPKE of a fresh
-AES-256 key (`info` binds all of the above and who, from where, to where), u32 index, AES-256-GCM under that key with
-the index as nonce. The parcels of one command share everything before the index. Pure but for randomness.
+AES-256 key (`info` binds all of the above and who, from where, to where), HMAC-SHA-256 by the token over `info` and all
+before, u32 index, AES-256-GCM under that key with the index as nonce and all before the index as associated data. The
+parcels of one command share everything before the index. Pure but for randomness and the token.
 """
 
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Final
 from uuid import UUID
 
@@ -25,6 +28,8 @@ from keyfold.events.errors import Expired, InvalidCiphertext, Refusal
 from keyfold.events.times import MINUTE_MS
 
 LIFETIME_MS: Final = 15 * MINUTE_MS
+MAC_BYTES: Final = 32
+Mac = Callable[[bytes], bytes]
 _HEAD: Final = struct.Struct(">4sB16sQ")
 _MAGIC: Final = b"KFTP"
 _LENGTH: Final = struct.Struct(">H")
@@ -46,19 +51,24 @@ class Route:
         return b"keyfold-transfer-v1" + head + b"".join(sha256(name.encode()).digest() for name in names)
 
 
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """The sealing key that parcels are sealed to, and the token's MAC over what it is given."""
+
+    name: str
+    private_key: SealingPrivateKey
+    mac: Mac
+
+
 def pack(
-    plaintexts: Sequence[bytes],
-    route: Route,
-    sealing_key: tuple[str, SealingPrivateKey],
-    now_ms: int,
-    random: Callable[[int], bytes],
+    plaintexts: Sequence[bytes], route: Route, sealing: Sealing, now_ms: int, random: Callable[[int], bytes]
 ) -> list[bytes]:
     """Return one parcel per plaintext."""
-    name, private_key = sealing_key
-    head = _HEAD.pack(_MAGIC, 1, UUID(name).bytes, now_ms + LIFETIME_MS)
-    key = random(32)
-    sealed = SUITE.encrypt(key, private_key.public_key(), route.info(head))
-    prefix, aead = head + _LENGTH.pack(len(sealed)) + sealed, AESGCM(key)
+    head = _HEAD.pack(_MAGIC, 1, UUID(sealing.name).bytes, now_ms + LIFETIME_MS)
+    key, info = random(32), route.info(head)
+    sealed = SUITE.encrypt(key, sealing.private_key.public_key(), info)
+    made = head + _LENGTH.pack(len(sealed)) + sealed
+    prefix, aead = made + sealing.mac(info + made), AESGCM(key)
     return [
         prefix + _INDEX.pack(index) + aead.encrypt(_NONCE_PADDING + _INDEX.pack(index), plaintext, prefix)
         for index, plaintext in enumerate(plaintexts)
@@ -68,8 +78,8 @@ def pack(
 class Unpacker:
     """Opens the parcels of one command. `private` gives a sealing key's private half; it may raise."""
 
-    def __init__(self, route: Route, private: Callable[[str], SealingPrivateKey], now_ms: int) -> None:
-        self._route, self._private, self._now_ms = route, private, now_ms
+    def __init__(self, route: Route, private: Callable[[str], SealingPrivateKey], mac: Mac, now_ms: int) -> None:
+        self._route, self._private, self._mac, self._now_ms = route, private, mac, now_ms
         self._keys: dict[bytes, AESGCM | Refusal] = {}
 
     def open(self, parcel: bytes) -> bytes | Refusal:
@@ -77,7 +87,7 @@ class Unpacker:
         if len(parcel) < _HEAD.size + _LENGTH.size:
             return InvalidCiphertext()
         (size,) = _LENGTH.unpack_from(parcel, _HEAD.size)
-        at = _HEAD.size + _LENGTH.size + size
+        at = _HEAD.size + _LENGTH.size + size + MAC_BYTES
         prefix, rest = parcel[:at], parcel[at:]
         if len(rest) < _INDEX.size:
             return InvalidCiphertext()
@@ -92,9 +102,12 @@ class Unpacker:
             return InvalidCiphertext()
 
     def _key(self, prefix: bytes) -> AESGCM | Refusal:
-        head = prefix[: _HEAD.size]
+        head, made, tag = prefix[: _HEAD.size], prefix[:-MAC_BYTES], prefix[-MAC_BYTES:]
         magic, version, name, expires_ms = _HEAD.unpack(head)
         if magic != _MAGIC or version != 1:
+            return InvalidCiphertext()
+        info = self._route.info(head)
+        if not compare_digest(self._mac(info + made), tag):
             return InvalidCiphertext()
         if self._now_ms >= expires_ms:
             return Expired("the parcel's time is over; start from the ciphertext again")
@@ -103,6 +116,6 @@ class Unpacker:
         except (Expired, InvalidCiphertext) as error:
             return error
         try:
-            return AESGCM(SUITE.decrypt(prefix[_HEAD.size + _LENGTH.size :], private_key, self._route.info(head)))
+            return AESGCM(SUITE.decrypt(made[_HEAD.size + _LENGTH.size :], private_key, info))
         except (InvalidTag, ValueError):
             return InvalidCiphertext()

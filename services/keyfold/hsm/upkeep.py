@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from keyfold.custody import InvalidBlob
 from keyfold.events import facts
 from keyfold.events.entities import Deployment, SealingKey
 from keyfold.events.streams import key_stream, partition_stream
@@ -18,9 +19,11 @@ from keyfold.events.times import DAY_MS, MINUTE_MS, to_milliseconds, to_text
 from keyfold.hsm.done import text_of
 from keyfold.hsm.engine import Work
 from keyfold.hsm.jobs import KeyCustody
-from keyfold.hsm.keystore import Erasure, ImportKey, Index, Versions
+from keyfold.hsm.keystore import Erasure, ImportKey, Index, Material, Versions
 from keyfold.hsm.material_verbs import VERSIONS_OF_RECORD
+from keyfold.logging import get_logger
 
+_log = get_logger()
 SLICE: Final = 200
 LOOKED_AT: Final = 5_000
 IMPORT_KEY_KEPT_MS: Final = DAY_MS + 16 * MINUTE_MS
@@ -48,6 +51,7 @@ class Upkeep:
     def __init__(self, custody: KeyCustody, partition: int, clock_ms: Callable[[], int]) -> None:
         self._custody, self._partition, self._clock_ms = custody, partition, clock_ms
         self._left: Iterator[str] | None = None
+        self._damaged: set[str] = set()
         self._versions = 0
 
     def step(self, epoch: int, index: Index, deployment: Deployment, sealing_keys: Sequence[SealingKey]) -> Step | None:
@@ -72,7 +76,7 @@ class Upkeep:
 
     def _turn(self, epoch: int, index: Index) -> Step | None:
         """All new blobs are under the epoch's key from its adoption on, so that the list of old ones only shrinks."""
-        if not self._custody.adopt_epoch(epoch):
+        if self._damaged or not self._adopt(epoch):
             return None
         if self._left is None:
             self._left, self._versions = iter(list(index.keys)), 0
@@ -81,11 +85,14 @@ class Upkeep:
             versions = index.versions(key_id)
             self._versions += len(versions)
             old = {v: m for v, m in versions.items() if self._custody.epoch_of(m.blob) < epoch}
-            stored += self._rewrapped(key_id, old, epoch)
+            stored += self._rewrapped(key_id, self._sound(key_id, old), epoch)
             if len(stored) >= SLICE or len(old) >= SLICE or count >= LOOKED_AT:
                 return Step(Work((), tuple(stored)) if stored else None)
         stored += self._imports(index, epoch)
         self._left = None
+        if self._damaged:
+            _log.error("storage-epoch-held-up", partition=self._partition, epoch=epoch, keys=sorted(self._damaged)[:10])
+            return Step(Work((), tuple(stored)) if stored else None)
         identifier = f"{self._partition}.{epoch}.storage-epoch-turned"
         turned = facts.StorageEpochTurned.new(
             identifier,
@@ -97,12 +104,29 @@ class Upkeep:
         )
         return Step(Work((turned,), tuple(stored)), epoch)
 
+    def _adopt(self, epoch: int) -> bool:
+        """Take up the epoch. Partition 0's owner makes its key where the command that was to do so has failed."""
+        if self._partition == 0 and not self._custody.adopt_epoch(epoch):
+            self._custody.begin_epoch(epoch)
+        return self._custody.adopt_epoch(epoch)
+
+    def _sound(self, key_id: str, versions: Versions) -> Versions:
+        """Leave out blobs that do not open: the old epoch cannot end while they are there, but all else goes on."""
+        sound: dict[int, Material] = {}
+        for version, material in versions.items():
+            try:
+                sound[version] = material._replace(blob=self._custody.rewrap(material.reference, material.blob))
+            except InvalidBlob as error:
+                _log.error("key-blob-damaged", key_id=key_id, version=version, reason=str(error))
+                self._damaged.add(key_id)
+        return sound
+
     def _rewrapped(self, key_id: str, versions: Versions, epoch: int) -> Iterator[facts.Event]:
-        """A key with many versions takes several records, none of them large."""
+        """State blobs that were made anew. A key with many versions takes several records, none of them large."""
         numbers = sorted(versions)
         for at in range(0, len(numbers), VERSIONS_OF_RECORD):
             part = {number: versions[number] for number in numbers[at : at + VERSIONS_OF_RECORD]}
-            blobs = {str(v): text_of(self._custody.rewrap(m.reference, m.blob)) for v, m in part.items()}
+            blobs = {str(version): text_of(material.blob) for version, material in part.items()}
             yield facts.KeyMaterialRewrapped.new(
                 f"{self._partition}.{epoch}.rewrapped.{key_id}.{numbers[at]}",
                 key_stream(key_id),

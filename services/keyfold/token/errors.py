@@ -4,7 +4,7 @@
     ├── TokenError               not retriable: a person or the caller must change something
     │   ├── ModuleUnusable       the PKCS#11 library cannot be loaded or refuses locking
     │   ├── TokenMissing, TokenExists
-    │   ├── TokenReplaced        another token bears the label: nothing is done with it
+    │   ├── TokenReplaced        another token, or an older copy, bears the label: nothing is done with it
     │   ├── PinIncorrect, PinLocked, PinExpired, PinUnusable
     │   ├── TokenKeyMissing      no key lies under the id it must have
     │   ├── TokenKeyUntrusted    a key lies there but does not have the attributes it must have
@@ -52,7 +52,7 @@ class TokenMissing(TokenError):
 
 
 class TokenReplaced(TokenError):
-    """Another token (another serial number) bears the label of the one that was opened."""
+    """Another token (another serial number), or an older copy, bears the label of the one that was opened."""
 
     code = "TokenReplaced"
 

@@ -4,6 +4,7 @@ Unlike material that the token made, it says CKA_LOCAL false. Each key that is m
 extractable until the caller has wrapped and destroyed it. Everything takes the manager session.
 """
 
+from contextlib import suppress
 from typing import Final
 
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
@@ -48,19 +49,20 @@ def put_material(session: Session, kind: Kind, value: bytes) -> int:
     return create(session, {**kind.transient(), Attribute.VALUE: value})
 
 
-def unwrap_private(session: Session, kind: Kind, unwrapping_key: int, wrapped: bytes) -> int:
+def unwrap_private(session: Session, kind: Kind, unwrapping_key: int, wrapped: bytes, *, longest: int) -> int:
     """Unwrap a private key by AES-KWP. Raises `DataRefused` if it does not open, `ActionRefused` if it is no such key.
 
-    An EC key may sign and agree on secrets until it is wrapped: that is how its public half is found.
+    `longest`: bytes of ciphertext; more than these are no such key, and never become one in the token. An EC key may
+    sign and agree on secrets until it is wrapped: that is how its public half is found.
     """
     usages = (Attribute.SIGN, Attribute.DERIVE) if kind.key_type is KeyType.EC else ()
-    try:
-        return unwrap_padded(session, unwrapping_key, wrapped, kind.transient(*usages))
-    except (DataRefused, ActionRefused):
-        # Tokens say the same to bytes that do not open and to bytes that are no such key. As a secret key, bytes of
-        # any content open.
-        destroy(session, unwrap_padded(session, unwrapping_key, wrapped, _MEASURED))
-        raise ActionRefused("the material opens, and is no key of its kind") from None
+    if len(wrapped) <= longest:
+        with suppress(DataRefused, ActionRefused):
+            return unwrap_padded(session, unwrapping_key, wrapped, kind.transient(*usages))
+    # Tokens say the same to bytes that do not open and to bytes that are no such key. As a secret key, bytes of any
+    # content open.
+    destroy(session, unwrap_padded(session, unwrapping_key, wrapped, _MEASURED))
+    raise ActionRefused("the material opens, and is no key of its kind")
 
 
 def unwrap_secret(

@@ -139,3 +139,28 @@ def test_periods_and_who_sets_them() -> None:
     outside = Office()
     wanted = {"origin": "EXTERNAL", "rotation_period_seconds": 90 * 86_400}
     assert outside.code("CreateKey", arguments=wanted) == "InvalidCommand"
+
+
+def test_said_again_the_first_word_stands() -> None:
+    """A second marking moves the occurrence back only, and starts no rest anew."""
+    made = office()
+    first, earlier = to_text(made.now_ms - DAY_MS), to_text(made.now_ms - 2 * DAY_MS)
+    said = made.now_ms
+    for occurred_at in (first, to_text(made.now_ms), earlier):
+        made.ask("MarkKeyCompromised", arguments={"occurred_at": occurred_at, "reason": "x" * 1000})
+        made.now_ms += 5
+    version = made.key().current
+    assert (version.occurred_at, version.compromised_at) == (earlier, to_text(said))
+    assert len(version.compromise_reason) == 100
+
+
+def test_a_key_does_not_grow_without_end() -> None:
+    """What makes it larger is refused in time, so that what cannot be refused still fits; it can always be stopped."""
+    made = office()
+    key = made.key()
+    versions = tuple(key.versions[0].model_copy(update={"version": n, "reason": "x" * 100}) for n in range(1, 3000))
+    made.state.entities["key/" + key.key_id] = key.model_copy(update={"versions": versions, "current_version": 2999})
+    assert len(made.key().model_dump_json()) > 2 * 1024 * 1024
+    assert made.code("TagResource", arguments={"tags": {"a": "b"}}) == "InvalidState"
+    assert made.code("MarkKeyCompromised", arguments={"occurred_at": to_text(made.now_ms)}) is None
+    assert made.code("DisableKey") is None

@@ -5,6 +5,7 @@ test brings tokens.
 """
 
 import asyncio
+import hmac
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -88,7 +89,6 @@ class MemoryCustody:
         self.adopted = 1
         self.erased: list[tuple[bytes, int]] = []
         self._imports: dict[bytes, Any] = {}
-        self.resident: set[tuple[bytes, int]] = set()
 
     def generate(self, reference: KeyReference) -> Generated:
         self._answer("generate")
@@ -111,12 +111,8 @@ class MemoryCustody:
         self.erased.append((reference.key_id, reference.version))
         return False
 
-    def list_resident(self) -> list[tuple[bytes, int]]:
-        return sorted(self.resident)
-
-    def erase_resident(self, key_id: bytes, version: int) -> bool:
-        self.resident.discard((key_id, version))
-        return True
+    def transfer_mac(self, message: bytes) -> bytes:
+        return hmac.digest(b"transfer", message, sha256)
 
     def rewrap(self, reference: KeyReference, blob: bytes) -> bytes:
         self._answer("rewrap")

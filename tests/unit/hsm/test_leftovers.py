@@ -1,13 +1,12 @@
-"""What is left over and must not stay: unfinished imports, deleted material of destroyed keys, keys of a crash."""
+"""What is left over and must not stay: unfinished imports, deleted material of destroyed keys."""
 
 import asyncio
 from hashlib import sha256
 from typing import Any
-from uuid import UUID
 
 import pytest
-from tests.unit.hsm.deployment import Deployment, MemoryCustody, worker
-from tests.unit.hsm.test_storage_epochs import ALL, create, key_on, until
+from tests.unit.hsm.deployment import Deployment, worker
+from tests.unit.hsm.test_storage_epochs import ALL, key_on, until
 
 from keyfold.events import facts
 from keyfold.events.streams import key_stream
@@ -95,14 +94,3 @@ async def test_deleted_material_is_destroyed_with_its_key(deployment: Deployment
         index = running.workers[1]._owned._live.index
         assert [each.version for each in index.erasures[key_id]] == [1]
         assert not index.deleted
-
-
-async def test_resident_keys_that_the_log_does_not_know(deployment: Deployment) -> None:
-    """At the start of a partition they are destroyed: of its own keys only, and not what the keystore names."""
-    custody = MemoryCustody()
-    known, orphan, elsewhere = key_on(1, 1), key_on(1, 2), key_on(2, 3)
-    async with worker(deployment, custody=custody, own=ALL) as running:
-        await running.execute(create(deployment, known))
-    custody.resident = {(UUID(key_id).bytes, 1) for key_id in (known, orphan, elsewhere)}
-    async with worker(deployment, custody=custody, own=(1,)):
-        assert custody.resident == {(UUID(known).bytes, 1), (UUID(elsewhere).bytes, 1)}

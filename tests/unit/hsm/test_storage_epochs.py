@@ -6,11 +6,12 @@ And the erasure certificate: stated for what was destroyed, once nothing can ope
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.unit.hsm.deployment import PARTITIONS, Deployment, MemoryCustody, MemorySealing, Order, Worker, worker
 
-from keyfold.custody import KeyReference
+from keyfold.custody import InvalidBlob, KeyReference
 from keyfold.events import facts
 from keyfold.events.errors import TokenUnavailable
 from keyfold.events.streams import key_stream, partition_of
@@ -90,6 +91,19 @@ class DyingCustody(MemoryCustody):
         self.left -= 1
         if self.left < 0:
             raise TokenUnavailable
+        return super().rewrap(reference, blob)
+
+
+class BrokenCustody(MemoryCustody):
+    """Custody in which some keys' blobs do not open any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: set[bytes] = set()
+
+    def rewrap(self, reference: KeyReference, blob: bytes) -> bytes:
+        if reference.key_id in self.broken:
+            raise InvalidBlob("damaged")
         return super().rewrap(reference, blob)
 
 
@@ -287,3 +301,41 @@ async def test_a_turn_lets_others_in_while_it_looks(deployment: Deployment, monk
         await begin(deployment, running, 2)
         await until(lambda: len(turned(deployment, 2)) == PARTITIONS)
         assert set(epochs_of(running, 1)) == {2}
+
+
+async def test_a_failed_beginning_is_made_up_for(deployment: Deployment) -> None:
+    """The epoch was decided and its key is not there: partition 0's owner makes it, and the turn goes on."""
+    async with worker(deployment, own=ALL) as running:
+        await running.execute(create(deployment, key_on(1, 1)))
+        order = deployment.order("BeginStorageEpoch", decided=(facts.StorageEpochBegun, {"epoch": 2}))
+        await deployment.write(deployment.policy, "keyfold.events", 0, [order.entry()])
+        await until(lambda: len(turned(deployment, 2)) == PARTITIONS)
+        assert running.custody.held == {1, 2}
+
+
+async def test_a_damaged_blob_holds_up_the_turn_and_nothing_else(deployment: Deployment) -> None:
+    """It is left as it is, the partition does not say that it has turned, and serves all its other keys."""
+    async with worker(deployment, custody=BrokenCustody(), own=ALL) as running:
+        bad, good = key_on(1, 1), key_on(1, 2)
+        await running.execute(create(deployment, bad))
+        await running.execute(create(deployment, good))
+        running.custody.broken.add(UUID(bad).bytes)
+        await begin(deployment, running, 2)
+        await until(lambda: len(turned(deployment, 2)) == PARTITIONS - 1)
+        await asyncio.sleep(0.2)
+        assert 1 not in turned(deployment, 2)
+        assert rewrapped(deployment, 1) == [good]
+        use = deployment.order("Encrypt", key_stream(good), [(0, b"x")], version=1, protection="HSM")
+        (answer,) = await running.execute(use)
+        assert answer.data.code is None
+
+
+async def test_what_was_never_committed_counts_for_an_erasure(deployment: Deployment) -> None:
+    """A slice of a turn that was given up lies in the log's segments: the erasure waits for that epoch's end, too."""
+    async with worker(deployment, own=ALL) as running:
+        key_id = key_on(1, 1)
+        await running.execute(create(deployment, key_id))
+        running.custody.held.add(2)
+        await running.execute(destroy(deployment, key_id))
+        (erased,) = [r.data for r in deployment.keystore(1) if isinstance(r, facts.KeyMaterialErased)]
+        assert erased.epoch == 2
