@@ -198,11 +198,12 @@ async def check_states(story: Story, bus: Bus) -> None:
     for partition in range(story.partitions):
         policy = await _head(story, bus, "policy", topics.POLICY_STATE, partition)
         worker = await _head(story, bus, "hsm", topics.HSM_STATE, partition)
+        chains = worker.get("ends") or worker.get("chains", {})
         ends = {
             ("policy", topics.EVENTS): policy.get("events_head", [0])[0],
             ("policy", topics.AUTHORIZED): policy.get("authorized_head", [0])[0],
-            ("hsm", topics.EVENTS): worker.get("chains", {}).get(topics.EVENTS, {"n": 0})["n"],
-            ("hsm", topics.KEYSTORE): worker.get("chains", {}).get(topics.KEYSTORE, {"n": 0})["n"],
+            ("hsm", topics.EVENTS): chains.get(topics.EVENTS, {"n": 0})["n"],
+            ("hsm", topics.KEYSTORE): chains.get(topics.KEYSTORE, {"n": 0})["n"],
         }
         for (role, topic), number in ends.items():
             end = story.places[topic, partition].get(role, Place()).head.n

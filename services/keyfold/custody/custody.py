@@ -213,7 +213,7 @@ class Custody:
             return sorted(epoch_of(key_id) for key_id in token_keys.list_ids(session, EPOCH_PREFIX))
 
     def epoch_floor(self) -> int:
-        """Return the newest epoch whose key the token holds, as it says now. Raises `TokenKeyMissing` if it has none."""
+        """Return the newest epoch whose key the token holds, as it says now. Raises `TokenKeyMissing` without one."""
         held = self.epochs()
         if not held:
             raise TokenKeyMissing("the token holds no storage epoch key; is it the right token?")

@@ -6,14 +6,20 @@ SHA-256, the ephemeral AES key passes this process's memory (`keyfold.custody.oa
 token, and for SOFTWARE keys, the material itself does. The attributes say which: "import.unwrapped_in".
 
 What does not open is `InvalidCiphertext`, whatever the cause; what opens and is no key of the spec is
-`IncorrectKeyMaterial`. (AES-KWP authenticates, so the difference tells nothing of other ciphertexts.)
+`IncorrectKeyMaterial`. (AES-KWP authenticates, so the difference tells nothing of other ciphertexts.) Tokens answer to
+numbers that are no key (d = 0, an even modulus) as if they were ill; `Importer` tells the two apart by sound material.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
 
 from keyfold.custody import blobs, private_keys
 from keyfold.custody.check_values import (
@@ -28,19 +34,21 @@ from keyfold.custody.envelopes import Envelopes
 from keyfold.custody.forms import Form, form_of, import_reference
 from keyfold.custody.in_token_material import Inner, InTokenMaterial
 from keyfold.custody.public_keys import encode
-from keyfold.custody.references import KeyReference
+from keyfold.custody.references import InvalidBlob, KeyReference
 from keyfold.custody.token_oaep import TokenOaep
 from keyfold.events import import_format
-from keyfold.events.errors import IncorrectKeyMaterial, InvalidCiphertext, Unsupported
+from keyfold.events.errors import IncorrectKeyMaterial, InvalidCiphertext, TokenUnavailable, Unsupported
 from keyfold.events.specs import is_asymmetric
-from keyfold.token import ActionRefused, DataRefused, Session, Token
+from keyfold.token import ActionRefused, DataRefused, Session, Token, TokenError
 from keyfold.token import cryptoki as ck
 from keyfold.token import importing as token_importing
 from keyfold.token import keys as token_keys
 from keyfold.token.attributes import Described, describe
+from keyfold.token.errors import HandleLost, TokenLost
 from keyfold.token.operations import KeyOperations, Prepared, oaep
 
 _SHA: Final = "256"
+_ATTEMPTS: Final = 2
 _WHERE: Final = "import.unwrapped_in"
 
 
@@ -80,8 +88,40 @@ class Importer:
         with self._token.manager() as session, self._import_key(session, import_key, import_blob) as key:
             if reference.protection == "SOFTWARE":
                 return self._to_memory(session, reference, self._open_in_memory(session, key, encrypted, material))
-            with self._open_in_token(session, form, key, encrypted, material) as (target, told):
-                return self._to_token(session, reference, target, told)
+            return self._in_token_or_refused(session, reference, key, encrypted, material)
+
+    def _in_token_or_refused(
+        self, session: Session, reference: KeyReference, key: int, encrypted: bytes, material: bytes
+    ) -> Imported:
+        """Import to the level HSM. What fails twice, between sound material that does not, is no key."""
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._open_in_token(session, reference, key, encrypted, material) as (target, told):
+                    return self._to_token(session, reference, target, told)
+            except (TokenLost, HandleLost):
+                raise
+            except (TokenUnavailable, TokenError, InvalidBlob, ValueError):
+                if not is_asymmetric(reference.spec):
+                    raise
+                self._require_well(session, reference)
+        raise IncorrectKeyMaterial
+
+    def _require_well(self, session: Session, reference: KeyReference) -> None:
+        """Let sound material of the same kind go the same way. Raises `TokenUnavailable` if the token fails with it too.
+
+        An RSA key of 2048 bits stands for all sizes, because it is made in a tenth of a second.
+        """
+        sample = reference._replace(spec="RSA_2048") if reference.spec.startswith("RSA_") else reference
+        material, ephemeral = private_keys.encode(private_keys.generate(sample.spec)), os.urandom(32)
+        wrapped = aes_key_wrap_with_padding(ephemeral, material)
+        try:
+            unwrapping_key = token_importing.put_unwrapping_key(session, ephemeral)
+            with self._unwrapped_by(session, sample, unwrapping_key, wrapped) as target:
+                self._to_token(session, sample, target, {})
+        except (TokenLost, HandleLost):
+            raise
+        except (TokenUnavailable, TokenError, InvalidBlob, InvalidCiphertext, IncorrectKeyMaterial, ValueError):
+            raise TokenUnavailable("the token fails with sound key material; look at it, then try again") from None
 
     @contextmanager
     def _import_key(self, session: Session, reference: KeyReference, blob: bytes) -> Iterator[int]:
@@ -124,27 +164,40 @@ class Importer:
 
     @contextmanager
     def _open_in_token(
-        self, session: Session, form: Form, key: int, encrypted: bytes, material: bytes
+        self, session: Session, reference: KeyReference, key: int, encrypted: bytes, material: bytes
     ) -> Iterator[tuple[int, Described]]:
         """Give the handle of the opened material, which is destroyed at the end, and how it was opened."""
+        form = form_of(reference)
         if form.kind is None:
             raise Unsupported
         if material and self._is_measurable(session, form, key):
             unwrapping_key, where = self._unwrapping_key(session, key, encrypted)
-            try:
-                target = self._unwrapped(session, form, unwrapping_key, Prepared(ck.CKM_AES_KEY_WRAP_PAD), material)
-            finally:
-                token_keys.destroy(session, unwrapping_key)
-            told: Described = {_WHERE: "token", "import.ephemeral_key_in": where}
-        elif not material and self._oaep.is_native(session, key, _SHA):
-            target, told = self._unwrapped(session, form, key, oaep(_SHA), encrypted), {_WHERE: "token"}
+            with self._unwrapped_by(session, reference, unwrapping_key, material) as target:
+                yield target, {_WHERE: "token", "import.ephemeral_key_in": where}
+            return
+        if not material and self._oaep.is_native(session, key, _SHA):
+            target, where = self._unwrapped(session, reference, key, oaep(_SHA), encrypted), "token"
         else:
             value = self._open_in_memory(session, key, encrypted, material)
             if len(value) != form.size:
                 raise IncorrectKeyMaterial
-            target, told = token_importing.put_material(session, form.kind, value), {_WHERE: "worker"}
+            target, where = token_importing.put_material(session, form.kind, value), "worker"
         try:
-            yield target, told
+            yield target, {_WHERE: where}
+        finally:
+            token_keys.destroy(session, target)
+
+    @contextmanager
+    def _unwrapped_by(
+        self, session: Session, reference: KeyReference, unwrapping_key: int, wrapped: bytes
+    ) -> Iterator[int]:
+        """Give the handle of what an AES key unwraps by AES-KWP; both are destroyed at the end."""
+        try:
+            target = self._unwrapped(session, reference, unwrapping_key, Prepared(ck.CKM_AES_KEY_WRAP_PAD), wrapped)
+        finally:
+            token_keys.destroy(session, unwrapping_key)
+        try:
+            yield target
         finally:
             token_keys.destroy(session, target)
 
@@ -169,14 +222,18 @@ class Importer:
         return token_importing.put_unwrapping_key(session, value), "worker"
 
     @staticmethod
-    def _unwrapped(session: Session, form: Form, unwrapping_key: int, mechanism: Prepared, wrapped: bytes) -> int:
+    def _unwrapped(
+        session: Session, reference: KeyReference, unwrapping_key: int, mechanism: Prepared, wrapped: bytes
+    ) -> int:
+        form = form_of(reference)
         try:
             if form.kind is not None and form.kind.is_secret:
                 return token_importing.unwrap_secret(
                     session, form.kind, unwrapping_key, mechanism, wrapped, size=form.size
                 )
             if form.kind is not None:
-                return token_importing.unwrap_private(session, form.kind, unwrapping_key, wrapped)
+                longest = import_format.longest_wrapped(reference.spec)
+                return token_importing.unwrap_private(session, form.kind, unwrapping_key, wrapped, longest=longest)
         except DataRefused:
             raise InvalidCiphertext from None
         except ActionRefused:

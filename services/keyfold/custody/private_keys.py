@@ -100,7 +100,7 @@ def _is_bounded(key: rsa.RSAPrivateNumbers, bits: int) -> bool:
         public.n.bit_length() == bits
         and is_sound_exponent(public.e)
         and key.d.bit_length() <= bits
-        and all(0 < number and number.bit_length() <= bits // 2 for number in halves)
+        and all(number > 0 and number.bit_length() <= bits // 2 for number in halves)
     )
 
 

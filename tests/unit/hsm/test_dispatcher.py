@@ -113,6 +113,21 @@ async def test_a_token_that_stays_silent_fails_the_batch_in_bounded_time(
     assert deployment.outcome(hard[0]).data.code == "TokenUnavailable"
 
 
+async def test_a_fact_is_carried_out_however_late_it_is(deployment: Deployment, running: Worker) -> None:
+    """What policy has decided is never given up: the destruction waits for the token, whatever fails around it."""
+    key_id = new_key()
+    await running.execute(create(deployment, key_id, "HSM"))
+    running.custody.down = True
+    gone = deployment.order("DestroyKey", f"key/{key_id}", decided=(facts.KeyDestroyed, {"versions": [1]}))
+    await deployment.submit(gone)
+    await asyncio.sleep(4 * running.parts.settings.token_retry_s)
+    assert [o for o in deployment.outcomes(deployment.partition(gone)) if o.data.command_id == gone.command_id] == []
+    running.custody.down = False
+    await running.finished(gone)
+    assert isinstance(deployment.outcome(gone), facts.KeyUseCeased)
+    assert deployment.outcome(gone).data.erased_versions == [1]
+
+
 async def test_other_partitions_work_while_one_waits_for_the_token(deployment: Deployment, running: Worker) -> None:
     """The pause is not in the thread."""
     soft = new_key()
