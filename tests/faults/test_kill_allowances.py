@@ -88,8 +88,10 @@ async def _set_up(system: WholeSystem, admin: Keyfold, people: dict[str, Path]) 
         await admin.put_policy("use", 'permit (principal == Principal::"user", action, resource);', key=key)
     await admin.update_usage_budget(budgeted, BUDGET, rotate_at_percent=None)
     await admin.put_limit("day", "quota", QUOTA, timedelta(days=300), unit="items", per="key", key=limited)
-    terms = {"max_operations": OPERATIONS, "max_items": GRANTED_ITEMS}
-    grant = await admin.create_grant(granted, "user", ["Encrypt"], expires_at=timedelta(hours=1), **terms)
+    end = timedelta(hours=1)
+    grant = await admin.create_grant(
+        granted, "user", ["Encrypt"], expires_at=end, max_operations=OPERATIONS, max_items=GRANTED_ITEMS
+    )
     return Keys(granted, budgeted, limited, doomed, grant)
 
 

@@ -18,6 +18,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
+from tests.support.backup import Copies, of_keys
 from tests.support.key_orders import (
     Kind,
     begin,
@@ -39,16 +40,13 @@ from tests.support.key_orders import (
     turned,
 )
 from tests.support.token_worker import Tokens, fresh_tokens
-from tests.unit.hsm.deployment import PARTITIONS, Deployment, Order, Worker, until
+from tests.unit.hsm.deployment import PARTITIONS, SETTINGS, Deployment, Order, Worker, until
 
-from keyfold.bus import Inbound, Outbound
+from keyfold.bus import Outbound
 from keyfold.custody import Custody, InvalidBlob, KeyReference, blobs, open_body
-from keyfold.custody.forms import import_reference
 from keyfold.custody.in_token_material import resident_id
 from keyfold.events import bodies, facts, topics
-from keyfold.events.commands import parse_command
 from keyfold.events.errors import SealingKeyRetired
-from keyfold.events.statements import SEALED_HEADER
 from keyfold.events.streams import key_id_bytes
 from keyfold.token import Module, TokenError, load_module
 from keyfold.token import keys as token_keys
@@ -82,43 +80,6 @@ with open_token(load_module(Path(told["module"])), told["label"], Path(told["pin
     for key_id, spec, protection, usage, blob in told["blobs"]:
         custody.open(KeyReference(bytes.fromhex(key_id), 1, spec, protection, usage), bytes.fromhex(blob))
 """
-
-
-@dataclass
-class Copies:
-    """A backup: every keystore record and every ticket, with the sealed bodies, as they lay in the log."""
-
-    keystore: list[Inbound]
-    tickets: list[Inbound]
-
-    def materials(self) -> Iterator[tuple[KeyReference, bytes]]:
-        """Every blob of key material, with what it is of."""
-        references: dict[tuple[str, int], KeyReference] = {}
-        for record in self.keystore:
-            event = facts.parse_event(record.value or b"")
-            if isinstance(event, facts.KeyMaterialStored):
-                kind_of = Kind(event.data.key_spec, event.data.key_usage, event.data.protection)
-                reference = kind_of.reference(event.data.key_id, event.data.version)
-                references[event.data.key_id, event.data.version] = reference
-                yield reference, b64decode(event.data.blob)
-            elif isinstance(event, facts.KeyMaterialRewrapped):
-                for version, blob in event.data.blobs.items():
-                    yield references[event.data.key_id, int(version)], b64decode(blob)
-
-    def import_keys(self) -> Iterator[tuple[KeyReference, bytes]]:
-        """Every blob of an import key."""
-        for event in (facts.parse_event(record.value or b"") for record in self.keystore):
-            if isinstance(event, facts.ImportKeyStored):
-                identifier, blob = bytes.fromhex(event.data.import_token.replace("-", "")), b64decode(event.data.blob)
-                yield import_reference(identifier, blobs.spec_of(blob)), blob
-
-    def bodies(self) -> Iterator[tuple[str, bytes, bytes]]:
-        """Every sealed body: the sealing key, the command, what was sealed."""
-        for record in self.tickets:
-            event = facts.parse_event(record.value or b"")
-            assert isinstance(event, facts.PolicyEvent)
-            command = event.data.decision.command.encode()
-            yield parse_command(command).data.sealing_key, command, record.header(SEALED_HEADER) or b""
 
 
 @dataclass
@@ -228,12 +189,6 @@ def opens(custody: Custody, reference: KeyReference, blob: bytes) -> bool:
     return True
 
 
-def of_keys(copies: Copies, keys: dict[str, Kind]) -> list[tuple[KeyReference, bytes]]:
-    """The blobs of these keys."""
-    wanted = {key_id_bytes(key_id) for key_id in keys}
-    return [(reference, blob) for reference, blob in copies.materials() if reference.key_id in wanted]
-
-
 async def destroy_all(setting: Setting, running: Worker) -> None:
     """Destroy the doomed keys; after it, the worker itself has nothing of them."""
     for key_id in setting.doomed:
@@ -313,6 +268,7 @@ async def test_the_certificate_says_what_was_erased_and_what_it_does_not_cover(s
         copies = setting.backup()
         await destroy_all(setting, running)
         await setting.turn(running)
+        await asyncio.sleep(6 * SETTINGS.poll_s)
         assert not of_type(setting.deployment, facts.KeyErased), "the commands can still be read"
         erased = await setting.renew_sealing_key(running)
         await until(lambda: len(of_type(setting.deployment, facts.KeyErased)) == len(setting.doomed))

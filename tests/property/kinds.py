@@ -69,8 +69,16 @@ def _number(r: Random, key: Key | None) -> int:
     return r.randint(1, most) if r.random() < 0.9 else most + 1
 
 
-def _version(r: Random, key: Key | None, _now_ms: int) -> dict[str, Any]:
-    return {"version": _number(r, key), "reason": r.choice(["", "audit"])}
+def _version(*statuses: str) -> Arguments:
+    """Name an old version with such a status, or, where there is none and now and then, any."""
+
+    def choose(r: Random, key: Key | None, _now_ms: int) -> dict[str, Any]:
+        known = [] if key is None else [v.version for v in key.versions if v.status in statuses]
+        old = [number for number in known if key is not None and number != key.current_version]
+        number = r.choice(old) if old and r.random() < 0.8 else _number(r, key)
+        return {"version": number, "reason": r.choice(["", "audit"])}
+
+    return choose
 
 
 def _compromise(r: Random, key: Key | None, now_ms: int) -> dict[str, Any]:
@@ -102,9 +110,9 @@ ARGUMENTS: Final[dict[str, Arguments]] = {
     "RotateKey": lambda r, _k, _n: {"cause": r.choice(["requested"] * 3 + ["usage-budget", "period", "compromise"])},
     "UpdateKeyValidity": _bounds,
     "EnableKeyRotation": lambda r, _k, _n: {"rotation_period_seconds": r.choice([NINETY_DAYS, NINETY_DAYS, 1])},
-    "DisableKeyVersion": _version,
-    "EnableKeyVersion": _version,
-    "DestroyKeyVersion": _version,
+    "DisableKeyVersion": _version("Active"),
+    "EnableKeyVersion": _version("Disabled"),
+    "DestroyKeyVersion": _version("Disabled"),
     "MarkKeyCompromised": _compromise,
     "GetPublicKey": lambda r, key, _n: {"key_version": r.choice([None, _number(r, key)])},
     "GetParametersForImport": _parameters,

@@ -21,7 +21,8 @@ MINE: Final = 0.4
 """How often a wish is one of this module's."""
 LIFE: Final = (
     "RotateKey", "RotateKey", "UpdateKeyValidity", "EnableKeyRotation", "DisableKeyRotation", "DisableKeyVersion",
-    "EnableKeyVersion", "DestroyKeyVersion", "MarkKeyCompromised", "GetPublicKey",
+    "DisableKeyVersion", "EnableKeyVersion", "EnableKeyVersion", "DestroyKeyVersion", "MarkKeyCompromised",
+    "GetPublicKey",
 )  # fmt: skip
 CEASING: Final = (
     facts.KeyVersionDisabled, facts.KeyVersionDestroyed, facts.KeyCompromised, facts.ImportedKeyMaterialDeleted,

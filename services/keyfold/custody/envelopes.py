@@ -77,7 +77,7 @@ class Envelopes:
             raise TokenKeyMissing("the token holds no storage epoch key; is it the right token?")
         if max(found) < self._newest_epoch:
             known = f"up to {max(found)}, not {self._newest_epoch}"
-            raise TokenReplaced(f"an older copy of the token is in its place (storage epochs {known}); bring it back")
+            raise TokenReplaced(f"an older copy of the token is in its place (epochs {known}); put the newest back")
         return found
 
     @staticmethod

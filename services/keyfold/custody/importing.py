@@ -107,7 +107,7 @@ class Importer:
         raise IncorrectKeyMaterial
 
     def _require_well(self, session: Session, reference: KeyReference) -> None:
-        """Let sound material of the same kind go the same way. Raises `TokenUnavailable` if the token fails with it too.
+        """Let sound material of the same kind go the same way. Raises `TokenUnavailable` where that fails.
 
         An RSA key of 2048 bits stands for all sizes, because it is made in a tenth of a second.
         """

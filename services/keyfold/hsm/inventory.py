@@ -28,7 +28,7 @@ Place = tuple[str, int]
 RESIDENT_PREFIX: Final = b"keyfold:key:"
 EPOCH_PREFIX: Final = b"keyfold:epoch:"
 NEEDED: Final = (b"keyfold:kek:secret:aes", b"keyfold:software-kek")
-_OWN: Final = (b"keyfold:kek:", b"keyfold:software-kek", b"keyfold:import-check")
+_OWN: Final = (b"keyfold:kek:", b"keyfold:software-kek", b"keyfold:import-check", b"keyfold:transfer")
 
 
 @dataclass(frozen=True, slots=True)

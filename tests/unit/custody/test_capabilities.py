@@ -7,7 +7,7 @@ import pytest
 
 from keyfold.custody import Custody, KeyReference, TokenOperations
 from keyfold.custody.capabilities import Capabilities, find_capabilities
-from keyfold.custody.envelopes import IMPORT_CHECK_ID, kek_id
+from keyfold.custody.envelopes import IMPORT_CHECK_ID, TRANSFER_ID, kek_id
 from keyfold.events.errors import TokenUnavailable, Unsupported
 from keyfold.events.specs import ALGORITHMS
 from keyfold.token import ActionRefused, Token
@@ -98,7 +98,7 @@ def test_a_token_of_an_earlier_release_is_supplied_at_start(new_token: Callable[
     """It has the AES key encryption key only; attaching makes the others, once, and keeps what is there."""
     token = new_token()
     Custody(token).provision()
-    remove(token, [*(kek_id(kind) for kind in KINDS if kind is not AES), IMPORT_CHECK_ID])
+    remove(token, [*(kek_id(kind) for kind in KINDS if kind is not AES), IMPORT_CHECK_ID, TRANSFER_ID])
     older = Custody(token)
     older.attach()
     ref = KeyReference(bytes(16), 1, "HMAC_256", "HSM", "GENERATE_VERIFY_MAC")
@@ -107,7 +107,7 @@ def test_a_token_of_an_earlier_release_is_supplied_at_start(new_token: Callable[
     again.attach()
     again.open(ref, blob).destroy()
     with token.manager() as session:
-        assert len(token_keys.list_ids(session, b"keyfold:")) == len(KINDS) + 3
+        assert len(token_keys.list_ids(session, b"keyfold:")) == len(KINDS) + 4
     assert again.probe().ok
 
 

@@ -178,7 +178,7 @@ def test_provisioning_again_changes_nothing(custody: Custody) -> None:
     again.provision()
     again.open(ref, blob).destroy()
     with custody.token.manager() as session:
-        assert len(list_ids(session, b"keyfold:")) == len(KINDS) + 3
+        assert len(list_ids(session, b"keyfold:")) == len(KINDS) + 4
 
 
 def test_provisioning_finishes_what_a_crash_left(

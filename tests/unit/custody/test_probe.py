@@ -7,7 +7,7 @@ import pytest
 from pkcs11 import DEFAULT, Attribute, KeyType, Mechanism, ObjectClass
 
 from keyfold.custody.custody import EPOCH_PREFIX, KEY_ENCRYPTION_KEY_ID, SOFTWARE_KEY_ID, Custody
-from keyfold.custody.envelopes import IMPORT_CHECK_ID, kek_id
+from keyfold.custody.envelopes import IMPORT_CHECK_ID, TRANSFER_ID, kek_id
 from keyfold.token import ActionRefused, Session, Token, TokenKeyMissing, TokenKeyUntrusted, probe
 from keyfold.token.deviations import (
     COMMON,
@@ -82,11 +82,12 @@ def test_no_way_around_an_unwrapped_key(custody: Custody, samples: Samples, kind
         assert [name for name, attempt in attempts.items() if allows(attempt, unwrapped)] == []
 
 
+@pytest.mark.parametrize("key_id", [IMPORT_CHECK_ID, TRANSFER_ID], ids=bytes.decode)
 @pytest.mark.parametrize("name", [*COMMON, *MAC_KEY_USES])
-def test_no_way_around_the_import_check_key(custody: Custody, name: str) -> None:
-    """The key that compares imported material cannot be read, copied, changed, wrapped or misused."""
+def test_no_way_around_a_mac_key(custody: Custody, name: str, key_id: bytes) -> None:
+    """The keys of import checks and transfers cannot be read, copied, changed, wrapped or misused."""
     with custody.token.manager() as session:
-        key = require(session, IMPORT_CHECK_ID, MAC_KEY)
+        key = require(session, key_id, MAC_KEY)
         with target_of_envelope_key(session, key, MAC_KEY, KeyType.GENERIC_SECRET) as target:
             assert not allows({**COMMON, **MAC_KEY_USES}[name], target)
 
@@ -192,7 +193,7 @@ def test_the_probe_of_a_sound_token_allows_nothing(custody: Custody) -> None:
         len(unwraps(kind)) + 2 * len(COMMON) + len(KEY_ENCRYPTION_KEY_USES) + len(UNWRAPPED_KEY_USES[kind])
         for kind in KINDS
     )
-    tried += 2 * (len(COMMON) + len(ENVELOPE_KEY_USES)) + len(COMMON) + len(MAC_KEY_USES)
+    tried += 2 * (len(COMMON) + len(ENVELOPE_KEY_USES)) + 2 * (len(COMMON) + len(MAC_KEY_USES))
     assert len(report.attempts) == tried
 
 

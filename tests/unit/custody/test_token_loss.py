@@ -1,6 +1,7 @@
 """A token that is lost, and opened again in place: the same one or none, every handle gone, no PIN tried twice."""
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.faulty_token import (
     faulty,
 )
 
+from keyfold.custody import Custody, KeyReference
 from keyfold.embedded.softhsm import prepare_softhsm, softhsm_module
 from keyfold.events.errors import KeyfoldError, TokenUnavailable
 from keyfold.token import (
@@ -162,6 +164,57 @@ def test_another_token_under_the_label_is_refused(site: Site, tmp_path: Path) ->
         aside.rename(mine)
         open_again(site, token)
         token.check()
+
+
+def test_an_older_copy_of_the_token_is_refused(site: Site, tmp_path: Path) -> None:
+    """Its directory was put back from a backup of before the epoch: nothing is taken up, and nothing made in it."""
+    with site.open() as token:
+        custody = Custody(token)
+        custody.provision()
+        older = shutil.copytree(site.tokens, tmp_path / "older")
+        for epoch in (2, 3):
+            custody.begin_epoch(epoch)
+        newest = shutil.copytree(site.tokens, tmp_path / "newest")
+        for copy, refused in ((older, True), (newest, False)):
+            shutil.rmtree(site.tokens)
+            shutil.copytree(copy, site.tokens)
+            token.lose()
+            open_again(site, token)
+            if refused:
+                with token.manager() as session:
+                    before = stored_keys(session)
+                with pytest.raises(TokenReplaced, match="up to 1, not 3"):
+                    custody.attach()
+                with token.manager() as session:
+                    assert stored_keys(session) == before
+            else:
+                custody.attach()
+                assert custody.epoch == custody.epoch_floor() == 3
+
+
+@pytest.mark.parametrize("how", ["adopted", "found", "attached"])
+def test_an_epoch_of_another_process_counts(site: Site, tmp_path: Path, how: str) -> None:
+    """However this process came to know it, a token without it is an older copy."""
+    with site.open() as token:
+        first, second = Custody(token), Custody(token)
+        first.provision()
+        second.attach()
+        older = shutil.copytree(site.tokens, tmp_path / "older")
+        first.begin_epoch(2)
+        reference = KeyReference(bytes(16), 1, "SYMMETRIC_DEFAULT", "SOFTWARE")
+        blob = first.generate(reference).blob
+        if how == "adopted":
+            assert second.adopt_epoch(2)
+        elif how == "found":
+            second.open(reference, blob).destroy()
+        else:
+            second.attach()
+        shutil.rmtree(site.tokens)
+        shutil.copytree(older, site.tokens)
+        token.lose()
+        open_again(site, token)
+        with pytest.raises(TokenReplaced):
+            second.attach()
 
 
 def test_another_token_in_the_slot_is_noticed(site: Site) -> None:
