@@ -267,7 +267,7 @@ class Model:
         demand(to_milliseconds(occurred_at) <= self.now_ms, "InvalidCommand")
         known = [version.number for version in self.versions if version.status != "Failed"]
         for version in [self._find(number, "Active", "Disabled", "Destroyed") for number in versions or known]:
-            version.marked_ms = self.now_ms
+            version.marked_ms = self.now_ms if version.marked_ms is None else version.marked_ms
 
     # Import
 

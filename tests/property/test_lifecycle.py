@@ -264,19 +264,23 @@ PAIRED: Final[tuple[Move, ...]] = (
     ("DisableKeyVersion", 1, 0), ("EnableKeyVersion", 0, 0), ("DestroyKeyVersion", 0, 0), ("DestroyKeyVersion", 1, 0),
     ("MarkKeyCompromised", 0, 0), ("MarkKeyCompromised", 2, 1), ("GetPublicKey", 0, 3),
     ("GetParametersForImport", 0, 0), ("GetParametersForImport", 1, 3), ("ImportKeyMaterial", 3, 0),
-    ("DeleteImportedKeyMaterial", 0, 0), ("protect", 0, 0), ("process", 0, 0), ("process", 1, 1),
+    ("DeleteImportedKeyMaterial", 0, 0), ("protect", 0, 0), ("process", 0, 0), ("process", 1, 1), ("process", 3, 0),
     ("time", 4, 0), ("done", 0, 0), ("fail", 0, 0),
 )  # fmt: skip
 
 
+A_WEEK_LESS: Final[Move] = ("time", 3, 0)
+"""All but a millisecond of the time for which a version rests before it is destroyed."""
+
+
 @cache
 def ready(external: bool) -> Life:
-    """Three versions, the first disabled for a week; a tag, a policy, and one import open."""
-    life = Life(external=external, signing=not external).grow(3)
+    """Three versions, the first disabled for a week; a tag and a policy. A fourth waits for an open import."""
+    life = Life(external=external, signing=external).grow(3)
     life.step("DisableKeyVersion", 0)
     life.step("time", 4)
-    if external:
-        life.step("GetParametersForImport")
+    for move in ("RotateKey", "done", "GetParametersForImport") if external else ():
+        life.step(move)
     made = life.made
     assert made.code("TagResource", arguments={"tags": {"team": "shop"}}) is None
     assert made.code("PutPolicy", arguments=_POLICY) is None
@@ -287,13 +291,15 @@ def ready(external: bool) -> Life:
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("first", PAIRED, ids=str)
 def test_every_pair(first: Move, external: bool) -> None:
-    """One thing after any other: refused or not, and what comes of it, as the model says."""
-    begun = ready(external).fork()
-    begun.step(*first)
-    for second in PAIRED:
-        life = begun.fork()
-        life.step(*second)
-        life.step("done")
+    """One thing after any other, at once or much later: refused or not, and what comes of it, as the model says."""
+    for pause in ((), (A_WEEK_LESS,)):
+        begun = ready(external).fork()
+        for move in (first, *pause):
+            begun.step(*move)
+        for second in PAIRED:
+            life = begun.fork()
+            life.step(*second)
+            life.step("done")
 
 
 _POLICY: Final = {"policy": "own", "text": 'permit (principal == Principal::"alice", action, resource);'}
@@ -351,9 +357,12 @@ def test_every_verb_in_every_state(state: str) -> None:
     assert state_of(life.key, life.made.now_ms) == state
     for verb, kind in KIND_OF.items():
         made = fork(life.made)
-        spec = _KEYS[USAGE_OF_VERB.get(verb, "SIGN_VERIFY" if verb == "GetPublicKey" else "ENCRYPT_DECRYPT")][0]
-        usage = USAGE_OF_VERB.get(verb, life.key.key_usage)
-        own = {"key_spec": spec, "key_usage": usage, "origin": "KEYFOLD" if verb == "EnableKeyRotation" else "EXTERNAL"}
+        usage = USAGE_OF_VERB.get(verb, "SIGN_VERIFY" if verb == "GetPublicKey" else "ENCRYPT_DECRYPT")
+        own = {
+            "key_spec": _KEYS[usage][0],
+            "key_usage": usage,
+            "origin": "KEYFOLD" if verb == "EnableKeyRotation" else "EXTERNAL",
+        }
         made.state.entities[KEY] = made.key().model_copy(update=own)
         assert made.code(verb, arguments=_said(verb, life)) == (None if state in MAY[kind] else REFUSAL[state]), verb
 
