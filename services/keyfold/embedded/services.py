@@ -25,7 +25,7 @@ def service_part(config: Config, config_file: Path, name: str) -> Part:
         name=name,
         argv=(sys.executable, "-P", "-m", f"keyfold.{name}", "--config", str(config_file)),
         ready=lambda process: _says_ready(ready, process),
-        ready_timeout_s=60.0,
+        ready_timeout_s=300.0,
     )
 
 
