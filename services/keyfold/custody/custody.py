@@ -158,7 +158,7 @@ class Custody:
             return residents.destroy(session, resident_id(key_id, version)) > 0
 
     def list_resident(self) -> list[tuple[bytes, int]]:
-        """Return (key id, version) of each resident key, sorted: what a start compares with the log's."""
+        """Return (key id, version) of each resident key, sorted, for who looks for what the log does not know."""
         with self.token.manager() as session:
             return sorted(resident_name(key_id) for key_id in residents.list_ids(session, RESIDENT_PREFIX))
 

@@ -80,13 +80,13 @@ class MaterialVerbs:
         for version in present:
             self._custody.erase(known[version].reference, known[version].blob)
         last = {version: self._last(known[version].blob) for version in present}
-        # A slice of a turn that was never committed leaves blobs in the log's segments too, under the newest epoch.
-        newest = max(self._custody.epochs()) if last or final else 0
         if final:
             # Imported material that was deleted before is destroyed now: its blobs are in the log as well.
             deleted = (each for each in draft.deleted(key_id) if versions is None or each.version in versions)
             last = {each.version: (each.epoch, each.blob_digest) for each in deleted} | last
         numbers = sorted(last)
+        # A slice of a turn that was never committed leaves blobs in the log's segments too, under the newest epoch.
+        newest = self._custody.epoch_floor() if numbers else 0
         for at in range(0, len(numbers), VERSIONS_OF_RECORD):
             part = {number: last[number] for number in numbers[at : at + VERSIONS_OF_RECORD]}
             gone = {"key_id": key_id, "offset": ticket.decision.offset, "destroyed": final, **_erased(part, newest)}

@@ -165,6 +165,9 @@ class MemoryCustody:
     def epochs(self) -> list[int]:
         return sorted(self.held)
 
+    def epoch_floor(self) -> int:
+        return max(self.held)
+
     def identity(self) -> TokenIdentity:
         return TokenIdentity("kms", "0001", "Memory 1.0")
 
