@@ -65,6 +65,8 @@ async def serve(config: Config, instance: str) -> None:
         custody.attach()
         require("kms", custody.probe())
         require("seal", sealing.probe())
+        # Trying the token takes a second: before anything is owned, so that no take-over waits for it.
+        await asyncio.to_thread(find_capabilities, custody)
         threads = stack.enter_context(ThreadPoolExecutor(config.session_pool_size + 1, "token"))
         await _serve(config, instance, settings, (kms, seal, custody, sealing, threads))
 
