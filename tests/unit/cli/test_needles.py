@@ -1,6 +1,8 @@
 """The search for plaintext: it finds what is there, in every spelling and at every place, and says nothing else."""
 
 import base64
+import json
+import runpy
 from hashlib import shake_256
 from pathlib import Path
 
@@ -8,8 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyfold.ceremony.policy_sets import initial_policies, ready_policies
 from keyfold.cli.demo import needles
+from keyfold.cli.demo.files import choose
 from keyfold.cli.demo.needles import Needles, pieces, scan, spellings
+from keyfold.cli.demo.vocabulary import vocabulary
+
+ROOT = Path(__file__).resolve().parents[3]
 
 PIECE = b"a line that stands in one document only, 4711"
 
@@ -76,3 +83,14 @@ def test_a_document_too_plain_has_none() -> None:
     """What could be found by chance proves nothing."""
     assert pieces(b"") == []
     assert pieces(b"a" * 1000) == []
+
+
+def test_the_project_s_own_documents_say_more_than_its_records() -> None:
+    """What is looked for in documents about Keyfold's formats is in no record of every type: words of these are not."""
+    examples = runpy.run_path(str(ROOT / "tests" / "vectors" / "examples.py"))
+    policies = json.dumps({**initial_policies(), **ready_policies()})
+    records = b"\n".join([*(event.to_value() for event in examples["events"]()), policies.encode()])
+    public = vocabulary()
+    for document in choose([ROOT / "README.md", ROOT / "docs"]):
+        for piece in pieces(document.path.read_bytes(), but_not_in=public, limit=10_000):
+            assert piece not in records, f"{document.name}: {piece!r}"

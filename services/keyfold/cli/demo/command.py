@@ -13,6 +13,7 @@ from keyfold.cli import key_show, output, parts, system
 from keyfold.cli.demo import acts, evidence
 from keyfold.cli.demo.files import Document, Places, choose
 from keyfold.cli.demo.narration import Narrator
+from keyfold.cli.demo.vocabulary import vocabulary
 from keyfold.cli.exits import Differs
 from keyfold.cli.records import as_line
 from keyfold.cli.session import Session, now_ms, of
@@ -164,7 +165,7 @@ class Play:
             proof = evidence.no_plaintext(
                 self._config.data_directory / "kafka" / "data",
                 self._documents,
-                public=acts.policy_text(principal).encode(),
+                public=acts.policy_text(principal).encode() + vocabulary(),
                 known=key_id.encode(),
                 must_have=(topics.COMMANDS, topics.AUTHORIZED, topics.EVENTS, topics.KEYSTORE),
                 since_s=self._began_s,
