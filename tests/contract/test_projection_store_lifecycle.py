@@ -9,9 +9,9 @@ from tests.unit.projections import folding
 from tests.unit.projections.histories import PARTITIONS, START_MS, seeded
 from tests.unit.projections.living import DAY_MS, Living, living
 
-from keyfold.deciding.lifecycle import state_of
 from keyfold.events import facts
 from keyfold.events.entities import Capabilities, Entity, Key
+from keyfold.events.key_states import state_of
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_milliseconds, to_text
 from keyfold.projections.ports import AuditFilter

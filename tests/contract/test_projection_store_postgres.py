@@ -13,12 +13,12 @@ from tests.unit.projections.living import living
 
 from keyfold.events import facts
 from keyfold.events.entities import Key
+from keyfold.events.key_states import state_of
 from keyfold.events.times import to_text
 from keyfold.projections import tables
 from keyfold.projections.errors import OwnedElsewhere, StoreRefused, StoreUnavailable
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.ports import Queries
-from keyfold.projections.states import state_of
 from keyfold.projections.store import PostgresPartitionStore, PostgresQueries, PostgresSchemas
 from keyfold.projections.store.session import Session, Statements
 

@@ -17,11 +17,11 @@ from tests.support.forks import fork
 from tests.support.office import KEY, WEEK, Office
 from tests.support.people import command, uuid
 
-from keyfold.deciding.lifecycle import state_of
 from keyfold.events import facts
 from keyfold.events.commands import BY_VERB
 from keyfold.events.entities import Key
 from keyfold.events.evolve import PROTECTING
+from keyfold.events.key_states import state_of
 from keyfold.events.specs import USAGE_OF_VERB
 from keyfold.events.times import DAY_MS, HOUR_MS, to_text
 

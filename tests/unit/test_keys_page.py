@@ -6,8 +6,8 @@ from typing import get_args
 from tests.unit.test_docs import CODE, ROOT, names, rows
 
 from keyfold.cli.erasure import WORDS
-from keyfold.deciding.lifecycle import KeyState
 from keyfold.events.import_format import MODULUS_BYTES
+from keyfold.events.key_states import KeyState
 from keyfold.events.specs import ALGORITHMS, WrappingAlgorithm
 from keyfold.hsm.upkeep import COVERS, DOES_NOT_COVER
 

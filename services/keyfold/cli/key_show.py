@@ -17,9 +17,9 @@ from keyfold.cli.session import Session, now_ms, of
 from keyfold.cli.transfer import STANDARD
 from keyfold.client import PublicKey
 from keyfold.events.entities import Key, KeyVersion
+from keyfold.events.key_states import state_of
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import PublicKeyRow, Usage, VersionRow
-from keyfold.projections.states import state_of
 
 app = typer.Typer()
 

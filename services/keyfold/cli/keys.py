@@ -30,8 +30,8 @@ from keyfold.cli.arguments import (
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.client import DryRun, Keyfold, KeyMetadata
-from keyfold.deciding.lifecycle import KeyState
 from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Origin, Protection
+from keyfold.events.key_states import KeyState
 from keyfold.events.specs import KeySpec, KeyUsage
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary

@@ -1,4 +1,4 @@
-"""Usage budgets of key versions: warnings when parts of one are used up; and when rotation is due. Pure.
+"""Usage budgets of key versions: warnings when parts of one are used up. Pure.
 
 Counting is `evolve`'s: items are charged at authorization, so the count is exact across restarts and is never too low.
 The hard stop is in `decide`. A warning is said by the command that crosses its percentage, so exactly once a version.
@@ -10,7 +10,6 @@ from typing import Final
 from keyfold.events import facts
 from keyfold.events.entities import Key
 from keyfold.events.evolve import PROTECTING, View
-from keyfold.events.times import SECOND_MS, to_milliseconds
 
 WARNINGS: Final = (50, 80, 95)
 
@@ -27,21 +26,6 @@ def warnings(event: facts.PolicyEvent, before: View) -> Iterator[facts.UsageBudg
     for percent in sorted({*WARNINGS, key.rotate_at_percent or WARNINGS[-1]}):
         if used * 100 < budget * percent <= after * 100:
             yield _warning(event, key, version, percent, after)
-
-
-def rotation_due(key: Key) -> bool:
-    """Tell whether the current version has used the part of its budget at which it is to be replaced."""
-    if key.rotate_at_percent is None:
-        return False
-    return key.version(key.current_version).protected_items * 100 >= key.usage_budget * key.rotate_at_percent
-
-
-def period_over(key: Key, now_ms: int) -> bool:
-    """Tell whether the current version, and the wish to rotate by period, are as old as the period."""
-    if key.rotation_period_seconds is None or key.rotation_enabled_at is None:
-        return False
-    since = max(to_milliseconds(key.current.created_at), to_milliseconds(key.rotation_enabled_at))
-    return now_ms >= since + key.rotation_period_seconds * SECOND_MS
 
 
 def _warning(

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from keyfold.deciding.budgets import period_over, rotation_due
 from keyfold.deciding.lifecycle import check_state
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import CAPABILITIES, Capabilities, Key
+from keyfold.events.key_states import budget_used, period_over_at
 from keyfold.events.specs import ALGORITHMS, default_usage, is_asymmetric
 from keyfold.events.times import to_milliseconds, to_text
 
@@ -80,9 +80,10 @@ def _rotate_key(command: Any, world: World) -> Rule:
     cause = command.data.arguments.cause
     if cause in {"usage-budget", "period"} and key.origin == "EXTERNAL":
         raise errors.InvalidState("nobody else has the material of this key: its versions are imported")
-    if cause == "usage-budget" and not rotation_due(key):
+    if cause == "usage-budget" and not budget_used(key):
         raise errors.InvalidState("the current version has not used that much of its budget")
-    if cause == "period" and not period_over(key, world.now_ms):
+    period_over_ms = period_over_at(key)
+    if cause == "period" and (period_over_ms is None or world.now_ms < period_over_ms):
         raise errors.InvalidState("the rotation period is not over")
     if cause == "compromise" and not key.current.compromised:
         raise errors.InvalidState("the current version is not compromised")

@@ -1,21 +1,15 @@
 """The state machine of keys and versions as two tables: which verbs are allowed in which state. Pure.
 
-States follow NIST SP 800-57 part 1, section 7, and KMIP. A key's state follows from what was decided and from time; it
-is never stored. An old version opens and verifies, never protects. Whether a principal may is Cedar's question, not
-this module's.
+The state itself follows from the key and the time (`keyfold.events.key_states`). An old version opens and verifies,
+never protects. Whether a principal may is Cedar's question, not this module's.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 from keyfold.deciding.rules import NotYet
 from keyfold.events import errors
 from keyfold.events.entities import Key, KeyVersion, VersionStatus
-from keyfold.events.times import to_milliseconds
-
-KeyState = Literal[
-    "PendingImport", "PreActive", "Enabled", "Disabled", "Expired", "Compromised", "PendingDeletion", "Destroyed",
-    "Failed",
-]  # fmt: skip
+from keyfold.events.key_states import KeyState, state_of
 
 _PROTECTS: Final = frozenset[KeyState]({"Enabled"})
 _OPENS: Final = frozenset[KeyState]({"Enabled", "Expired", "Compromised"})
@@ -78,21 +72,6 @@ _WHY: Final[dict[KeyState, type[errors.InvalidState]]] = {
     "Destroyed": errors.KeyDestroyed,
     "Failed": errors.InvalidState,
 }
-
-
-def state_of(key: Key, now_ms: int) -> KeyState:
-    """Return the state that a key is in at this time."""
-    if key.status != "Enabled":
-        return key.status
-    if not key.current.has_material(now_ms):
-        return "PendingImport"
-    if key.current.compromised:
-        return "Compromised"
-    if key.not_before is not None and now_ms < to_milliseconds(key.not_before):
-        return "PreActive"
-    if key.not_after is not None and now_ms >= to_milliseconds(key.not_after):
-        return "Expired"
-    return "Enabled"
 
 
 def check_state(verb: str, key: Key, now_ms: int) -> None:

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from keyfold.deciding.cedar import Request
 from keyfold.deciding.cedar.requests import Creation
-from keyfold.deciding.lifecycle import state_of
 from keyfold.events import commands
 from keyfold.events.commands import BY_VERB, AnyCommand, DataPlaneData, algorithm_of, source_of
 from keyfold.events.entities import Grant, Key, Principal, Proposal
 from keyfold.events.evolve import View
+from keyfold.events.key_states import state_of
 from keyfold.events.specs import default_usage
 from keyfold.events.streams import REGISTRY, key_id_of
 

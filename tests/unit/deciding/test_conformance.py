@@ -11,9 +11,9 @@ from tests.unit.deciding.cases import Case, cases_of, read_tables
 from tests.unit.deciding.stage import Stage
 
 from keyfold.deciding.cedar import validate_policy
-from keyfold.deciding.lifecycle import KeyState
 from keyfold.events import errors, facts
 from keyfold.events.commands import COMMANDS
+from keyfold.events.key_states import KeyState
 
 TABLES = read_tables()
 CASES = [case for name, table in TABLES.items() for case in cases_of(name, table)]

@@ -7,8 +7,8 @@ from tests.support.desk import outcome_of
 from tests.support.office import KEY, Office, office
 
 from keyfold.deciding.imports import PARAMETERS_LIFETIME_MS
-from keyfold.deciding.lifecycle import state_of
 from keyfold.events import facts
+from keyfold.events.key_states import state_of
 from keyfold.events.times import DAY_MS, to_text
 
 CHECK = "0a4dee"

@@ -6,11 +6,12 @@ import pytest
 from tests.support.desk import outcome_of
 from tests.support.office import KEY, Office, office
 
-from keyfold.deciding.lifecycle import ALLOWED, VERSION_ALLOWED, KeyState, state_of
+from keyfold.deciding.lifecycle import ALLOWED, VERSION_ALLOWED
 from keyfold.events import facts
 from keyfold.events.commands import COMMANDS
 from keyfold.events.entities import Key, VersionStatus
 from keyfold.events.evolve import PROTECTING
+from keyfold.events.key_states import KeyState, state_of
 from keyfold.events.times import DAY_MS, to_text
 
 HOUR = 3_600_000

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from keyfold.events.entities import Alias, Deployment, Key
+from keyfold.events.key_states import state_of
 from keyfold.projections.memory.schemas import Schema
 from keyfold.projections.rows import EpochTurn, KeySummary, LastUse, StorageEpoch, Usage, VersionRow
-from keyfold.projections.states import state_of
 
 
 def key_summary(key: Key, aliases: Iterable[Alias], now_ms: int) -> KeySummary:

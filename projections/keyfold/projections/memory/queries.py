@@ -25,6 +25,7 @@ from keyfold.projections.filters import beyond, cursor_of, matches, place_of
 from keyfold.projections.memory.describing import key_summary, last_uses, storage_epoch, version_row
 from keyfold.projections.memory.schemas import EPOCH, MemorySchemas, Schema
 from keyfold.projections.ports import AuditFilter, AuditPage, KeyPage, SchemaStatus
+from keyfold.projections.rotation import rotation_due
 from keyfold.projections.rows import (
     AuditRow,
     BucketRow,
@@ -41,7 +42,6 @@ from keyfold.projections.rows import (
     Usage,
     VersionRow,
 )
-from keyfold.projections.states import rotation_due
 
 Kind = TypeVar("Kind", bound=Entity)
 
