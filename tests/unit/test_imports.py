@@ -119,7 +119,7 @@ EXPORTS = {
     "chains": "Accepted ChainGap ChainReader ChainRepeat Place read_event single_header",
     "commands": "AnyCommand BY_VERB COMMANDS Command CommandData DataPlaneCommand DataPlaneData MAX_CONTEXTS_BYTES "
     "MAX_CONTEXT_BYTES MAX_LIFETIME_MS ReplyAddress TYPE_PREFIX check_scope parse_command peek_reply source_of type_of",
-    "directory": "GENESIS directory_name directory_partition verify_verbatim",
+    "directory": "GENESIS directory_names directory_partition public_key_name verify_verbatim",
     "entities": "Alias Approval AttachedPolicy Bucket DEPLOYMENT Deployment Entity Grant Grants Issuer Key KeyStatus "
     "KeyVersion Limit Principal PrincipalKey PrincipalStatus Proposal ProposalStatus RegistryPolicy SealingKey "
     "SigningKey VersionStatus bucket_name grants_name",

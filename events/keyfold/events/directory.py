@@ -55,11 +55,6 @@ def directory_names(event: facts.Event) -> tuple[str, ...]:
     return names
 
 
-def directory_name(event: facts.Event) -> str | None:
-    """Return the first name that an event answers for, or None where clients need not know it."""
-    return next(iter(directory_names(event)), None)
-
-
 def public_key_name(key_id: str, version: int) -> str:
     """Return the name of the public half of one version of a key."""
     return f"{_PUBLIC_KEY}{key_id}/{version}"

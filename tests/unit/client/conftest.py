@@ -24,7 +24,7 @@ from keyfold.client import Keyfold
 from keyfold.client.identifiers import uuid7
 from keyfold.events import bodies, commands, facts, parts, replies, topics
 from keyfold.events.commands import Command, DataPlaneData
-from keyfold.events.directory import directory_name, directory_names, directory_partition
+from keyfold.events.directory import directory_names, directory_partition
 from keyfold.events.replies import CORRELATION_HEADER, ItemResult, Reply, ReplyData
 from keyfold.events.signatures import Signer, Verifier, command_message, reply_message
 from keyfold.events.statements import (
@@ -195,8 +195,7 @@ class Deployment:
         return headers[0]
 
     def directory_record(self, event: facts.Event, signer: Signer | None = None) -> Outbound:
-        name = directory_name(event)
-        assert name is not None
+        name = directory_names(event)[0]
         place = directory_partition(name, self.partitions)
         return Outbound(topics.DIRECTORY, place, name.encode(), event.to_value(), self.signed(event, signer))
 

@@ -6,7 +6,6 @@ import pytest
 
 from keyfold.events import facts
 from keyfold.events.directory import (
-    directory_name,
     directory_names,
     directory_partition,
     public_key_name,
@@ -18,9 +17,9 @@ from keyfold.events.streams import partition_of
 
 def test_names(world: Any, examples: Any) -> None:
     """Clients need genesis, certificates, sealing keys, capabilities, aliases, which keys have material; no more."""
-    names = {type(event).__name__: directory_name(event) for event in examples.events()}
+    names = {type(event).__name__: directory_names(event) for event in examples.events()}
     policy = examples.POLICY.fingerprint
-    assert {kind: name for kind, name in names.items() if name is not None} == {
+    assert {kind: found[0] for kind, found in names.items() if found} == {
         "Genesis": "genesis",
         "ServiceKeyCertified": f"certificate/{policy}/keyfold.service-key.certified.v1/1",
         "ServiceKeyRevoked": f"certificate/{policy}/keyfold.service-key.revoked.v1/1",
