@@ -431,6 +431,13 @@ BY_VERB: Final = {model.verb: model for model in COMMANDS}
 _BY_TYPE: Final = {f"{TYPE_PREFIX}{model.verb}.v1": model for model in COMMANDS}
 
 
+def arguments_model(verb: str) -> type[Frozen]:
+    """Return the model of a verb's arguments. Raises KeyError."""
+    data: Any = BY_VERB[verb].model_fields["data"].annotation
+    model: type[Frozen] = data.model_fields["arguments"].annotation
+    return model
+
+
 def type_of(verb: str) -> str:
     """Return the CloudEvents type of a verb's current version."""
     return f"{TYPE_PREFIX}{verb}.v1"

@@ -31,7 +31,7 @@ def weight_us(verb: str, spec: str) -> int:
         return _PAIR.get(spec, 1_500)
     if verb in _BY_PRIVATE:
         return _PRIVATE.get(spec, _ONE)
-    return _PUBLIC.get(spec, 300) if verb in _BY_PUBLIC and spec in {*_PRIVATE} else _ONE
+    return _PUBLIC.get(spec, 300) if verb in _BY_PUBLIC and spec in _PRIVATE else _ONE
 
 
 def max_items(verb: str, spec: str) -> int:

@@ -124,7 +124,7 @@ def _key_deletion_scheduled(view: View, event: facts.KeyDeletionScheduled) -> Ch
     if _key(view, event).status == "Failed":
         return _changed(view, event, changed_at=event.time)
     date = event.data.deletion_date
-    return _changed(view, event, status="PendingDeletion", deletion_date=date, changed_at=event.time)
+    return _changed(view, event, status="PendingDeletion", deletion_date=date, reason="", changed_at=event.time)
 
 
 def _key_destroyed(view: View, event: facts.KeyDestroyed) -> Changes:

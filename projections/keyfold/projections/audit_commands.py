@@ -22,8 +22,7 @@ _NOTHING: Final[dict[str, Any]] = {}
 
 def _algorithm_argument(verb: str) -> tuple[str, str | None]:
     """Find the argument of a verb that names an algorithm, and which holds where the caller names none."""
-    data: Any = commands.BY_VERB[verb].model_fields["data"].annotation
-    fields = data.model_fields["arguments"].annotation.model_fields
+    fields = commands.arguments_model(verb).model_fields
     name = next((name for name in fields if name.endswith("_algorithm")), "")
     if not name:
         return name, "SYMMETRIC_DEFAULT" if verb in SYMMETRIC_ONLY else None

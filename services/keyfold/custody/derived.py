@@ -41,6 +41,7 @@ class DerivedKeys:
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
         self._entries: OrderedDict[tuple[bytes, bytes], DerivedKey] = OrderedDict()
+        self._salts: dict[bytes, set[bytes]] = {}
         self._lock = threading.Lock()
 
     def committed(self, handle: MemoryHandle, prefix: bytes) -> AESGCM | None:
@@ -59,8 +60,8 @@ class DerivedKeys:
         """Drop everything derived from a key version."""
         head = header(reference.key_id, reference.version, Algorithm.AES_256_GCM_DERIVED)
         with self._lock:
-            for key in [key for key in self._entries if key[0] == head]:
-                del self._entries[key]
+            for salt in self._salts.pop(head, ()):
+                del self._entries[head, salt]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -75,5 +76,9 @@ class DerivedKeys:
     def _remember(self, key: tuple[bytes, bytes], value: DerivedKey) -> None:
         with self._lock:
             self._entries[key] = value
+            self._salts.setdefault(key[0], set()).add(key[1])
             if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
+                (head, salt), _ = self._entries.popitem(last=False)
+                self._salts[head].discard(salt)
+                if not self._salts[head]:
+                    del self._salts[head]

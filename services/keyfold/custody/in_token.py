@@ -68,13 +68,12 @@ class InToken:
             if keys[head]:
                 parts = (data[HEADER_BYTES:HSM_BODY_AT], data[HSM_BODY_AT:], head + contexts[context])
                 sealed.append(_Sealed(place, keys[head], parts))
-        opened: list[bytes | InvalidCiphertext] = [InvalidCiphertext() for _ in items]
+        opened: list[bytes | None] = [None] * len(items)
         # One key's items stand together, so that a part is few runs.
         sealed.sort(key=lambda item: item.key)
         for item, plaintext in zip(sealed, self._spreader.run(sealed, _open), strict=True):
-            if plaintext is not None:
-                opened[item.place] = plaintext
-        return opened
+            opened[item.place] = plaintext
+        return [InvalidCiphertext() if each is None else each for each in opened]
 
 
 def _key(key_id: bytes, resolve: Resolver, head: bytes) -> int:

@@ -4,18 +4,13 @@ Which of the two a token needs is found out once for each hash, by asking it.
 """
 
 from collections.abc import Sequence
-from typing import Final
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
 
 from keyfold.custody.oaep import unpad
+from keyfold.custody.schemes import encryption_padding
 from keyfold.token import Session
 from keyfold.token import cryptoki as ck
 from keyfold.token.attributes import rsa_public_numbers
 from keyfold.token.operations import KeyOperations, Prepared, oaep
-
-_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {"1": hashes.SHA1(), "256": hashes.SHA256()}  # noqa: S303
 
 
 class TokenOaep:
@@ -38,7 +33,7 @@ class TokenOaep:
         sound = [at for at, item in enumerate(items) if len(item) == size and int.from_bytes(item, "big") < numbers.n]
         run, chosen = KeyOperations(session, slow=True), [items[at] for at in sound]
         if self.is_native(session, key, sha):
-            mask = padding.OAEP(padding.MGF1(_HASHES[sha]), _HASHES[sha], None)
+            mask = encryption_padding(f"RSAES_OAEP_SHA_{sha}")
             found = run.decrypt_many(key, oaep(sha), chosen, lambda: numbers.public_key().encrypt(b"", mask))
         else:
             raw = run.decrypt_many(key, Prepared(ck.CKM_RSA_X_509), chosen, lambda: (2).to_bytes(size, "big"))

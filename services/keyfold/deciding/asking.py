@@ -14,18 +14,18 @@ from keyfold.deciding.cedar import Request
 from keyfold.deciding.remaking import principal_of
 from keyfold.deciding.replaying import Recorded
 from keyfold.deciding.requesting import request_of
+from keyfold.deciding.using import touched
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand, ApproveProposal
 from keyfold.events.entities import Key, Principal
 from keyfold.events.evolve import PROTECTING
 from keyfold.events.proposals import proposed_in
+from keyfold.events.specs import USAGE_OF_VERB
 
 _AUTHORIZATION: Final = frozenset(
     kind.code for kind in (errors.AccessDenied, errors.ApprovalRequired, errors.GrantExhausted)
 )
-_OPENING: Final = frozenset({"Decrypt", "ReEncrypt", "ReEncryptFrom"})
-_BY_VERSION: Final = frozenset({"Decrypt", "Verify", "VerifyMac", "DeriveSharedSecret", "Decapsulate"})
 
 
 class Answer(NamedTuple):
@@ -108,17 +108,13 @@ def _met_compromised_versions(recorded: Recorded) -> bool:
     """Tell whether a decision came as far as to ask about compromised versions."""
     event, command = recorded.event, recorded.command
     key = recorded.world.entities.get(command.subject)
-    if not isinstance(key, Key) or command.verb not in _OPENING | _BY_VERSION:
+    if not isinstance(key, Key) or command.verb not in USAGE_OF_VERB:
         return False
     if isinstance(event, facts.CommandDenied) and event.data.code != errors.KeyCompromised.code:
         return False
     if command.verb in PROTECTING and key.current.compromised:
         return False  # the key's state has refused it before
-    if command.verb in _OPENING and key.key_spec == "SYMMETRIC_DEFAULT":
-        return any(version.compromised and version.status == "Active" for version in key.versions)
-    chosen = command.data.arguments.key_version
-    version = key.current if chosen is None else key.version(chosen)
-    return version.compromised and version.status == "Active"
+    return any(version.compromised and version.status == "Active" for version in touched(command, key))
 
 
 def _wanted(command: ApproveProposal, world: World) -> Question | None:

@@ -13,7 +13,7 @@ from keyfold.deciding.admission import Admitted, reply_topic_allowed
 from keyfold.deciding.authorizing import Denied, Permission, authorize
 from keyfold.deciding.control import CONTROL
 from keyfold.deciding.repairing import GOVERNING, check_repairable
-from keyfold.deciding.rules import NotYet, Rule
+from keyfold.deciding.rules import NotYet, Rule, authorized
 from keyfold.deciding.sizes import GROWING, check_size
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
@@ -156,7 +156,7 @@ def _carry_out(admitted: Admitted, permission: Permission, use: facts.ProposalUs
     if not command.data_plane or command.verb in CONTROL:
         return _Verdict(_checked_rule(admitted, command, world), permission, use)
     if isinstance(command, GenerateRandom):
-        return _Verdict(using.authorized(command, None, None, []), permission, use)
+        return _Verdict(authorized(command, None), permission, use)
     caller = using.Caller(admitted.principal, tuple(use.approvers) if use else ())
     rule, more = using.use(command, caller, world)
     policies = tuple(sorted({*permission.policies, *more}))
@@ -179,10 +179,13 @@ def _approved(admitted: Admitted, command: ApproveProposal, permission: Permissi
 
 
 def _checked_rule(admitted: Admitted, command: AnyCommand, world: World) -> Rule:
-    """Return what a command becomes, unless that would leave policies to too few who could put them right."""
+    """Return what a command becomes, unless a key outgrew its record, or too few could put policies right."""
     rule = CONTROL[command.verb](command, world)
-    if issubclass(rule[0], GROWING) and command.subject == admitted.command.subject:
-        check_size(evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {})), world)
-    if issubclass(rule[0], GOVERNING) and command.subject == admitted.command.subject:
-        check_repairable(evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {})), world)
+    if not issubclass(rule[0], (*GROWING, *GOVERNING)) or command.subject != admitted.command.subject:
+        return rule
+    changes = evolve(world.entities, _event(admitted, world, _Verdict(rule, Permission(())), {}))
+    if issubclass(rule[0], GROWING):
+        check_size(changes, world)
+    if issubclass(rule[0], GOVERNING):
+        check_repairable(changes, world)
     return rule

@@ -41,7 +41,8 @@ def covering(command: AnyCommand, uncovered: Sequence[int], entities: View, now_
     for grant in _between(key_id, data.principal, entities):
         if not _covers(grant, command, contexts, entities) or not holds(grant, entities, now_ms):
             continue
-        if plane is None or allows(grant, 1, plane.items):
+        # What a delegated grant takes is checked where it is made.
+        if command.verb == "CreateGrant" or allows(grant, 1, plane.items if plane else 0):
             return grant
         exhausted = True
     if exhausted:

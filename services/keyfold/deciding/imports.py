@@ -9,13 +9,12 @@ from typing import Any, Final
 
 from keyfold.deciding.keys import governed_key
 from keyfold.deciding.lifecycle import await_import, version_for
-from keyfold.deciding.rules import Rule
-from keyfold.deciding.using import authorized
+from keyfold.deciding.rules import Rule, authorized
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand, DataPlaneData
 from keyfold.events.entities import CAPABILITIES, Capabilities, Key
-from keyfold.events.specs import material_bytes
+from keyfold.events.import_format import takes
 from keyfold.events.times import DAY_MS, to_milliseconds, to_text
 
 PARAMETERS_LIFETIME_MS: Final = DAY_MS
@@ -31,7 +30,7 @@ def _external_key(command: AnyCommand, world: World) -> Key:
 def _get_parameters(command: Any, world: World) -> Rule:
     key, arguments = _external_key(command, world), command.data.arguments
     version = version_for(command.verb, key, arguments.key_version or _waiting(key))
-    if arguments.wrapping_algorithm == "RSAES_OAEP_SHA_256" and material_bytes(key.key_spec) is None:
+    if not takes(arguments.wrapping_algorithm, key.key_spec):
         raise errors.InvalidKeyUsage("private keys are wrapped by RSA_AES_KEY_WRAP_SHA_256; OAEP is too short for them")
     found = world.registry.get(CAPABILITIES)
     if isinstance(found, Capabilities) and arguments.wrapping_algorithm not in found.imports:
@@ -68,7 +67,7 @@ def _import(command: Any, world: World) -> Rule:
     if valid_to is not None and to_milliseconds(valid_to) <= world.now_ms:
         raise errors.InvalidCommand("material is valid to a time that is ahead")
     version = version_for(command.verb, key, parameters.version)
-    return authorized(command, key, version.version, [])
+    return authorized(command, key, version.version)
 
 
 def _delete(command: Any, world: World) -> Rule:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keyfold.deciding.lifecycle import check_state
-from keyfold.deciding.rules import Rule
+from keyfold.deciding.rules import Rule, authorized
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand
@@ -121,15 +121,7 @@ def _get_public_key(command: Any, world: World) -> Rule:
     number = key.current_version if chosen is None else chosen
     if number > len(key.versions) or key.version(number).status not in {"Active", "Disabled"}:
         raise errors.KeyVersionUnusable
-    return facts.CommandAuthorized, {
-        "verb": command.verb,
-        "principal": command.data.principal,
-        "key_id": key.key_id,
-        "key_version": number,
-        "protection": key.protection,
-        "items": 0,
-        "bytes": 0,
-    }
+    return authorized(command, key, number)
 
 
 def _enable_key(command: AnyCommand, world: World) -> Rule:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keyfold.deciding.authorizing import Permission, authorize
-from keyfold.deciding.rules import Rule
+from keyfold.deciding.rules import NotYet, Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.commands import AnyCommand, DataPlaneData, ProposeCommand
@@ -114,7 +114,7 @@ def approve(command: Any, world: World, carry_out: CarryOut) -> tuple[Rule, Prop
     """Return the fact that one more approval makes, and the proposal if it is executed by it.
 
     `carry_out` states what the proposed command becomes. A refusal of it closes the proposal as failed; a denial
-    leaves it waiting for more approvals.
+    leaves it waiting for more approvals; what is no decision yet leaves all as it is (`NotYet`).
     """
     proposal = agreed_upon(command, world)
     approver = command.data.principal
@@ -127,6 +127,8 @@ def approve(command: Any, world: World, carry_out: CarryOut) -> tuple[Rule, Prop
         if wanted.data_plane:
             return _counted(proposal, approver, "Approved", None), None
         return carry_out(wanted, permission), proposal
+    except NotYet:
+        raise
     except errors.AccessDenied:
         return _counted(proposal, approver, "Pending", None), None
     except errors.Refusal as refusal:

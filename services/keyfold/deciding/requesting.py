@@ -1,12 +1,11 @@
 """From a command and what is known to the question that Cedar is asked. Pure; simulations ask the same question."""
 
-from collections.abc import Container
 from typing import Any, Final
 
 from keyfold.deciding.cedar import Request
 from keyfold.deciding.cedar.requests import Creation
 from keyfold.events import commands
-from keyfold.events.commands import BY_VERB, AnyCommand, DataPlaneData, algorithm_of, source_of
+from keyfold.events.commands import BY_VERB, AnyCommand, DataPlaneData, algorithm_of, arguments_model, source_of
 from keyfold.events.entities import Grant, Key, Principal, Proposal
 from keyfold.events.evolve import View
 from keyfold.events.key_states import state_of
@@ -18,14 +17,8 @@ _NO_CONTEXTS: Final[list[dict[str, str]]] = [{}]
 
 def _named_by(*names: str) -> dict[str, str]:
     """Return, by verb, under which of these names its arguments say something."""
-    fields = {verb: _argument_names(model) for verb, model in BY_VERB.items()}
+    fields = {verb: arguments_model(verb).model_fields for verb in BY_VERB}
     return {verb: name for name in names for verb, known in fields.items() if name in known}
-
-
-def _argument_names(model: type[AnyCommand]) -> Container[str]:
-    data: Any = model.model_fields["data"].annotation
-    names: Container[str] = data.model_fields["arguments"].annotation.model_fields
-    return names
 
 
 _CAUSE: Final = _named_by("cause")

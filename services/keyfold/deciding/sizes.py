@@ -29,4 +29,4 @@ def check_size(changes: Changes, world: World) -> None:
 
 
 def _size(key: Key) -> int:
-    return len(key.model_dump_json())
+    return len(key.model_dump_json().encode())

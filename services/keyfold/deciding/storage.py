@@ -3,31 +3,17 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from keyfold.deciding.rules import Rule
+from keyfold.deciding.rules import Rule, authorized
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import SealingKey
 from keyfold.events.times import MINUTE_MS, to_milliseconds
 
 ERASE_AFTER_MS: Final = 16 * MINUTE_MS
 
 
-def _work(command: AnyCommand) -> Rule:
-    """Work that has no lifecycle fact of its own in policy."""
-    return facts.CommandAuthorized, {
-        "verb": command.verb,
-        "principal": command.data.principal,
-        "key_id": None,
-        "key_version": None,
-        "protection": None,
-        "items": 0,
-        "bytes": 0,
-    }
-
-
 def _rotate_sealing_key(command: Any, _world: World) -> Rule:
-    return _work(command)
+    return authorized(command, None)
 
 
 def _erase_sealing_key(command: Any, world: World) -> Rule:
@@ -42,7 +28,7 @@ def _erase_sealing_key(command: Any, world: World) -> Rule:
         raise errors.InvalidState(
             "commands sealed to this key may still be valid; erase it 16 minutes after retirement"
         )
-    return _work(command)
+    return authorized(command, None)
 
 
 def _begin_storage_epoch(_command: Any, world: World) -> Rule:
@@ -60,7 +46,7 @@ def _end_storage_epoch(command: Any, world: World) -> Rule:
     named = [place.partition for place in arguments.evidence]
     if sorted(named) != list(range(deployment.partitions)):
         raise errors.InvalidCommand("the evidence names every partition once")
-    return _work(command)
+    return authorized(command, None)
 
 
 RULES: Final[dict[str, Callable[[Any, World], Rule]]] = {

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from keyfold.deciding.authorizing import may_use_compromised
 from keyfold.deciding.lifecycle import await_import, check_state
-from keyfold.deciding.rules import Rule
+from keyfold.deciding.rules import Rule, authorized
 from keyfold.deciding.world import World
-from keyfold.events import errors, facts
+from keyfold.events import errors
 from keyfold.events.commands import AnyCommand, DataPlaneData, algorithm_of
 from keyfold.events.costs import max_items
 from keyfold.events.entities import Alias, Key, KeyVersion, Principal
@@ -43,16 +43,16 @@ def use(command: AnyCommand, caller: Caller, world: World) -> tuple[Rule, tuple[
         alias = world.registry.get(data.alias)
         if not isinstance(alias, Alias) or alias.key_id != key.key_id:
             raise errors.AliasMoved
-    check_usage(command, key)
+    _check_usage(command, data, key)
     check_state(command.verb, key, world.now_ms)
     if command.verb in PROTECTING and key.current.protected_items + data.items > key.usage_budget:
         raise errors.UsageLimitReached
     return _versions(command, key, caller, world)
 
 
-def check_usage(command: AnyCommand, key: Key) -> None:
+def _check_usage(command: AnyCommand, data: DataPlaneData[Any], key: Key) -> None:
     """Refuse what keys of this spec and usage do not do, and batches that cost too much."""
-    verb, data = command.verb, command.data
+    verb = command.verb
     symmetric = key.key_spec == "SYMMETRIC_DEFAULT"
     if USAGE_OF_VERB[verb] != key.key_usage or (verb in SYMMETRIC_ONLY and not symmetric):
         raise errors.InvalidKeyUsage
@@ -61,8 +61,6 @@ def check_usage(command: AnyCommand, key: Key) -> None:
         raise errors.InvalidKeyUsage
     if verb in {"Sign", "Verify"} and data.arguments.message_type not in message_types(algorithm):
         raise errors.InvalidKeyUsage("this algorithm does not take this message type")
-    if not isinstance(data, DataPlaneData):
-        return
     if not symmetric and data.contexts != [{}]:
         raise errors.InvalidCommand("only symmetric encryption binds an encryption context; send one empty context")
     if symmetric and verb == "Decrypt" and data.arguments.key_version is not None:
@@ -72,24 +70,34 @@ def check_usage(command: AnyCommand, key: Key) -> None:
         raise errors.BatchTooExpensive
 
 
+def touched(command: AnyCommand, key: Key) -> tuple[KeyVersion, ...]:
+    """Return the versions that a use may meet: all where ciphertexts name theirs, else the one that it uses.
+
+    Raises `NotFound` for one that is not there.
+    """
+    return key.versions if _by_ciphertext(command, key) else (key.version(_named(command, key)),)
+
+
+def _by_ciphertext(command: AnyCommand, key: Key) -> bool:
+    return command.verb in _BY_CIPHERTEXT and key.key_spec == "SYMMETRIC_DEFAULT"
+
+
 def _versions(command: AnyCommand, key: Key, caller: Caller, world: World) -> tuple[Rule, tuple[str, ...]]:
-    by_ciphertext = command.verb in _BY_CIPHERTEXT and key.key_spec == "SYMMETRIC_DEFAULT"
-    named = _named(command, key) if not by_ciphertext or command.verb in PROTECTING else None
-    touched = key.versions if by_ciphertext else (key.version(named),) if named else ()
+    met = touched(command, key)
     policies: tuple[str, ...] = ()
     permitted = False
-    if any(version.compromised and version.status == "Active" for version in touched):
+    if any(version.compromised and version.status == "Active" for version in met):
         permission = may_use_compromised(command, caller.principal, world, caller.approvals)
         permitted, policies = permission is not None, permission or ()
-    if named is not None and not by_ciphertext:
-        _check_version(key, key.version(named), world.now_ms, permitted=permitted)
-    if not by_ciphertext:
-        return authorized(command, key, named, []), policies
-    existing = [version for version in key.versions if version.status in {"Active", "Disabled"}]
+    if not _by_ciphertext(command, key):
+        _check_version(key, met[0], world.now_ms, permitted=permitted)
+        return authorized(command, key, met[0].version), policies
+    existing = [version for version in met if version.status in {"Active", "Disabled"}]
     refused = [each.version for each in existing if _refused(each, world.now_ms, permitted=permitted)]
     if len(refused) == len(existing):
         raise errors.KeyCompromised if any(v.compromised for v in existing) else errors.KeyVersionUnusable
-    return authorized(command, key, named, refused), policies
+    protects = key.current_version if command.verb in PROTECTING else None
+    return authorized(command, key, protects, refused), policies
 
 
 def _named(command: AnyCommand, key: Key) -> int:
@@ -115,20 +123,3 @@ def _refused(version: KeyVersion, now_ms: int, *, permitted: bool) -> bool:
     if version.status != "Active" or not version.has_material(now_ms):
         return True
     return version.compromised and not permitted
-
-
-def authorized(command: AnyCommand, key: Key | None, version: int | None, refused: list[int]) -> Rule:
-    """Return the authorization of a data-plane command."""
-    data: Any = command.data
-    if not isinstance(data, DataPlaneData):
-        raise TypeError(command.verb)
-    return facts.CommandAuthorized, {
-        "verb": command.verb,
-        "principal": data.principal,
-        "key_id": key.key_id if key else None,
-        "key_version": version,
-        "protection": key.protection if key else None,
-        "items": data.items,
-        "bytes": data.bytes,
-        "refused_versions": refused,
-    }

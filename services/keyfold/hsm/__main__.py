@@ -78,62 +78,66 @@ async def _serve(
     tokens: tuple[Token, Token, Custody, SealingKeys, ThreadPoolExecutor],
 ) -> None:
     kms, seal, custody, sealing, threads = tokens
-    signer = load_identity(config.identities_directory / "hsm.json").signer
-    deployment = config.deployment or ""
     bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-hsm-{instance}"))
-    sender, follower = bus.sender(), RegistryFollower(bus, deployment)
-    name = signer.fingerprint
-    author = Author(deployment, "hsm", name, signer.sign, lambda: follower.require_licence("hsm", name))
+    sender, follower = bus.sender(), RegistryFollower(bus, config.deployment or "")
+    author = _author(config, follower)
     keyring = Keyring(bus, follower, sealing, config.partitions, clock_ms)
     cache = HandleCache(settings.open_handles)
-    engine = Engine(
-        keyring,
-        DataVerbs(
-            custody,
-            cache,
-            {"HSM": InToken(kms), "SOFTWARE": InMemory(custody.derived)},
-            {"HSM": TokenOperations(kms), "SOFTWARE": MemoryOperations()},
-            sealing_keys=keyring,
-            clock_ms=clock_ms,
-        ),
-        ControlVerbs(custody, cache, sealing, lambda: str(uuid4())),
-        Answers(author),
-        clock_ms,
-    )
+    control = ControlVerbs(custody, cache, sealing, lambda: str(uuid4()))
+    engine = Engine(keyring, _data_verbs(kms, custody, cache, keyring), control, Answers(author), clock_ms)
     tended = worker_tokens(kms, seal, custody, sealing, cache)
     watch = TokenWatch(settings, tended, publisher(config, instance, clock_ms))
-    dispatcher = Dispatcher(engine, threads, settings, watch, config.session_pool_size)
-    duties = SealingDuties(sealing, engine.control_verbs.token, clock_ms)
-    letters = DeadLetters(sender, "hsm")
-    capabilities = CapabilitiesDuty(lambda: find_capabilities(custody), clock_ms)
     parts = Parts(
         bus=bus,
         author=author,
         follower=follower,
         keyring=keyring,
-        dispatcher=dispatcher,
+        dispatcher=Dispatcher(engine, threads, settings, watch, config.session_pool_size),
         cache=cache,
-        duties=duties,
+        duties=SealingDuties(sealing, control.token, clock_ms),
         sender=sender,
-        dead_letters=letters,
+        dead_letters=DeadLetters(sender, "hsm"),
         settings=settings,
         partitions=config.partitions,
         custody=custody,
-        capabilities=capabilities,
+        capabilities=CapabilitiesDuty(lambda: find_capabilities(custody), clock_ms),
         clock_ms=clock_ms,
     )
+    await _run(config, instance, parts)
+
+
+def _author(config: Config, follower: RegistryFollower) -> Author:
+    signer = load_identity(config.identities_directory / "hsm.json").signer
+    name = signer.fingerprint
+    return Author(config.deployment or "", "hsm", name, signer.sign, lambda: follower.require_licence("hsm", name))
+
+
+def _data_verbs(kms: Token, custody: Custody, cache: HandleCache, keyring: Keyring) -> DataVerbs:
+    return DataVerbs(
+        custody,
+        cache,
+        {"HSM": InToken(kms), "SOFTWARE": InMemory(custody.derived)},
+        {"HSM": TokenOperations(kms), "SOFTWARE": MemoryOperations()},
+        sealing_keys=keyring,
+        clock_ms=clock_ms,
+    )
+
+
+async def _run(config: Config, instance: str, parts: Parts) -> None:
+    """Connect, serve until told to stop, and leave nothing open."""
+    follower, keyring = parts.follower, parts.keyring
     try:
-        await sender.start()
+        await parts.sender.start()
         await follower.start()
         if follower.deployment_entity.partitions != config.partitions:
             raise DeploymentMismatch("the log has another number of partitions than the settings file says")
         await keyring.start()
         service = Service(parts, instance, lambda: mark_ready(config, "hsm"))
-        await until_signalled(watch.beside(service.run()))
+        await until_signalled(parts.dispatcher.watch.beside(service.run()))
     finally:
-        await closing(keyring.stop, follower.stop, sender.stop)
+        await closing(keyring.stop, follower.stop, parts.sender.stop)
         token_file(config, instance).unlink(missing_ok=True)
-        await asyncio.to_thread(cache.clear)
+        await asyncio.to_thread(parts.cache.clear)
 
 
 if __name__ == "__main__":

@@ -172,10 +172,11 @@ class DataVerbs:
         return self._providers[job.protection].protect(job.handle(job.material()), job.contexts(), items)
 
     def _unprotect(self, job: Job) -> list[bytes | Refusal]:
-        versions, refused = job.versions(), job.refused
+        job.require_material()
+        refused = job.refused
 
         def resolve(version: int) -> Handle | None:
-            material = None if version in refused else versions.get(version)
+            material = None if version in refused else job.draft.material(job.key_id, version)
             return None if material is None else job.handle(material)
 
         provider = self._providers[job.protection]
@@ -183,18 +184,18 @@ class DataVerbs:
         if not refused:
             return list(opened)
         return [
-            _unusable(data, refused) if isinstance(found, InvalidCiphertext) else found
+            _unusable(data, key_id_bytes(job.key_id), refused) if isinstance(found, InvalidCiphertext) else found
             for (_, data), found in zip(job.items, opened, strict=True)
         ]
 
 
-def _unusable(ciphertext: bytes, refused: frozenset[int]) -> Refusal:
+def _unusable(ciphertext: bytes, key_id: bytes, refused: frozenset[int]) -> Refusal:
     """Tell a ciphertext of a version that must not be used from one that does not open."""
     try:
-        _, version, _ = parse_header(ciphertext)
+        named, version, _ = parse_header(ciphertext)
     except InvalidCiphertext as error:
         return error
-    return KeyVersionUnusable() if version in refused else InvalidCiphertext()
+    return KeyVersionUnusable() if named == key_id and version in refused else InvalidCiphertext()
 
 
 def _versions(job: Job, opened: Sequence[bytes | Refusal]) -> dict[str, int]:

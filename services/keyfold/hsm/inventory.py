@@ -18,17 +18,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal
 
-from keyfold.custody import InvalidBlob, blobs
+from keyfold.custody import InvalidBlob, blobs, in_token_material
+from keyfold.custody.custody import KEY_ENCRYPTION_KEY_ID
+from keyfold.custody.envelopes import EPOCH_PREFIX, IMPORT_CHECK_ID, KEK_PREFIX, SOFTWARE_KEY_ID, TRANSFER_ID
 from keyfold.events import facts
+from keyfold.events.streams import key_id_bytes
 
 Kind = Literal["orphan", "ghost", "mismatch", "unerased", "keyless", "missing"]
 Place = tuple[str, int]
 """A key's id and a version."""
 
-RESIDENT_PREFIX: Final = b"keyfold:key:"
-EPOCH_PREFIX: Final = b"keyfold:epoch:"
-NEEDED: Final = (b"keyfold:kek:secret:aes", b"keyfold:software-kek")
-_OWN: Final = (b"keyfold:kek:", b"keyfold:software-kek", b"keyfold:import-check", b"keyfold:transfer")
+NEEDED: Final = (KEY_ENCRYPTION_KEY_ID, SOFTWARE_KEY_ID)
+_OWN: Final = (KEK_PREFIX, SOFTWARE_KEY_ID, IMPORT_CHECK_ID, TRANSFER_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def reconcile(held: Held, keystore: Keystore, log: Log) -> Report:
 
 def resident_id(place: Place) -> bytes:
     """The CKA_ID of a key version that stays in the token."""
-    return RESIDENT_PREFIX + f"{place[0].replace('-', '')}:{place[1]}".encode()
+    return in_token_material.resident_id(key_id_bytes(place[0]), place[1])
 
 
 def _blobs(held: Held, keystore: Keystore, log: Log) -> list[Finding]:

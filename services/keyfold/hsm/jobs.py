@@ -1,6 +1,6 @@
 """One data-plane command under way, and what came of its items. No verb is carried out here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -108,16 +108,15 @@ class Job:
         """The distinct contexts, each encoded once."""
         return [encode_context(context) for context in self.command.data.contexts]
 
-    def versions(self) -> Mapping[int, Material]:
-        """Return the key's material by version. Raises `InvalidState` where there is none."""
-        versions = self.draft.versions(self.key_id)
-        if not versions:
+    def require_material(self) -> None:
+        """Raise `InvalidState` where the key has no material at all."""
+        if not self.draft.holds(self.key_id):
             raise InvalidState("there is no material of this key; describe the key to see its state")
-        return versions
 
     def material(self) -> Material:
         """Return the material of the version that was decided on. Raises `InvalidState`, `KeyVersionUnusable`."""
-        material = self.versions().get(self.ticket.version)
+        self.require_material()
+        material = self.draft.material(self.key_id, self.ticket.version)
         if material is None:
             raise KeyVersionUnusable(f"there is no material of version {self.ticket.version} of this key")
         return material

@@ -72,6 +72,16 @@ class Draft:
         changed = self._keys.get(key_id)
         return self._index.versions(key_id) if changed is None else changed
 
+    def material(self, key_id: str, version: int) -> Material | None:
+        """Return one version's material."""
+        changed = self._keys.get(key_id)
+        return self._index.keys.find(key_id, version) if changed is None else changed.get(version)
+
+    def holds(self, key_id: str) -> bool:
+        """Tell whether there is material of any version."""
+        changed = self._keys.get(key_id)
+        return key_id in self._index.keys if changed is None else bool(changed)
+
     @property
     def sealing(self) -> dict[str, bytes]:
         """Live sealing keys, oldest first."""

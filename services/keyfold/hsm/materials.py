@@ -51,6 +51,13 @@ class Materials(MutableMapping[str, Versions]):
         materials = [self._material(name, row) for row in rows]
         return {material.reference.version: material for material in materials}
 
+    def find(self, key_id: str, version: int) -> Material | None:
+        """Return one version's material; the others are not built. New versions stand last and are found first."""
+        name, wanted = _name(key_id), version.to_bytes(4, "big")
+        found = self._rows.get(name, ())
+        rows: tuple[_Row, ...] = ((found, ()),) if isinstance(found, bytes) else found
+        return next((self._material(name, row) for row in reversed(rows) if row[0].startswith(wanted)), None)
+
     def __getitem__(self, key_id: str) -> Versions:
         found = self.versions(key_id)
         if not found:

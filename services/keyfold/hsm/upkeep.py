@@ -52,6 +52,7 @@ class Upkeep:
         self._custody, self._partition, self._clock_ms = custody, partition, clock_ms
         self._left: Iterator[str] | None = None
         self._damaged: set[str] = set()
+        self._look_at_imports_ms = 0
         self._versions = 0
 
     def step(self, epoch: int, index: Index, deployment: Deployment, sealing_keys: Sequence[SealingKey]) -> Step | None:
@@ -62,7 +63,12 @@ class Upkeep:
 
     def void_imports(self, index: Index) -> Step | None:
         """Erase the keys of imports whose time is over: no import with them can still be on its way."""
+        now = self._clock_ms()
+        if now < self._look_at_imports_ms:
+            return None
         over = [key_id for key_id, key in index.imports.items() if self._is_over(key)][:SLICE]
+        # A partition may have many open imports, and none is over before it is a day old.
+        self._look_at_imports_ms = now if over else now + MINUTE_MS
         voided = (self._voided(key_id, index.imports[key_id].import_token) for key_id in over)
         return Step(Work((), tuple(voided))) if over else None
 

@@ -56,14 +56,16 @@ class Gcm:
     def decrypt_many(self, key: int, items: Iterable[tuple[bytes, bytes, bytes]]) -> list[bytes | None]:
         """Decrypt (nonce, ciphertext ‖ tag, associated data) triples; None for each that does not open."""
         opened: list[bytes | None] = []
-        for nonce, data, associated in items:
-            rv = self._decrypt(key, nonce, data, associated)
-            if rv and self._is_refusal(rv, key):
-                opened.append(None)
-            else:
-                opened.append(self._view[: self._length.value].tobytes())
-        # Plaintext does not stay in a buffer that outlives the call.
-        ctypes.memset(self._out_at, 0, self._capacity)
+        try:
+            for nonce, data, associated in items:
+                rv = self._decrypt(key, nonce, data, associated)
+                if rv and self._is_refusal(rv, key):
+                    opened.append(None)
+                else:
+                    opened.append(self._view[: self._length.value].tobytes())
+        finally:
+            # Plaintext does not stay in a buffer that outlives the call.
+            ctypes.memset(self._out_at, 0, self._capacity)
         return opened
 
     def _decrypt(self, key: int, nonce: bytes, data: bytes, associated: bytes) -> int:

@@ -90,13 +90,15 @@ class KeyOperations:
         well, so the fault was the data's.
         """
         opened: list[bytes | None] = []
-        for data in items:
-            rv = self._decrypt(key, mechanism, data)
-            if rv and self._is_refusal(rv, key, mechanism, sample):
-                opened.append(None)
-            else:
-                opened.append(self._out.raw[: self._length.value])
-        ctypes.memset(self._out_at, 0, _CAPACITY)
+        try:
+            for data in items:
+                rv = self._decrypt(key, mechanism, data)
+                if rv and self._is_refusal(rv, key, mechanism, sample):
+                    opened.append(None)
+                else:
+                    opened.append(self._out.raw[: self._length.value])
+        finally:
+            ctypes.memset(self._out_at, 0, _CAPACITY)
         return opened
 
     def _decrypt(self, key: int, mechanism: Prepared, data: bytes) -> int:

@@ -80,6 +80,23 @@ def test_a_failing_token_is_unavailable(
         session.gcm.decrypt_many(key, [(NONCE, bytes(20), b"")])
 
 
+def test_plaintext_does_not_stay_when_the_token_falls_silent(
+    session: Session, key: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The buffer that received the first item is overwritten although the second ends the call."""
+    made = session.gcm.encrypt_many(key, [(NONCE, b"plaintext", b"")])[0]
+    begin, begun = session.functions.decrypt_init, []
+
+    def decrypt_init(*arguments: Any) -> int:
+        begun.append(arguments)
+        return int(begin(*arguments)) if len(begun) == 1 else 0x30
+
+    monkeypatch.setattr(session.functions, "decrypt_init", decrypt_init)
+    with pytest.raises(TokenUnavailable):
+        session.gcm.decrypt_many(key, [(NONCE, made, b""), (NONCE, made, b"")])
+    assert b"plaintext" not in session.gcm._view.tobytes()
+
+
 def test_a_key_of_another_purpose_is_refused(custody: Custody, session: Session) -> None:
     """Using a key encryption key for data is the token's refusal."""
     with custody.token.manager() as manager:

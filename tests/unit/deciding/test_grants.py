@@ -299,3 +299,14 @@ def test_delegation_has_an_end() -> None:
     assert depth == 4
     assert code_of(delegate(made, current, by=holder, grantee="erin")) is None
     assert made.code("Encrypt", by="erin") is None
+
+
+def test_a_public_key_is_charged_like_any_use() -> None:
+    """The allowance ends for it as for what has items."""
+    made = lab()
+    made.ask("CreateKey", OTHER, arguments={"key_spec": "ECC_NIST_P256", "key_usage": "SIGN_VERIFY"})
+    known = {"grantee": "carol", "verbs": ["GetPublicKey"], "expires_at": END, "max_operations": 1}
+    event = made.ask("CreateGrant", OTHER, arguments=known)
+    assert isinstance(event, facts.GrantCreated)
+    assert [made.code("GetPublicKey", OTHER, by="carol") for _ in range(2)] == [None, "GrantExhausted"]
+    assert made.grant(event.data.grant).used_operations == 1

@@ -121,6 +121,8 @@ def test_each_status_says_when_and_why() -> None:
     made.ask("DisableKey", arguments={"reason": "audit"})
     key = made.key()
     assert (key.status, key.reason, key.changed_at) == ("Disabled", "audit", to_text(made.now_ms))
+    made.ask("ScheduleKeyDeletion", arguments={"pending_window_seconds": 7 * 86_400})
+    assert (made.key().status, made.key().reason) == ("PendingDeletion", "")
 
 
 def test_an_import_under_way_is_no_denial() -> None:

@@ -431,3 +431,16 @@ def test_an_approval_that_would_lock_out_closes_the_proposal() -> None:
     event = approve(made, proposal, "bob", REGISTRY)
     assert isinstance(event, facts.ProposalApproved)
     assert (event.data.status, event.data.code) == ("Failed", "AdministratorsNeeded")
+
+
+def test_what_is_no_decision_yet_closes_no_proposal() -> None:
+    """While an import is under way, the approval can be sent again."""
+    made = council()
+    made.ask("CreateKey", OTHER, arguments={"origin": "EXTERNAL"})
+    issued = made.ask("GetParametersForImport", OTHER)
+    assert isinstance(issued, facts.ImportParametersIssued)
+    made.ask("ImportKeyMaterial", OTHER, arguments={"import_token": issued.data.import_token}, items=1, size=300)
+    proposal = propose(made, OTHER, verb="RotateKey", arguments={})
+    with pytest.raises(IndexError):
+        approve(made, proposal, "ann", OTHER)
+    assert (made.reply(OTHER), made.proposal(proposal, OTHER).status) == ("RegistryBehind", "Pending")

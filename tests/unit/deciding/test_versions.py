@@ -154,13 +154,16 @@ def test_said_again_the_first_word_stands() -> None:
     assert len(version.compromise_reason) == 100
 
 
-def test_a_key_does_not_grow_without_end() -> None:
+@pytest.mark.parametrize(("letter", "versions"), [("x", 5999), ("\U0001d4b3", 3999)])
+def test_a_key_does_not_grow_without_end(letter: str, versions: int) -> None:
     """What makes it larger is refused in time, so that what cannot be refused still fits; it can always be stopped."""
     made = office()
     key = made.key()
-    versions = tuple(key.versions[0].model_copy(update={"version": n, "reason": "x" * 100}) for n in range(1, 6000))
-    made.state.entities["key/" + key.key_id] = key.model_copy(update={"versions": versions, "current_version": 5999})
-    assert len(made.key().model_dump_json()) > 2 * 1024 * 1024
+    many = tuple(
+        key.versions[0].model_copy(update={"version": n, "reason": letter * 100}) for n in range(1, versions + 1)
+    )
+    made.state.entities["key/" + key.key_id] = key.model_copy(update={"versions": many, "current_version": versions})
+    assert len(made.key().model_dump_json().encode()) > 2 * 1024 * 1024
     assert made.code("TagResource", arguments={"tags": {"a": "b"}}) == "InvalidState"
     assert made.code("MarkKeyCompromised", arguments={"occurred_at": to_text(made.now_ms)}) is None
     assert made.code("DisableKey") is None

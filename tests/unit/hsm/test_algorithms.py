@@ -114,19 +114,21 @@ async def test_encapsulation(deployment: Deployment) -> None:
 
 
 async def test_a_refused_version_opens_nothing(deployment: Deployment) -> None:
-    """Of ciphertexts of a version that must not be used the code says so; others are opened."""
+    """Of ciphertexts of a version that must not be used the code says so; others are opened, another key's are not."""
     async with worker(deployment, own=ALL) as running:
         await running.execute(create(deployment, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"))
         kind = {"key_spec": "SYMMETRIC_DEFAULT", "protection": "SOFTWARE", "cause": "requested", "version": 2}
         await running.execute(deployment.order("RotateKey", key_stream(KEY), decided=(facts.KeyRotated, kind)))
         made = [(await results(running, use(deployment, "Encrypt", [b"x"], version)))[0] for version in (1, 2)]
-        order = use(deployment, "Decrypt", [each for each in made if isinstance(each, bytes)] + [b"bad"], None)
+        sealed = [each for each in made if isinstance(each, bytes)]
+        elsewhere = sealed[0][:5] + bytes(16) + sealed[0][21:]
+        order = use(deployment, "Decrypt", [*sealed, b"bad", elsewhere], None)
         refusing = order.event.data.model_copy(update={"refused_versions": [1]})
         refused = Order(
             order.event.model_copy(update={"data": refusing}), order.sealed, order.body, order.reply_key,
             order.command_id, order.digest,
         )  # fmt: skip
-        assert await results(running, refused) == ["KeyVersionUnusable", b"x", "InvalidCiphertext"]
+        assert await results(running, refused) == ["KeyVersionUnusable", b"x", "InvalidCiphertext", "InvalidCiphertext"]
         assert deployment.outcome(refused).data.versions == {"2": 1}
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment, Worker, create, new_key
 
+from keyfold.custody.envelopes import EPOCH_PREFIX
 from keyfold.events import facts
 from keyfold.events.event import Event
 from keyfold.events.streams import REGISTRY, key_stream
 from keyfold.events.times import to_text
-from keyfold.hsm.inventory import EPOCH_PREFIX, NEEDED, Held, Keystore, Log, Report, reconcile, resident_id
+from keyfold.hsm.inventory import NEEDED, Held, Keystore, Log, Report, reconcile, resident_id
 from keyfold.hsm.inventory_run import take
 
 KEY = new_key()

@@ -55,6 +55,8 @@ def test_it_reads_as_a_dictionary_would(steps: list[tuple[str, Versions]]) -> No
         assert [list(each) for each in materials.values()] == [list(each) for each in model.values()]
         assert (key_id in materials) == (key_id in model)
         assert len(materials) == len(model)
+        for number in {*model.get(key_id, {}), *versions, 0, 1, 2**32 - 1}:
+            assert materials.find(key_id, number) == model.get(key_id, {}).get(number)
 
 
 def test_an_unknown_key() -> None:

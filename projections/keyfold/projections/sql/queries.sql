@@ -136,7 +136,7 @@ WHERE status = 'PendingDeletion' AND deletion_date <= %(now)s::timestamptz
 ORDER BY deletion_date, key_id LIMIT %(limit)s;
 
 -- name: due_rotations
--- The same as `projections.states.rotation_due`: causes in their order, each by how urgent it is.
+-- The same as `projections.rotation.rotation_due`: causes in their order, each by how urgent it is.
 SELECT key_id::text, version, cause FROM (
     SELECT k.key_id, v.version, v.compromised_at, k.usage_budget - v.protected_items AS items_left, p.over_at,
         CASE

@@ -1,4 +1,4 @@
--- The state that a key is in at a moment: what hides another comes first. The other half of `projections.states`.
+-- The state that a key is in at a moment: what hides another comes first. The other half of `keyfold.events.key_states`.
 CREATE FUNCTION keyfold.key_state(
     status text, material boolean, valid_to timestamptz, compromised_at timestamptz,
     not_before timestamptz, not_after timestamptz, moment timestamptz
