@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from keyfold.events import arguments as args
 from keyfold.events import strictjson
+from keyfold.events import use_arguments as uses
 from keyfold.events.arguments import MAX_ITEMS
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.specs import SYMMETRIC_ONLY
@@ -343,71 +344,71 @@ class EndStorageEpoch(Command[args.EndStorageEpochArguments]):
     verb, scope = "EndStorageEpoch", "registry"
 
 
-class Encrypt(DataPlaneCommand[args.EncryptArguments]):
+class Encrypt(DataPlaneCommand[uses.EncryptArguments]):
     verb, scope = "Encrypt", "key"
 
 
-class Decrypt(DataPlaneCommand[args.DecryptArguments]):
+class Decrypt(DataPlaneCommand[uses.DecryptArguments]):
     verb, scope = "Decrypt", "key"
 
 
-class ReEncrypt(DataPlaneCommand[args.ReEncryptArguments]):
+class ReEncrypt(DataPlaneCommand[uses.ReEncryptArguments]):
     verb, scope = "ReEncrypt", "key"
 
 
-class ReEncryptFrom(DataPlaneCommand[args.ReEncryptFromArguments]):
+class ReEncryptFrom(DataPlaneCommand[uses.ReEncryptFromArguments]):
     verb, scope = "ReEncryptFrom", "key"
 
 
-class ReEncryptTo(DataPlaneCommand[args.ReEncryptToArguments]):
+class ReEncryptTo(DataPlaneCommand[uses.ReEncryptToArguments]):
     verb, scope = "ReEncryptTo", "key"
 
 
-class Sign(DataPlaneCommand[args.SignArguments]):
+class Sign(DataPlaneCommand[uses.SignArguments]):
     verb, scope = "Sign", "key"
 
 
-class Verify(DataPlaneCommand[args.VerifyArguments]):
+class Verify(DataPlaneCommand[uses.VerifyArguments]):
     verb, scope = "Verify", "key"
 
 
-class GenerateMac(DataPlaneCommand[args.GenerateMacArguments]):
+class GenerateMac(DataPlaneCommand[uses.GenerateMacArguments]):
     verb, scope = "GenerateMac", "key"
 
 
-class VerifyMac(DataPlaneCommand[args.VerifyMacArguments]):
+class VerifyMac(DataPlaneCommand[uses.VerifyMacArguments]):
     verb, scope = "VerifyMac", "key"
 
 
-class DeriveSharedSecret(DataPlaneCommand[args.DeriveSharedSecretArguments]):
+class DeriveSharedSecret(DataPlaneCommand[uses.DeriveSharedSecretArguments]):
     verb, scope = "DeriveSharedSecret", "key"
 
 
-class Encapsulate(DataPlaneCommand[args.EncapsulateArguments]):
+class Encapsulate(DataPlaneCommand[uses.EncapsulateArguments]):
     verb, scope = "Encapsulate", "key"
 
 
-class Decapsulate(DataPlaneCommand[args.DecapsulateArguments]):
+class Decapsulate(DataPlaneCommand[uses.DecapsulateArguments]):
     verb, scope = "Decapsulate", "key"
 
 
-class GenerateDataKeyPair(DataPlaneCommand[args.DataKeyPairArguments]):
+class GenerateDataKeyPair(DataPlaneCommand[uses.DataKeyPairArguments]):
     verb, scope = "GenerateDataKeyPair", "key"
 
 
-class GenerateDataKeyPairWithoutPlaintext(DataPlaneCommand[args.DataKeyPairArguments]):
+class GenerateDataKeyPairWithoutPlaintext(DataPlaneCommand[uses.DataKeyPairArguments]):
     verb, scope = "GenerateDataKeyPairWithoutPlaintext", "key"
 
 
-class GenerateDataKey(DataPlaneCommand[args.DataKeyArguments]):
+class GenerateDataKey(DataPlaneCommand[uses.DataKeyArguments]):
     verb, scope = "GenerateDataKey", "key"
 
 
-class GenerateDataKeyWithoutPlaintext(DataPlaneCommand[args.DataKeyArguments]):
+class GenerateDataKeyWithoutPlaintext(DataPlaneCommand[uses.DataKeyArguments]):
     verb, scope = "GenerateDataKeyWithoutPlaintext", "key"
 
 
-class GenerateRandom(DataPlaneCommand[args.DataKeyArguments]):
+class GenerateRandom(DataPlaneCommand[uses.DataKeyArguments]):
     verb, scope = "GenerateRandom", "principal"
 
 

@@ -5,24 +5,17 @@ that table (`trust`). Fields are whitelisted: no plaintext, no KMS ciphertext, n
 events carry the decision with the command's exact bytes, so that it can be checked, explained and made again from
 events alone; the HSM worker's events name the command's offset.
 
-The vocabulary is whole here. Its classes about who may do what are defined in `governance`, those about the later life
-of keys in `key_life`, the HSM worker's in `outcomes`, `keystore` and `storage`.
+The vocabulary is whole here. Its classes about who may do what are defined in `governance`, those about the life of
+keys in `key_life`, the HSM worker's in `outcomes`, `keystore` and `storage`, root's in `root`.
 """
 
-from typing import Annotated, Final
+from typing import Final
 
 from pydantic import Field
 
 from keyfold.events import strictjson
 from keyfold.events.arguments import (
-    MAX_PROTECTED_ITEMS,
-    Budget,
-    Origin,
     Protection,
-    RotatePercent,
-    RotationCause,
-    RotationPeriod,
-    Tags,
 )
 from keyfold.events.errors import UnsupportedVersion
 from keyfold.events.event import Code, Count, Decision, DecisionData, Event, PolicyEvent, ProposalUse, Role, Version
@@ -58,13 +51,23 @@ from keyfold.events.key_life import (
     ImportedKeyMaterialDeleted,
     ImportParametersIssued,
     KeyCompromised,
+    KeyCreated,
     KeyDecisionData,
+    KeyDeletionCancelled,
+    KeyDeletionScheduled,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyEnabled,
+    KeyRotated,
     KeyRotationDisabled,
     KeyRotationEnabled,
+    KeyTagged,
     KeyValidityUpdated,
     KeyVersionDestroyed,
     KeyVersionDisabled,
     KeyVersionEnabled,
+    UsageBudgetUpdated,
+    UsageBudgetWarning,
 )
 from keyfold.events.keystore import (
     ErasureCertified,
@@ -90,7 +93,7 @@ from keyfold.events.outcomes import (
     Outcome,
     OutcomeData,
 )
-from keyfold.events.specs import KeySpec, KeyUsage
+from keyfold.events.root import Genesis, ServiceKeyCertified, ServiceKeyRevoked
 from keyfold.events.storage import (
     Capability,
     KeyErased,
@@ -99,9 +102,7 @@ from keyfold.events.storage import (
     StorageEpochTurned,
     TokenCapabilitiesFound,
 )
-from keyfold.events.streams import AliasName, Fingerprint, KeyId, Name
-from keyfold.events.strictjson import Frozen
-from keyfold.events.times import Instant
+from keyfold.events.streams import AliasName, KeyId, Name
 
 __all__ = [
     "BY_TYPE",
@@ -233,113 +234,6 @@ class CommandDenied(PolicyEvent):
     data: Data
 
 
-class KeyCreated(PolicyEvent):
-    class Data(KeyDecisionData):
-        key_spec: KeySpec
-        key_usage: KeyUsage = "ENCRYPT_DECRYPT"
-        origin: Origin = "KEYFOLD"
-        protection: Protection
-        description: str
-        tags: Tags
-        created_by: Name
-        usage_budget: Budget = MAX_PROTECTED_ITEMS
-        rotate_at_percent: RotatePercent | None = None
-        not_before: Instant | None = None
-        not_after: Instant | None = None
-        rotation_period_seconds: RotationPeriod | None = None
-
-    type_name = "keyfold.key.created.v1"
-    data: Data
-
-
-class KeyRotated(PolicyEvent):
-    class Data(KeyDecisionData):
-        version: Version
-        key_spec: KeySpec
-        key_usage: KeyUsage = "ENCRYPT_DECRYPT"
-        origin: Origin = "KEYFOLD"
-        protection: Protection
-        cause: RotationCause
-
-    type_name = "keyfold.key.rotated.v1"
-    data: Data
-
-
-class KeyEnabled(PolicyEvent):
-    class Data(KeyDecisionData):
-        pass
-
-    type_name = "keyfold.key.enabled.v1"
-    data: Data
-
-
-class KeyDisabled(PolicyEvent):
-    class Data(KeyDecisionData):
-        reason: str
-
-    type_name = "keyfold.key.disabled.v1"
-    data: Data
-
-
-class KeyDeletionScheduled(PolicyEvent):
-    class Data(KeyDecisionData):
-        deletion_date: Instant
-
-    type_name = "keyfold.key.deletion-scheduled.v1"
-    data: Data
-
-
-class KeyDeletionCancelled(PolicyEvent):
-    class Data(KeyDecisionData):
-        pass
-
-    type_name = "keyfold.key.deletion-cancelled.v1"
-    data: Data
-
-
-class KeyDestroyed(PolicyEvent):
-    class Data(KeyDecisionData):
-        versions: list[Version]
-
-    type_name = "keyfold.key.destroyed.v1"
-    data: Data
-
-
-class KeyTagged(PolicyEvent):
-    """The key's tags from now on, all of them."""
-
-    class Data(KeyDecisionData):
-        tags: Tags
-
-    type_name = "keyfold.key.tagged.v1"
-    data: Data
-
-
-class UsageBudgetUpdated(PolicyEvent):
-    class Data(KeyDecisionData):
-        items: Budget
-        rotate_at_percent: RotatePercent | None
-
-    type_name = "keyfold.key.usage-budget-updated.v1"
-    data: Data
-
-
-class UsageBudgetWarning(Event):
-    """With the command at `offset`, a key version has used this part of its budget. Said once for each percentage."""
-
-    class Data(Frozen):
-        key_id: KeyId
-        version: Version
-        percent: Annotated[int, Field(ge=1, le=100)]
-        protected_items: Count
-        usage_budget: Budget
-        offset: Count
-
-    role = "policy"
-    type_name = "keyfold.key.usage-budget-warning.v1"
-    data: Data
-
-
 class DryRunSucceeded(PolicyEvent):
     """A dry run: the command would have become an event of type `would_be`. Nothing is executed."""
 
@@ -373,49 +267,6 @@ class AliasDeleted(PolicyEvent):
         alias: AliasName
 
     type_name = "keyfold.alias.deleted.v1"
-    data: Data
-
-
-class Genesis(Event):
-    """The first record of a deployment: its root key, its number of partitions, and who exists from the start."""
-
-    class Data(Frozen):
-        root_public_key: Fingerprint
-        partitions: Annotated[int, Field(ge=2, le=10_000)]
-        development: bool
-        administrators: Annotated[list[InitialPrincipal], Field(min_length=2)]
-        services: list[InitialPrincipal]
-        policies: list[InitialPolicy]
-
-    role = "root"
-    type_name = "keyfold.genesis.v1"
-    data: Data
-
-
-class ServiceKeyCertified(Event):
-    """The root identity lets a key sign as a role, on these topics, for at most 90 days."""
-
-    class Data(Frozen):
-        public_key: Fingerprint
-        service: Role
-        topics: list[str]
-        not_before: Instant
-        not_after: Instant
-
-    role = "root"
-    type_name = "keyfold.service-key.certified.v1"
-    data: Data
-
-
-class ServiceKeyRevoked(Event):
-    """Statements of this key count only up to the given number, per `topic/partition`; elsewhere none."""
-
-    class Data(Frozen):
-        public_key: Fingerprint
-        last_valid: dict[str, Count]
-
-    role = "root"
-    type_name = "keyfold.service-key.revoked.v1"
     data: Data
 
 
