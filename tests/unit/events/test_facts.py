@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keyfold.events import commands, event, facts, governance, key_life, keystore, outcomes, storage, topics
+from keyfold.events import commands, event, facts, governance, key_life, keystore, outcomes, root, storage, topics
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.signatures import Verifier, command_message_of_digest
 
@@ -32,7 +32,7 @@ VARIANTS = [
 ]
 
 
-MODULES = (facts, governance, key_life, outcomes, keystore, storage)
+MODULES = (facts, governance, key_life, keystore, outcomes, root, storage)
 
 
 @pytest.fixture(params=NAMES + VARIANTS)
