@@ -8,12 +8,12 @@ restart cannot do without; making and wrapping one AES key is what creating a ke
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
+from benchmarks import bare_token
 from keyfold.bus import Bus, BusSettings, KafkaBus
 from keyfold.config import Config, export_softhsm2_conf, load_config
 from keyfold.custody import Custody, Handle, HandleCache, KeyReference
@@ -63,10 +63,7 @@ async def parse_rate(config: Config, topic: str, most: int = 20_000) -> float:
 
 def generate_rate(module: Path) -> float:
     """Make and wrap AES keys in a token of its own, through python-pkcs11 alone; return keys per second."""
-    result = subprocess.run(
-        [sys.executable, "-c", GENERATE_LOOP, str(module)], capture_output=True, text=True, timeout=60, check=True
-    )
-    return float(result.stdout)
+    return bare_token.rate(module, GENERATE_LOOP)
 
 
 class _Counted:
@@ -104,30 +101,15 @@ def open_handles(config: Config, capacity: int, keys: int) -> int:
 
 
 GENERATE_LOOP: Final = """
-import os, subprocess, sys, tempfile, time
-import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism
-with tempfile.TemporaryDirectory() as folder:
-    os.mkdir(folder + "/tokens")
-    with open(folder + "/conf", "w") as file:
-        file.write("directories.tokendir = " + folder + "/tokens\\nobjectstore.backend = file\\nlog.level = ERROR\\n")
-    os.environ["SOFTHSM2_CONF"] = folder + "/conf"
-    library = pkcs11.lib(sys.argv[1])
-    pin = os.urandom(8).hex()
-    subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "limit", "--so-pin", pin, "--pin", pin],
-                   check=True, capture_output=True)
-    library.reinitialize()
-    token = library.get_token(token_label="limit")
-    with token.open(rw=True, user_pin=pin) as session:
-        wrapping = session.generate_key(KeyType.AES, 256, store=False, template={Attribute.WRAP: True})
-        count = 3000
-        start = time.perf_counter()
-        for _ in range(count):
-            key = session.generate_key(KeyType.AES, 256, store=False,
-                                       template={Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: True})
-            wrapping.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP_PAD)
-            key.destroy()
-        print(count / (time.perf_counter() - start))
+wrapping = session.generate_key(KeyType.AES, 256, store=False, template={Attribute.WRAP: True})
+count = 3000
+start = time.perf_counter()
+for _ in range(count):
+    key = session.generate_key(KeyType.AES, 256, store=False,
+                               template={Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: True})
+    wrapping.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP_PAD)
+    key.destroy()
+print(count / (time.perf_counter() - start))
 """
 
 if __name__ == "__main__":

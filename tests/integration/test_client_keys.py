@@ -1,55 +1,13 @@
 """Keys of every usage through the client on a real Kafka, against a responder that answers as the services would."""
 
 import asyncio
-import importlib.util
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from keyfold.bus import BusSettings, KafkaBus
 from keyfold.client import read_key_material, sync, unwrap
-from keyfold.embedded import Stack
 
 pytestmark = pytest.mark.stack
-
-
-def responder() -> ModuleType:
-    path = Path(__file__).parents[1] / "unit" / "client" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("client_keys_responder", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["client_keys_responder"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker of its own: the client's topics have fixed names."""
-    stack = Stack(tmp_path_factory.mktemp("client") / "data", development=True)
-    try:
-        yield stack.start_infrastructure(["kafka"]).bootstrap_servers
-    finally:
-        stack.reset()
-
-
-@pytest.fixture
-async def deployment(bootstrap_servers: str) -> AsyncIterator[Any]:
-    """A deployment of four partitions; topics are made once, the directory anew."""
-    bus = KafkaBus(BusSettings(bootstrap_servers=bootstrap_servers))
-    admin = bus.admin()
-    await admin.start()
-    await admin.create_topics(4, replication_factor=1, min_insync_replicas=1)
-    await admin.stop()
-    made = responder().Deployment(bus)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def test_signatures_verify_here_there_and_offline(deployment: Any) -> None:

@@ -3,14 +3,13 @@
 import asyncio
 import base64
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.integration.conftest import eventually
 from tests.support.whole_system import WholeSystem
 
 from keyfold.events.entities import Issuer
@@ -19,31 +18,6 @@ from keyfold.projections.ports import AuditFilter
 from keyfold.projections.store import PostgresQueries
 
 pytestmark = [pytest.mark.stack, pytest.mark.token]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
-    made = WholeSystem(tmp_path_factory.mktemp("scheduler") / "data")
-    try:
-        made.begin()
-        yield made
-    finally:
-        made.stack.reset()
-
-
-@pytest.fixture
-async def queries(system: WholeSystem) -> AsyncIterator[PostgresQueries]:
-    reading = PostgresQueries(system.config.postgres_reader_dsn)
-    yield reading
-    await reading.close()
-
-
-async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
-    """Look until it is so."""
-    deadline = time.monotonic() + 30
-    while not await look():
-        assert time.monotonic() < deadline, "it does not happen"
-        await asyncio.sleep(0.2)
 
 
 async def test_a_key_is_rotated_before_its_budget_is_used(

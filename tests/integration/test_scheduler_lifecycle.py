@@ -1,14 +1,12 @@
 """The scheduler in a running deployment: age, compromise, the end of imported material, the end of a storage epoch."""
 
-import asyncio
 import json
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.integration.conftest import eventually
 from tests.support.whole_system import WholeSystem
 
 from keyfold.client import KeyMaterial
@@ -17,31 +15,6 @@ from keyfold.projections.ports import AuditFilter
 from keyfold.projections.store import PostgresQueries
 
 pytestmark = [pytest.mark.stack, pytest.mark.token]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
-    made = WholeSystem(tmp_path_factory.mktemp("scheduler") / "data")
-    try:
-        made.begin()
-        yield made
-    finally:
-        made.stack.reset()
-
-
-@pytest.fixture
-async def queries(system: WholeSystem) -> AsyncIterator[PostgresQueries]:
-    reading = PostgresQueries(system.config.postgres_reader_dsn)
-    yield reading
-    await reading.close()
-
-
-async def eventually(look: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
-    """Look until it is so."""
-    deadline = time.monotonic() + timeout_s
-    while not await look():
-        assert time.monotonic() < deadline, "it does not happen"
-        await asyncio.sleep(0.2)
 
 
 async def rotated(queries: PostgresQueries, key_id: str, cause: str) -> None:

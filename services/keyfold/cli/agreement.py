@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion, pairs
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import Session, of
-from keyfold.cli.transfer import STANDARD, checked_target, give, read_file, require_pipe, write_secret
+from keyfold.cli.transfer import STANDARD, check_target, checked_target, give, read_file, write_secret
 from keyfold.cli.writing import try_use
 from keyfold.client import Encapsulation
 from keyfold.client.data_verbs import Use
 from keyfold.client.values import DataKeyPair, EncryptedDataKeyPair
+from keyfold.client.verifying import to_pem
 from keyfold.events.specs import KeyPairSpec
 
 SecretTarget = Annotated[
@@ -50,7 +51,7 @@ def derive(
         said = {"key_version": key_version}
         try_use(session, "DeriveSharedSecret", key, use, size_bytes=len(public), arguments=said)
         return
-    _check_secret_target(output)
+    check_target(output)
 
     async def work() -> tuple[bytes, int]:
         async with session.client(session.config) as kms:
@@ -79,14 +80,15 @@ def encapsulate(
     if dry_run:
         try_use(session, "Encapsulate", key, use)
         return
-    checked_target(str(secret_file))
+    secret_path = checked_target(str(secret_file))
+    check_target(output)
 
     async def work() -> Encapsulation:
         async with session.client(session.config) as kms:
             return await kms.encapsulate(key, **use)
 
     made = session.run(work())
-    write_secret(secret_file, made.shared_secret)
+    write_secret(secret_path, made.shared_secret)
     give(session, "ciphertext", made.ciphertext, output, {"key_version": made.key_version, "secret_file": secret_file})
 
 
@@ -109,7 +111,7 @@ def decapsulate(
     if dry_run:
         try_use(session, "Decapsulate", key, use, size_bytes=len(data), arguments={"key_version": key_version})
         return
-    _check_secret_target(output)
+    check_target(output)
 
     async def work() -> bytes:
         async with session.client(session.config) as kms:
@@ -144,14 +146,13 @@ def data_key_pair(
         verb, arguments = _PAIRS[private_file is not None], {"key_pair_spec": spec}
         try_use(session, verb, key, use, context=about, arguments=arguments)
         return
-    for path in (private_file, public_file):
-        if path is not None:
-            checked_target(str(path))
-    made = session.run(_made_pair(session, key, spec, about, use, in_clear=private_file is not None))
-    if private_file is not None and isinstance(made, DataKeyPair):
-        write_secret(private_file, made.private_key)
-    if public_file is not None:
-        public_file.write_bytes(_pem(made.public_key))
+    private_path, public_path = (checked_target(str(path)) if path else None for path in (private_file, public_file))
+    check_target(output)
+    made = session.run(_made_pair(session, key, spec, about, use, in_clear=private_path is not None))
+    if private_path is not None and isinstance(made, DataKeyPair):
+        write_secret(private_path, made.private_key)
+    if public_path is not None:
+        public_path.write_text(to_pem(made.public_key), "ascii")
     facts = {
         "key_version": made.key_version,
         "public_key": base64.b64encode(made.public_key).decode(),
@@ -169,14 +170,6 @@ async def _made_pair(
         return await kms.generate_data_key_pair_without_plaintext(key, spec, context=about, **use)
 
 
-def _check_secret_target(output: str) -> None:
-    """Before anything is sent: a secret that cannot be written is lost."""
-    if output == STANDARD:
-        require_pipe()
-    else:
-        checked_target(output)
-
-
 def _public_key(source: str) -> bytes:
     """Return a public key as SubjectPublicKeyInfo (DER). Raises `UsageError`."""
     data = read_file(source)
@@ -187,8 +180,3 @@ def _public_key(source: str) -> bytes:
     except ValueError:
         raise UsageError(f"{source} holds no public key in PEM") from None
     return found.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _pem(public_key: bytes) -> bytes:
-    found = serialization.load_der_public_key(public_key)
-    return found.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,6 +1,6 @@
 """`keyfold grant …`: what one principal may do with one key, beyond what policies permit."""
 
-from typing import Annotated, get_args
+from typing import Annotated, Final, get_args
 
 import typer
 
@@ -23,10 +23,9 @@ from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold
 from keyfold.client.governance_verbs import GrantTerms
 from keyfold.deciding.grants import holds
-from keyfold.events.arguments import GrantVerb
+from keyfold.events.arguments import GrantAlgorithm, GrantVerb
 from keyfold.events.entities import Entity, Grant
 from keyfold.events.errors import NotFound
-from keyfold.events.specs import EncryptionAlgorithm
 from keyfold.events.times import to_text
 from keyfold.projections.ports import Queries
 
@@ -44,6 +43,7 @@ Equals = Annotated[
     typer.Option("--context-equals", metavar="NAME=VALUE", help="A pair of the one context that is allowed."),
 ]
 OfKey = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Its key; else the projections are asked.")]
+_ALGORITHMS: Final[tuple[str, ...]] = tuple(name for kind in get_args(GrantAlgorithm) for name in get_args(kind))
 
 
 @app.command()
@@ -74,7 +74,7 @@ def create(
     terms = GrantTerms(expires_at=moment(expires), max_operations=max_operations, max_items=max_items, reason=reason)
     terms["encryption_context_subset"] = pairs(subset, "--context-subset") or None
     terms["encryption_context_equals"] = pairs(equals, "--context-equals") or None
-    terms["algorithms"] = chosen(algorithm, get_args(EncryptionAlgorithm), "--algorithm") if algorithm else None
+    terms["algorithms"] = chosen(algorithm, _ALGORITHMS, "--algorithm") if algorithm else None
     terms |= {"delegable": delegable, "retiring_principal": retiring, "parent": parent}
 
     async def send(kms: Keyfold) -> Completed:

@@ -14,6 +14,7 @@ import typer
 from keyfold.cli import exits, hsm_inventory, output
 from keyfold.cli.arguments import Reason, Trial, how
 from keyfold.cli.exits import NotReady
+from keyfold.cli.projected import settled
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.cli.token_health import token_states, troubles
 from keyfold.cli.writing import tell_dry_run
@@ -53,7 +54,7 @@ def new_epoch(
         return
     done = session.run(_begin(session, reason))
     if wait:
-        epoch = session.run(_follow(session, done.get("proposal"), timeout))
+        epoch = session.run(_follow(session, done, timeout))
         done |= {"epoch": epoch.epoch, "ended": epoch.ended, "answer": epoch.answer}
     session.show(done, _told(done))
 
@@ -116,8 +117,11 @@ async def rotate_sealing_key(session: Session, kms: Keyfold, reason: str | None)
         session.say(f"the sealing key is left to the scheduler ({error.code})")
 
 
-async def _follow(session: Session, proposal: str | None, timeout_s: float) -> StorageEpoch:
-    """Tell each step until the old epoch's key is destroyed. Raises `NotReady` when the time is over."""
+async def _follow(session: Session, done: dict[str, Any], timeout_s: float) -> StorageEpoch:
+    """Tell each step until the old epoch's key is destroyed. Raises `NotReady` when the time is over.
+
+    The projections must show first that an epoch has begun: until then the end of the one before is all they know.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     told: set[str] = set()
@@ -128,8 +132,10 @@ async def _follow(session: Session, proposal: str | None, timeout_s: float) -> S
             session.say(line)
 
     async with session.queries(session.config) as queries:
-        if proposal is not None:
-            await _approved(queries, proposal, deadline, tell)
+        if "proposal" in done:
+            await _approved(queries, done["proposal"], deadline, tell)
+        elif "command_id" in done and not await settled(queries, done["command_id"], timeout_s):
+            raise NotReady("the projections do not show yet that an epoch has begun; see `keyfold hsm status`")
         while True:
             epoch = await queries.storage_epoch()
             if epoch is not None:

@@ -15,8 +15,6 @@ from keyfold.cli import exits, output
 from keyfold.cli.session import Session, of
 from keyfold.events.errors import Unavailable
 
-app = typer.Typer(name="hsm", help="The HSM worker's token.", no_args_is_help=True)
-
 DEADLINE_S: Final = 600.0
 _PROGRAM: Final = (sys.executable, "-m", "keyfold.hsm", "inventory", "--config")
 
@@ -27,12 +25,6 @@ class InventoryFailed(Unavailable):
     code = "InventoryFailed"
 
 
-@app.callback()
-def hsm() -> None:
-    """The HSM worker's token."""
-
-
-@app.command()
 def inventory(context: typer.Context) -> None:
     """Compare token, keystore and log: orphans, ghosts, blobs that are not what the log states.
 

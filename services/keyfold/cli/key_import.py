@@ -9,7 +9,7 @@ the deployment can be reached, `import --parameters FILE -o BLOB` where the mate
 import base64
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import TypeAdapter
@@ -23,7 +23,7 @@ from keyfold.cli.writing import tell_dry_run, try_out, write
 from keyfold.client import Completed, DryRun, ImportParameters, Keyfold, When
 from keyfold.client.data_verbs import Use
 from keyfold.client.importing import wrap_key_material
-from keyfold.client.material import KeyMaterial, read_key_material
+from keyfold.client.material import KeyMaterial, MaterialEncoding, read_key_material
 from keyfold.events import facts
 from keyfold.events.errors import NotFound
 from keyfold.events.specs import KeySpec, WrappingAlgorithm, WrappingKeySpec
@@ -31,7 +31,6 @@ from keyfold.projections.ports import AuditFilter
 
 app = typer.Typer()
 
-Encoding = Literal["auto", "raw", "hex", "base64", "pem", "der"]
 Algorithm = Annotated[WrappingAlgorithm, typer.Option("--algorithm", help="How the material is wrapped.")]
 ParametersFile = Annotated[
     Path | None, typer.Option("--parameters", metavar="FILE", help="What `key import-parameters -o` wrote.")
@@ -98,7 +97,7 @@ def import_(
     key: KeyName,
     source: Annotated[str | None, typer.Argument(metavar="[FILE]", help="The material; - for standard input.")] = None,
     *,
-    form: Annotated[Encoding, typer.Option("--format", help="How the file holds it.")] = "auto",
+    form: Annotated[MaterialEncoding, typer.Option("--format", help="How the file holds it.")] = "auto",
     valid_to: ValidTo = None,
     version: OneVersion = None,
     algorithm: Algorithm = _DEFAULT_ALGORITHM,
@@ -197,7 +196,7 @@ def _check_form(
 
 
 def _wrap_only(
-    session: Session, output: Path, given: tuple[ImportParameters, KeySpec] | None, source: str, form: Encoding
+    session: Session, output: Path, given: tuple[ImportParameters, KeySpec] | None, source: str, form: MaterialEncoding
 ) -> None:
     if given is None:
         raise UsageError("--output needs --parameters")
@@ -207,7 +206,7 @@ def _wrap_only(
     session.show({"output": output, "bytes": len(blob), "import_token": given[0].import_token}, told)
 
 
-def _material(source: str | None, spec: KeySpec, form: Encoding) -> KeyMaterial:
+def _material(source: str | None, spec: KeySpec, form: MaterialEncoding) -> KeyMaterial:
     if source in {None, STANDARD}:
         return read_key_material(typer.get_binary_stream("stdin").read(), spec, encoding=form)
     return read_key_material(Path(source or "").expanduser(), spec, encoding=form)

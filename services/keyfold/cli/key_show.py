@@ -211,7 +211,10 @@ def versions_table(found: Described) -> str:
 
 
 def _status(version: KeyVersion) -> str:
-    return f"{version.status}, compromised since {version.occurred_at}" if version.compromised else version.status
+    told = f"{version.status} since {version.changed_at}" if version.status == "Disabled" else version.status
+    if version.compromised:
+        told += f", compromised since {version.occurred_at} (marked {version.compromised_at})"
+    return told
 
 
 def _material(version: KeyVersion, at_ms: int) -> str:

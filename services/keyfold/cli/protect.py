@@ -18,7 +18,7 @@ from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedV
 from keyfold.cli.exits import UsageError
 from keyfold.cli.rsa import Rsa, required
 from keyfold.cli.session import Session, of
-from keyfold.cli.transfer import STANDARD, Again, convert, read_item, reading_from, write_secret
+from keyfold.cli.transfer import STANDARD, Again, checked_target, convert, read_item, reading_from, write_secret
 from keyfold.cli.writing import try_out, try_use
 from keyfold.client import DataKey, DryRun, Keyfold
 from keyfold.client.data_verbs import Use
@@ -223,13 +223,15 @@ def data_key(
         verb, arguments = _WITH_PLAINTEXT[plaintext is not None], {"number_of_bytes": size_bytes}
         try_out(session, lambda kms: kms.dry_run(verb, key, context=about, arguments=arguments, **use))
         return
-    made = session.run(_made_data_key(session, key, size_bytes, about, use, in_clear=plaintext is not None))
-    if plaintext is not None:
-        write_secret(plaintext, made.plaintext)
+    clear_path = None if plaintext is None else checked_target(str(plaintext))
+    sealed_path = None if output in {None, STANDARD} else checked_target(output or "")
+    made = session.run(_made_data_key(session, key, size_bytes, about, use, in_clear=clear_path is not None))
+    if clear_path is not None:
+        write_secret(clear_path, made.plaintext)
     encoded = base64.b64encode(made.ciphertext).decode()
     human = encoded
-    if output is not None and output != STANDARD:
-        write_secret(Path(output), made.ciphertext)
+    if sealed_path is not None:
+        write_secret(sealed_path, made.ciphertext)
         human = f"encrypted data key written to {output}"
     session.show({"ciphertext": encoded, "output": output, "plaintext_file": plaintext}, human)
 
@@ -260,6 +262,7 @@ def random(
     if dry_run:
         try_out(session, lambda kms: kms.dry_run("GenerateRandom", arguments={"number_of_bytes": count}, **use))
         return
+    path = None if output in {None, STANDARD} else checked_target(output or "")
     config = session.config
 
     async def work() -> bytes:
@@ -267,10 +270,10 @@ def random(
             return await kms.generate_random(count, **use)
 
     drawn = session.run(work())
-    if output is None or output == STANDARD:
+    if path is None:
         session.show({"hex": drawn.hex()}, drawn.hex())
         return
-    write_secret(Path(output), drawn)
+    write_secret(path, drawn)
     session.show({"output": output, "bytes": count}, f"{count} random bytes written to {output}")
 
 

@@ -12,9 +12,11 @@ import typer
 from keyfold.cli.arguments import Approved, KeyName, Reason, Trial, UsedVersion
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import of
-from keyfold.cli.transfer import STANDARD, give, read_file
+from keyfold.cli.transfer import STANDARD, check_target, give, read_file
 from keyfold.cli.writing import try_use
 from keyfold.client.data_verbs import Use
+from keyfold.client.signing_verbs import prepared
+from keyfold.events import parts
 from keyfold.events.errors import InvalidMac, InvalidSignature
 from keyfold.events.specs import MacAlgorithm, MessageType, SigningAlgorithm
 
@@ -49,8 +51,10 @@ def sign(
     """
     session, use, data = of(context), Use(reason=reason, proposal=proposal), read_file(message, _HINT, _MOST)
     if dry_run:
-        try_use(session, "Sign", key, use, size_bytes=len(data), arguments=_signing(algorithm, message_type))
+        (sent,), kind = prepared([data], algorithm, message_type)
+        try_use(session, "Sign", key, use, size_bytes=len(sent), arguments=_signing(algorithm, kind))
         return
+    check_target(output)
 
     async def work() -> tuple[bytes, int]:
         async with session.client(session.config) as kms:
@@ -83,9 +87,10 @@ def verify(
     """
     session, use = of(context), Use(reason=reason, proposal=proposal)
     proof, data = _two(signature, message)
-    arguments = {**_signing(algorithm, message_type), "key_version": key_version}
     if dry_run:
-        try_use(session, "Verify", key, use, size_bytes=len(proof) + len(data), arguments=arguments)
+        (sent,), kind = prepared([data], algorithm, message_type)
+        arguments = {**_signing(algorithm, kind), "key_version": key_version}
+        try_use(session, "Verify", key, use, size_bytes=len(parts.join(proof, sent)), arguments=arguments)
         return
 
     async def work() -> bool:
@@ -121,6 +126,7 @@ def mac(
     if dry_run:
         try_use(session, "GenerateMac", key, use, size_bytes=len(data), arguments={"mac_algorithm": algorithm})
         return
+    check_target(output)
 
     async def work() -> tuple[bytes, int]:
         async with session.client(session.config) as kms:
@@ -151,7 +157,7 @@ def verify_mac(
     proof, data = _two(code, message)
     if dry_run:
         arguments = {"mac_algorithm": algorithm, "key_version": key_version}
-        try_use(session, "VerifyMac", key, use, size_bytes=len(proof) + len(data), arguments=arguments)
+        try_use(session, "VerifyMac", key, use, size_bytes=len(parts.join(proof, data)), arguments=arguments)
         return
 
     async def work() -> bool:

@@ -85,8 +85,16 @@ def require_pipe() -> None:
         raise UsageError("this is binary; say with --output where it goes, or pipe it on")
 
 
+def check_target(target: str | None) -> None:
+    """See, before anything is sent, that a result has somewhere to go; None prints it. Raises `UsageError`."""
+    if target == STANDARD:
+        require_pipe()
+    elif target is not None:
+        checked_target(target)
+
+
 def checked_target(target: str) -> Path:
-    """Return the path of a file that can be written. Raises `UsageError`."""
+    """Return the path of a file that can be written, `~` expanded. Raises `UsageError`."""
     path = Path(target).expanduser().absolute()
     if not path.parent.is_dir():
         raise UsageError(f"there is no directory {path.parent}")

@@ -2,7 +2,8 @@
 
 Policy's event says who asked, from where and with which contexts, the HSM worker's which versions served how many
 items; the command's offset joins them. `ReEncrypt` is listed under the versions that it opened and under the one that
-protects now. What is not in the log cannot be told: an item's own context among several of its command.
+protects now. What is not in the log cannot be told: an item's own context among several of its command. Of a command
+that this program does not understand, host and contexts are unknown.
 """
 
 import json
@@ -68,10 +69,10 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A use that was authorized and has no outcome yet."""
+    """A use that was authorized and has no outcome yet. A command that is not understood (None) is one all the same."""
 
     event: facts.CommandAuthorized
-    command: AnyCommand
+    command: AnyCommand | None
 
 
 class Radius:
@@ -115,10 +116,7 @@ class Radius:
         data = event.data
         if data.key_id != self._key_id or data.verb not in DEEDS or to_milliseconds(event.time) < self._since_ms:
             return
-        try:
-            self._asked[data.decision.offset] = _Asked(event, parse_command(data.decision.command.encode()))
-        except Refusal:
-            return
+        self._asked[data.decision.offset] = _Asked(event, _command(data.decision.command))
 
     def _used(self, asked: _Asked, outcome: facts.KeyUsed) -> None:
         counts = {**outcome.data.opened, **outcome.data.versions}
@@ -150,12 +148,21 @@ class Marks:
             self.occurred_at.update(dict.fromkeys(event.data.versions, event.data.occurred_at))
 
 
-def _contexts(command: AnyCommand) -> list[str]:
+def _command(text: str) -> AnyCommand | None:
+    try:
+        return parse_command(text.encode())
+    except Refusal:
+        return None
+
+
+def _contexts(command: AnyCommand | None) -> list[str]:
     """Return contexts as canonical text; the empty one is none."""
-    if not isinstance(command.data, DataPlaneData):
+    if command is None or not isinstance(command.data, DataPlaneData):
         return []
     return [json.dumps(context, ensure_ascii=False, sort_keys=True) for context in command.data.contexts if context]
 
 
-def _host(command: AnyCommand) -> str | None:
+def _host(command: AnyCommand | None) -> str | None:
+    if command is None:
+        return None
     return command.source.removeprefix(f"principal/{command.data.principal}").lstrip("/") or None

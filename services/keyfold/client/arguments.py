@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from keyfold.client.errors import InvalidArgument
+from keyfold.events import commands
 from keyfold.events.commands import BY_VERB, AnyCommand
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.times import to_milliseconds, to_text
@@ -32,9 +33,7 @@ def command_of(verb: str) -> type[AnyCommand]:
 
 def arguments_model(verb: str) -> type[BaseModel]:
     """Return the model of a verb's arguments. Raises `InvalidArgument` for an unknown verb."""
-    data: Any = command_of(verb).model_fields["data"].annotation
-    model: type[BaseModel] = data.model_fields["arguments"].annotation
-    return model
+    return commands.arguments_model(command_of(verb).verb)
 
 
 def arguments_text(verb: str, arguments: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ class SigningVerbs(Using):
         **use: Unpack[Use],
     ) -> Signature:
         """Sign with the key's current version."""
-        (data,), kind = _prepared([message], signing_algorithm, message_type)
+        (data,), kind = prepared([message], signing_algorithm, message_type)
         arguments = use_arguments("Sign", signing_algorithm=signing_algorithm, message_type=kind)
         return Signature(*await self._one("Sign", key, data, None, use, arguments=arguments))
 
@@ -59,7 +59,7 @@ class SigningVerbs(Using):
         **use: Unpack[Use],
     ) -> bool:
         """Tell whether this is the signature of `key_version` (None: the current one) for this message."""
-        (data,), kind = _prepared([message], signing_algorithm, message_type)
+        (data,), kind = prepared([message], signing_algorithm, message_type)
         arguments = use_arguments(
             "Verify", signing_algorithm=signing_algorithm, message_type=kind, key_version=key_version
         )
@@ -75,7 +75,7 @@ class SigningVerbs(Using):
         **use: Unpack[Use],
     ) -> list[Signature | KeyfoldError]:
         """Sign many messages; see `sign` and `encrypt_batch`."""
-        data, kind = _prepared(messages, signing_algorithm, message_type)
+        data, kind = prepared(messages, signing_algorithm, message_type)
         arguments = use_arguments("Sign", signing_algorithm=signing_algorithm, message_type=kind)
         return each(await self._many_plain("Sign", key, data, use, arguments), Signature)
 
@@ -90,7 +90,7 @@ class SigningVerbs(Using):
         **use: Unpack[Use],
     ) -> list[bool]:
         """Verify many pairs of message and signature. Raises the first item's error that is no verdict."""
-        data, kind = _prepared([message for message, _ in pairs], signing_algorithm, message_type)
+        data, kind = prepared([message for message, _ in pairs], signing_algorithm, message_type)
         arguments = use_arguments(
             "Verify", signing_algorithm=signing_algorithm, message_type=kind, key_version=key_version
         )
@@ -145,7 +145,7 @@ class SigningVerbs(Using):
         return _valid(data)
 
 
-def _prepared(
+def prepared(
     messages: Sequence[bytes], algorithm: SigningAlgorithm, message_type: MessageType
 ) -> tuple[list[bytes], MessageType]:
     """Return messages as they are sent, and what they are then. Raises `InvalidArgument` and `BatchTooLarge`."""

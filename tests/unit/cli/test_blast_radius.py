@@ -115,6 +115,19 @@ def test_versions_are_those_that_served() -> None:
     assert (use.version, use.items, use.commands, use.host, use.failed_items) == (1, 2, 1, "host-7", 0)
 
 
+def test_a_use_whose_command_is_not_understood_counts_too() -> None:
+    """Who, what and how much are in the event itself; from where, and with which contexts, is not known."""
+    log, found = Told(), Radius(KEY_ID, [1], 0)
+    asked_ = log.asked("Encrypt", source="/host-7")
+    decision = asked_.data.decision.model_copy(update={"command": '{"of": "another time"}'})
+    unread = asked_.model_copy(update={"data": asked_.data.model_copy(update={"decision": decision})})
+    found.add(unread)
+    assert [each["principal"] for each in found.unsettled] == ["alice"]
+    found.add(log.used(asked_, {"1": 3}))
+    (use,) = found.uses
+    assert (use.principal, use.verb, use.items, use.host, use.contexts) == ("alice", "Encrypt", 3, None, {})
+
+
 def test_failures_are_counted_where_they_can_be_attributed() -> None:
     """Of a command that used one version."""
     log, found = Told(), Radius(KEY_ID, [], 0)

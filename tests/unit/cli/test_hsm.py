@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,6 +77,32 @@ def test_a_turn_that_is_under_way_is_followed_too(terminal: Terminal) -> None:
     terminal.projected.epochs_ = [epoch(3, 2, 3)]
     ran = terminal.done("--json", "hsm", "new-epoch", "--wait")
     assert (ran.document["epoch"], len(ran.received)) == (3, 1)
+
+
+def test_the_end_of_an_earlier_epoch_is_not_taken_for_this_ones(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the projections show that one has begun, the last one's end is all that they know."""
+    terminal.projected.epochs_ = [epoch(2, 1, 3), epoch(3, 1), epoch(3, 2, 3)]
+    looks: list[int] = []
+
+    async def audit(*_: Any, **__: Any) -> Any:
+        looks.append(1)
+        if len(looks) == 1:
+            return SimpleNamespace(rows=(), next=None)
+        terminal.projected.epochs_ = terminal.projected.epochs_[-2:]
+        return SimpleNamespace(rows=(SimpleNamespace(outcome="completed"),), next=None)
+
+    monkeypatch.setattr(terminal.projected, "audit", audit)
+    ran = terminal.done("--json", "hsm", "new-epoch", "--wait")
+    assert (ran.document["epoch"], ran.document["ended"]) == (3, 2)
+
+
+def test_projections_that_do_not_follow_are_told(terminal: Terminal) -> None:
+    """Exit code 3: the epoch has begun, and how its turn goes is not known."""
+    terminal.projected.epochs_, terminal.projected.rows_ = [epoch(2, 1, 3)], ()
+    ran = terminal("--json", "hsm", "new-epoch", "--wait", "--timeout", "1")
+    assert (ran.code, "do not show yet that an epoch has begun" in ran.err) == (3, True)
 
 
 def test_it_is_not_followed_for_ever(terminal: Terminal) -> None:

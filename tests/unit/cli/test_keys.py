@@ -73,6 +73,16 @@ def test_versions_are_told_apart(terminal: Terminal) -> None:
     assert terminal.done("--json", "key", "versions", ORDERS).document == found["versions"]
 
 
+def test_since_when_a_version_rests_is_told(terminal: Terminal) -> None:
+    """It may be destroyed a week after it was disabled, or marked: both times are shown."""
+    rests = OLD.model_copy(update={"status": "Disabled", "changed_at": CREATED})
+    times = {"occurred_at": "2026-01-01T00:00:00.000Z", "compromised_at": "2026-02-01T00:00:00.000Z"}
+    shown(terminal, rests, NOW.model_copy(update=times), current_version=2)
+    lines = terminal.done("key", "versions", ORDERS).out.splitlines()[1:]
+    assert f"Disabled since {CREATED} " in lines[0]
+    assert "Active, compromised since 2026-01-01T00:00:00.000Z (marked 2026-02-01T00:00:00.000Z)" in lines[1]
+
+
 def test_what_a_key_is_for_is_told(terminal: Terminal) -> None:
     """Spec, usage, protection, origin, validity, rotation, an open import and the public key."""
     terminal.projected.public_key_ = PublicKeyRow(KEY, 1, "RSA_2048", "SIGN_VERIFY", "AAAA")

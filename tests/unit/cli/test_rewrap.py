@@ -215,6 +215,16 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path: Path) -> None:
         Journal.open(path, {"of": 2})
 
 
+@pytest.mark.parametrize("content", [b"precious", b"{}\n", b'{"of":2}\n', b'{"of":1}\nprecious'[2:]])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    """What somebody else wrote is refused, and stays as it is."""
+    path = tmp_path / "j"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="is no journal"):
+        Journal.open(path, {"of": 1})
+    assert path.read_bytes() == content
+
+
 def write(count: int = 7) -> list[bytes]:
     """A list with a failure in the middle, and one line of another form."""
     lines = [line(made(1, f"item {n}")) for n in range(count)]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from tests.unit.cli.conftest import KEY, ORDERS, Terminal
 from tests.unit.cli.test_rewrap import OTHER, Died, Service, line, made, rewrapper
 
-from keyfold.bus import Inbound, MemoryBus, MemoryCluster, Outbound
+from keyfold.bus import BusUnavailable, Inbound, InDoubt, MemoryBus, MemoryCluster, Outbound
+from keyfold.bus.memory.bus import MemoryReader
 from keyfold.bus.memory.cluster import Fault
 from keyfold.bus.topic_plan import Plan
 from keyfold.cli.exits import UsageError
+from keyfold.cli.rewrap import topics as rewrap_topics
 from keyfold.cli.rewrap.journal import Journal
 from keyfold.cli.rewrap.topics import CONTEXT_HEADER, REWRAP_HEADER, Places, Records, item_of_record, topic_output
 from keyfold.cli.session import Session
@@ -105,6 +108,98 @@ async def test_a_later_run_takes_what_has_come_since(tmp_path: Path) -> None:
     assert (await campaign(topics, again, tmp_path / "j")).items == 6
     assert again.asked == [made(1, "late")]
     check_output(topics)
+
+
+async def test_a_lost_journal_doubles_nothing(tmp_path: Path) -> None:
+    """The output says what was written, from the start of its log; failures are listed again."""
+    topics = Topics()
+    await topics.fill()
+    first = await campaign(topics, Service(), tmp_path / "j")
+    listed = (tmp_path / "j.failed").read_bytes()
+    for name in ("j", "j.failed"):
+        (tmp_path / name).unlink()
+    again = Service()
+    assert await campaign(topics, again, tmp_path / "j") == first
+    assert (again.asked, (tmp_path / "j.failed").read_bytes()) == ([], listed)
+    check_output(topics)
+
+
+async def test_a_record_counts_once_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may stand between ours, or copies of ours behind them."""
+    monkeypatch.setattr(rewrap_topics, "_READ", 2)
+    topics = Topics()
+    await topics.fill(2)
+    await campaign(topics, Service(), tmp_path / "j")
+    await topics.put(Outbound("out", 0, b"foreign", b"foreign", ()))
+    await topics.fill(9)
+    first = await campaign(topics, Service(), tmp_path / "j")
+    copied = topics.all("out")[0]
+    await topics.put(Outbound("out", 0, copied.key, copied.value, copied.headers))
+    (tmp_path / "j").unlink()
+    again = Service()
+    assert await campaign(topics, again, tmp_path / "j") == first
+    assert again.asked == []
+
+
+async def test_what_the_input_has_lost_meanwhile_is_counted_by_the_output(tmp_path: Path) -> None:
+    """Retention may have taken the records that the output came from; none of it is written again."""
+    topics = Topics()
+    await topics.fill()
+    await campaign(topics, Service(), tmp_path / "j")
+    (tmp_path / "j").unlink()
+    log = topics.cluster.log("in", 0)
+    log.delete_before(2)
+    again = Service()
+    tally = await campaign(topics, again, tmp_path / "j")
+    assert (tally.outcomes, again.asked) == ({"moved": 3, "kept": 1, "failed": 1}, [])
+    assert (sum(tally.before.values()), sum(tally.after.values())) == (2, 3)
+    log.delete_before(log.high_watermark)
+    (tmp_path / "j").unlink()
+    assert (await campaign(topics, again, tmp_path / "j")).outcomes == tally.outcomes
+    assert len(topics.all("out")) == 5
+
+
+async def test_an_open_transaction_hides_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies behind another writer's is waited for, a bounded time, and never taken for unwritten."""
+    monkeypatch.setattr(rewrap_topics, "_OPEN_S", 0)
+    topics, service = Topics(), Service()
+    await topics.fill()
+    places = await Places.find(topics.bus, "in", "out")
+    async with topic_output(topics.bus, places, Journal.open(tmp_path / "j", {"of": 1}), CAMPAIGN) as kept:
+        topics.cluster.fail_next_commit(Fault.HANGING, "test")
+        with pytest.raises(InDoubt):
+            await topics.put(Outbound("out", 0, b"foreign", b"foreign", ()))
+        batch = await anext(Records(topics.bus, "in", {}, 2).read(0, None, places.ends[0]))
+        await kept.keep(batch, await rewrapper(service).rewrap(batch.items))
+    (tmp_path / "j").unlink()
+    with pytest.raises(BusUnavailable, match="open transaction"):
+        await campaign(topics, service, tmp_path / "j")
+    await topics.bus.writer("test").start()
+    await campaign(topics, service, tmp_path / "j")
+    check_output(topics)
+
+
+async def test_a_reader_that_does_not_get_on_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that answers no fetch ends the run: it goes on later."""
+    topics = Topics()
+    await topics.fill()
+    monkeypatch.setattr(MemoryReader, "poll", no_records)
+    monkeypatch.setattr(MemoryReader, "read_to_end", no_progress)
+    with pytest.raises(BusUnavailable):
+        await asyncio.wait_for(campaign(topics, Service(), tmp_path / "j"), 5)
+
+
+async def no_records(*_: Any) -> list[Inbound]:
+    """A poll that finds nothing."""
+    await asyncio.sleep(0)
+    return []
+
+
+async def no_progress(*_: Any) -> AsyncIterator[list[Inbound]]:
+    """As Kafka's reader ends when its deadline is over."""
+    for _trouble in ("no progress below the end of a partition",):
+        raise BusUnavailable(_trouble)
+        yield []
 
 
 def run_until_it_dies(topics: Topics, service: Service, path: Path) -> bool:

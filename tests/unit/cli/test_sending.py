@@ -115,14 +115,14 @@ CASES: dict[str, Case] = {
         [
             ORDERS, "bob", "--verb", "Decrypt", "--verb", "Encrypt", "--expires", LATER, "--context-subset", "t=7",
             "--context-equals", "t=7", "--max-operations", "5", "--max-items", "50", "--delegable",
-            "--retiring", "carol", "--parent", ID,
+            "--retiring", "carol", "--parent", ID, "--algorithm", "ECDSA_SHA_256", "--algorithm", "SYMMETRIC_DEFAULT",
         ],
         "CreateGrant", ON_KEY,
         {
             "grantee": "bob", "verbs": ["Decrypt", "Encrypt"], "expires_at": LATER,
             "max_operations": 5, "max_items": 50,
             "encryption_context_subset": {"t": "7"}, "encryption_context_equals": {"t": "7"}, "delegable": True,
-            "retiring_principal": "carol", "parent": ID,
+            "retiring_principal": "carol", "parent": ID, "algorithms": ["ECDSA_SHA_256", "SYMMETRIC_DEFAULT"],
         },
     ),
     "grant retire": ([ID, "--key", ORDERS], "RetireGrant", ON_KEY, {"grant": ID}),

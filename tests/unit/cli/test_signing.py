@@ -26,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("message").write_bytes(b"a message" * 1000)
     Path("other").write_bytes(b"another")
+    Path("digest").write_bytes(b"d" * 32)
 
 
 def made(terminal: Terminal, spec: str, usage: str | None = None) -> str:
@@ -117,6 +118,45 @@ def test_a_secret_never_goes_to_a_terminal(terminal: Terminal, monkeypatch: pyte
     assert (ran.code, ran.received) == (2, [])
 
 
+@pytest.mark.parametrize("target", ["no/where", "-"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sign", KEY, "message", "-a", "ECDSA_SHA_256"], ["mac", KEY, "message", "-a", "HMAC_SHA_256"],
+        ["derive", KEY, "message"], ["decapsulate", KEY, "message"], ["encapsulate", KEY, "--secret", "x"],
+        ["data-key-pair", KEY, "--spec", "ECC_NIST_P256"],
+    ],
+)  # fmt: skip
+def test_where_a_result_goes_is_looked_at_first(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, words: list[str], target: str
+) -> None:
+    """No command is sent whose result would have nowhere to go: no folder, or bytes for a terminal."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    ran = terminal(*words, "-o", target)
+    assert (ran.code, ran.received, sorted(path.name for path in Path().iterdir() if path.is_file())) == (
+        2, [], ["digest", "message", "other"],
+    )  # fmt: skip
+    if "--secret" not in words:
+        assert len(terminal.done(*words, "-o", target, "--dry-run").received) == 1
+
+
+def test_files_may_lie_in_the_home_directory(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a shell says it, also where no shell has seen it."""
+    home, key = tmp_path / "home", made(terminal, "ML_KEM_768")
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    terminal.done("encapsulate", key, "--secret", "~/one", "-o", "~/one.kem")
+    words = ["data-key-pair", KEY, "--spec", "ECC_NIST_P256", "-o", "~/pair.enc"]
+    terminal.done(*words, "--private-key", "~/pair.key", "--public-key", "~/pair.pem")
+    terminal.done("data-key", KEY, "--plaintext", "~/key", "-o", "~/key.enc")
+    terminal.done("random", "8", "-o", "~/random")
+    assert sorted(path.name for path in home.iterdir()) == sorted(
+        ["one", "one.kem", "pair.enc", "pair.key", "pair.pem", "key", "key.enc", "random"]
+    )
+
+
 def test_a_data_key_pair_is_made_and_opened(terminal: Terminal) -> None:
     """The private key is encrypted under KEY; in clear only if a file is named for it."""
     words = ["data-key-pair", KEY, "--spec", "ECC_NIST_P256", "-o", "pair.enc", "--public-key", "pair.pem", "-c", "t=7"]
@@ -148,7 +188,7 @@ def test_rsa_encrypts_one_small_item(terminal: Terminal) -> None:
     [
         (["sign", KEY, "other", "-a", "ECDSA_SHA_256"], "Sign", {"signing_algorithm": "ECDSA_SHA_256"}),
         (
-            ["verify", KEY, "other", "other", "-a", "ECDSA_SHA_256", "--message-type", "DIGEST", "--key-version", "3"],
+            ["verify", KEY, "other", "digest", "-a", "ECDSA_SHA_256", "--message-type", "DIGEST", "--key-version", "3"],
             "Verify", {"message_type": "DIGEST", "key_version": 3},
         ),
         (["mac", KEY, "other", "-a", "HMAC_SHA_256"], "GenerateMac", {"mac_algorithm": "HMAC_SHA_256"}),
@@ -176,6 +216,38 @@ def test_each_can_be_tried(terminal: Terminal, words: list[str], verb: str, expe
     assert (got.command.verb, got.data.dry_run, got.data.reason, got.data.proposal) == (verb, True, "r", KEY)
     assert arguments | expected == arguments
     assert sorted(path.name for path in Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (["sign", "message"], []), (["sign", "long"], []), (["sign", "digest"], ["--message-type", "DIGEST"]),
+        (["verify", "other", "message"], []), (["verify", "other", "long"], []),
+        (["verify", "other", "digest"], ["--message-type", "DIGEST", "--key-version", "1"]),
+        (["mac", "message"], []), (["verify-mac", "digest", "message"], []),
+    ],
+)  # fmt: skip
+def test_what_is_tried_is_what_would_be_sent(terminal: Terminal, words: list[str], how: list[str]) -> None:
+    """A long message as its digest, a proof beside it: bytes and arguments are those of the command itself."""
+    Path("long").write_bytes(os.urandom(2_000_000))
+    macked = "mac" in words[0]
+    key = made(terminal, "HMAC_256") if macked else made(terminal, "ECC_NIST_P256", "SIGN_VERIFY")
+    line = [words[0], key, *words[1:], "-a", "HMAC_SHA_256" if macked else "ECDSA_SHA_256", *how]
+    (tried,) = terminal.done(*line, "--dry-run").received
+    (sent,) = terminal(*line).received
+    assert (tried.data.dry_run, sent.data.dry_run) == (True, False)
+    assert (tried.data.bytes, tried.data.arguments) == (sent.data.bytes, sent.data.arguments)
+
+
+@pytest.mark.parametrize(
+    ("message", "how"), [("other", ["--message-type", "DIGEST"]), ("long", ["-a", "ED25519_SHA_512"])]
+)
+def test_what_could_not_be_sent_is_not_tried(terminal: Terminal, message: str, how: list[str]) -> None:
+    """A digest of another length; a long message that has no digest."""
+    Path("long").write_bytes(os.urandom(2_000_000))
+    for words in (["sign", KEY, message], ["verify", KEY, "digest", message]):
+        ran = terminal(*words, "-a", "ECDSA_SHA_256", *how, "--dry-run")
+        assert (ran.code == 0, ran.received) == (False, [])
 
 
 def test_every_algorithm_is_a_choice(terminal: Terminal) -> None:

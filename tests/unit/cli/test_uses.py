@@ -65,6 +65,16 @@ def test_a_use_can_be_tried(terminal: Terminal, words: list[str], verb: str, siz
     assert sorted(path.name for path in Path().iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["data-key", ORDERS, "-o"], ["data-key", ORDERS, "--plaintext"], ["random", "8", "-o"]],
+)
+def test_where_a_key_goes_is_looked_at_first(terminal: Terminal, words: list[str]) -> None:
+    """A command whose result would have nowhere to go is not sent."""
+    ran = terminal(*words, "no/where")
+    assert (ran.code, ran.received) == (2, [])
+
+
 def test_opening_a_file_can_be_tried(terminal: Terminal) -> None:
     """Its header says which key would be asked, and about how much."""
     terminal.done("encrypt", KEY, "orders.csv", "--context", "t=7")

@@ -72,7 +72,8 @@ def rewrap(
     topic: Annotated[str | None, typer.Option(help="Read this topic instead of a file.")] = None,
     output_topic: Annotated[str | None, typer.Option(help="Where its records go.")] = None,
     journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of a topic's campaign. Else beside the output.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Of a topic's campaign. Else OUTPUT-TOPIC.rewrap.journal in this directory."),
     ] = None,
     context_pairs: Pairs = None,
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Items that are asked for at once.")] = 500,
@@ -189,7 +190,7 @@ def _about(plan: Plan, wanted: Wanted) -> dict[str, Any]:
 
 
 def _report_references(session: Session, wanted: Wanted, source: Path | None, topic: str | None) -> None:
-    tally, troubles = Tally(), Counter[str]()
+    tally = Tally()
 
     def look(items: list[Item]) -> None:
         for item in items:
@@ -204,7 +205,7 @@ def _report_references(session: Session, wanted: Wanted, source: Path | None, to
     needed = {version: tally.before[key_id, version] for version in versions}
     needed |= {version: count for (key, version), count in tally.before.items() if key == key_id}
     rows = [(version, count, "yes" if count else "no") for version, count in sorted(needed.items())]
-    troubles["unreadable"] = tally.outcomes["failed"]
+    unreadable = tally.outcomes["failed"]
     others = sum(count for (key, _), count in tally.before.items() if key != key_id)
     told = output.table(("VERSION", "REFERENCES", "NEEDED"), rows)
     session.show(
@@ -212,9 +213,9 @@ def _report_references(session: Session, wanted: Wanted, source: Path | None, to
             "key_id": key_id,
             "references": {str(version): count for version, count in sorted(needed.items())},
             "other_keys": others,
-            "unreadable": troubles["unreadable"],
+            "unreadable": unreadable,
         },
-        f"{told}\n\n{output.pairs([('of other keys', others), ('unreadable', troubles['unreadable'])])}",
+        f"{told}\n\n{output.pairs([('of other keys', others), ('unreadable', unreadable)])}",
     )
 
 

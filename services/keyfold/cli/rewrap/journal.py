@@ -20,22 +20,27 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, about: dict[str, Any]) -> "Journal":
-        """Begin a journal, or go on with the one that is there. Raises `UsageError` where it is another campaign's."""
+        """Begin a journal, or go on with the one that is there.
+
+        Raises `UsageError` for a file that is another campaign's journal, or none; that stays as it is.
+        """
         file = path.open("a+b")
         try:
             file.seek(0)
-            lines, end = _whole_lines(file.read())
-            file.truncate(end)
-            journal = cls(path, file, lines[-1] if len(lines) > 1 else None)
-            if not lines:
-                journal._append(about)
+            content = file.read()
+            lines, end = _whole_lines(content)
+            begun = lines[:1] == [about]
+            if begun or _line(about).startswith(content):
+                file.truncate(end)
+                journal = cls(path, file, lines[-1] if len(lines) > 1 else None)
+                if not begun:
+                    journal._append(about)
+                return journal
         except BaseException:
             file.close()
             raise
-        if lines and lines[0] != about:
-            file.close()
-            raise UsageError(f"{path} is the journal of another campaign; finish that one, or remove it")
-        return journal
+        file.close()
+        raise UsageError(f"{path} is no journal, or another campaign's; finish that one, or name another file")
 
     def note(self, state: dict[str, Any]) -> None:
         """Write down how far it is, durably. If we crash before, the last batch is done again."""
@@ -52,7 +57,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def _append(self, document: dict[str, Any]) -> None:
-        self._file.write(json.dumps(document, separators=(",", ":")).encode() + b"\n")
+        self._file.write(_line(document))
         flush(self._file)
 
 
@@ -72,6 +77,10 @@ def flush(file: BinaryIO) -> None:
     """See that what was written is on the disk."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def _whole_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:

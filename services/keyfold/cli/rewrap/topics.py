@@ -2,26 +2,29 @@
 
 Keys and headers are copied; the encryption context is a JSON object in the header `keyfold-context`, or a fixed one. A
 batch is one transaction; each record says in the header `keyfold-rewrap` which campaign it is of, from which place it
-came and what became of it. The journal notes positions after that. If we crash in between, the output topic itself says
-what the lost note would have: it is read from the noted ends on, so no record is written twice. The journal stays: the
-same campaign goes on later with what has come since.
+came and what became of it. The journal notes positions after that. If we crash in between, or the journal is lost, the
+output topic itself says what the notes would have: it is read from the noted ends on (from its start where none is
+noted), so no record is written twice. The journal stays: the same campaign goes on later with what has come since.
+What the input's retention has deleted is gone before it could be moved; that is no error.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keyfold.bus import Bus, Inbound, Outbound, Writer
+from keyfold.bus import Bus, BusUnavailable, Inbound, Outbound, Writer
 from keyfold.cli.exits import UsageError
-from keyfold.cli.rewrap.items import Item, Result, Tally, is_context
+from keyfold.cli.rewrap.items import Item, Result, Tally, is_context, reference_of
 from keyfold.cli.rewrap.journal import Journal, flush, open_at
 
 CONTEXT_HEADER: Final = "keyfold-context"
 REWRAP_HEADER: Final = "keyfold-rewrap"
 _READ: Final = 500
-_POLL_S: Final = 0.05
+_OPEN_S: Final = 60.0
+_PAUSE_S: Final = 0.5
 
 Positions = dict[int, int]
 
@@ -36,11 +39,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The topics of a campaign: how many partitions the output has, and where each input partition ends for it."""
+    """The topics of a campaign, and where each partition of the input ends for it."""
 
     source: str
     output: str
-    outputs: int
     ends: Positions
 
     @classmethod
@@ -54,7 +56,7 @@ class Places:
             await admin.stop()
         if len(outputs) < len(ends):
             raise UsageError(f"{output} needs at least {len(ends)} partitions, as {source} has: order is kept in each")
-        return cls(source, output, len(outputs), dict(ends))
+        return cls(source, output, dict(ends))
 
 
 def item_of_record(record: Inbound, context: Mapping[str, str]) -> Item:
@@ -81,17 +83,46 @@ class Records:
     context: Mapping[str, str]
     batch_items: int
 
-    async def read(self, partition: int, start: int | None, end: int) -> AsyncIterator[Batch]:
-        """Yield a partition's records from a position (None: the start of the log) up to an end."""
+    async def read(self, partition: int, start: int | None, end: int) -> AsyncGenerator[Batch, None]:
+        """Yield a partition's records from a position (None: the start of the log) up to an end.
+
+        Where the log starts behind the position, from there. Raises `PositionLost` where it ends before the position,
+        `BusUnavailable` when there is no progress.
+        """
         reader = self.bus.reader(self.topic, partition, committed=True)
-        await reader.start(start)
+        await reader.start(None)
         try:
-            while reader.position() < end:
-                records = [record for record in await reader.poll(_POLL_S, self.batch_items) if record.offset < end]
-                if records:
-                    yield Batch(records, [item_of_record(record, self.context) for record in records])
+            if start is not None and start > reader.position():
+                await reader.seek(start)
+            if reader.position() >= end:
+                return
+            async for read in reader.read_to_end():
+                records = [record for record in read if record.offset < end]
+                for at in range(0, len(records), self.batch_items):
+                    batch = records[at : at + self.batch_items]
+                    yield Batch(batch, [item_of_record(record, self.context) for record in batch])
+                if reader.position() >= end:
+                    break
         finally:
             await reader.stop()
+
+
+class Origins:
+    """The items that an output came from, in their order; those that the input does not hold any more are left out."""
+
+    def __init__(self, batches: AsyncIterator[Batch]) -> None:
+        self._batches = batches
+        self._ahead: dict[int, Item] = {}
+        self._last = -1
+
+    async def upto(self, offset: int) -> dict[int, Item]:
+        """Return by offset what was not returned before, up to and with this one."""
+        while self._last < offset and (batch := await anext(self._batches, None)) is not None:
+            self._ahead |= {record.offset: item for record, item in zip(batch.records, batch.items, strict=True)}
+            self._last = batch.records[-1].offset
+        found = {at: item for at, item in self._ahead.items() if at <= offset}
+        self._ahead = {at: item for at, item in self._ahead.items() if at > offset}
+        return found
 
 
 class TopicOutput:
@@ -110,12 +141,8 @@ class TopicOutput:
     async def begin(self) -> None:
         """Fence whoever ran this campaign before, and learn what it wrote beyond the journal."""
         await self._writer.start()
-        if not self._journal.state:
-            self._written = await _ends(self._bus, self._places.output)
-            self._note()
-            return
-        for partition in range(self._places.outputs):
-            await self._recover(partition)
+        for partition, end in (await _ends(self._bus, self._places)).items():
+            await self._recover(partition, end)
         self._note()
 
     async def keep(self, batch: Batch, results: Sequence[Result]) -> None:
@@ -134,28 +161,30 @@ class TopicOutput:
         marked = (*headers, (REWRAP_HEADER, said.encode()))
         return Outbound(self._places.output, record.partition, record.key, value, marked)
 
-    async def _recover(self, partition: int) -> None:
-        end = (await _ends(self._bus, self._places.output)).get(partition, 0)
-        start = self._written.get(partition, 0)
-        if start >= end:
-            return
-        found: dict[int, Result] = {}
-        async for batch in Records(self._bus, self._places.output, {}, _READ).read(partition, start, end):
-            for record in batch.records:
-                place = self._of_campaign(record)
-                if place is not None:
-                    found[place[0]] = Result(record.value or b"", *place[1:])
-        if found:
-            await self._count_again(partition, found)
+    async def _recover(self, partition: int, end: int) -> None:
+        """Count what was written and not noted, by the records that it came from: both are in the same order."""
+        output, source = (Records(self._bus, topic, {}, _READ) for topic in (self._places.output, self._places.source))
+        written = output.read(partition, self._written.get(partition), end)
+        came_from = source.read(partition, self.positions.get(partition), self._places.ends[partition])
+        async with aclosing(written), aclosing(came_from):
+            origins = Origins(came_from)
+            async for batch in written:
+                found = self._unnoted(partition, batch.records)
+                items = await origins.upto(max(found)) if found else {}
+                for offset, result in found.items():
+                    self._count(partition, offset, items.get(offset) or self._lost(partition, offset, result), result)
         self._written[partition] = end
 
-    async def _count_again(self, partition: int, found: Mapping[int, Result]) -> None:
-        """Count what was written and not noted, by the records that it came from."""
-        start, end = min(found), max(found) + 1
-        async for batch in Records(self._bus, self._places.source, {}, _READ).read(partition, start, end):
-            for record, item in zip(batch.records, batch.items, strict=True):
-                if record.offset in found:
-                    self._count(partition, record.offset, item, found[record.offset])
+    def _unnoted(self, partition: int, records: Sequence[Inbound]) -> dict[int, Result]:
+        """Return what became of the records behind the noted place, by their offset."""
+        noted = self.positions.get(partition, 0)
+        said = [(record.value or b"", self._of_campaign(record)) for record in records]
+        return {place[0]: Result(value, *place[1:]) for value, place in said if place is not None and place[0] >= noted}
+
+    def _lost(self, partition: int, offset: int, result: Result) -> Item:
+        """Return what is known of an item that the input does not hold any more: what was kept is as it was."""
+        reference = None if result.outcome == "moved" else reference_of(result.ciphertext)
+        return Item(f"{self._places.source}/{partition}/{offset}", b"", {}, reference)
 
     def _of_campaign(self, record: Inbound) -> tuple[int, Any, str | None] | None:
         """Return the place that a record came from and what became of it, if this campaign wrote it."""
@@ -195,10 +224,25 @@ async def topic_output(bus: Bus, places: Places, journal: Journal, campaign: str
         output.close()
 
 
-async def _ends(bus: Bus, topic: str) -> Positions:
+async def _ends(bus: Bus, places: Places) -> Positions:
+    """Return where the output's partitions end now, as soon as no open transaction hides what stands before that.
+
+    Raises `BusUnavailable` when one stays open: what we wrote may stand behind it, and would be written again.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _OPEN_S
     admin = bus.admin()
     await admin.start()
     try:
-        return dict(await admin.end_offsets(topic))
+        whole = await admin.end_offsets(places.output, committed=False)
+        ends = {partition: whole[partition] for partition in sorted(places.ends)}
+        while True:
+            seen = await admin.end_offsets(places.output)
+            hidden = [partition for partition, end in ends.items() if seen[partition] < end]
+            if not hidden:
+                return ends
+            if loop.time() >= deadline:
+                raise BusUnavailable(f"an open transaction hides the end of {places.output}, partitions {hidden}")
+            await asyncio.sleep(_PAUSE_S)
     finally:
         await admin.stop()
