@@ -304,9 +304,21 @@ def events() -> list[facts.Event]:
     return [made[kind] for kind in facts.EVENT_TYPES]
 
 
+def _certified_notary() -> dict[str, tuple[type[facts.Event], str, str | None, dict[str, Any]]]:
+    certified = {
+        "public_key": signer("notary").public_key.hex(),
+        "service": "notary",
+        "topics": ["keyfold.checkpoints", "keyfold.tiles", "keyfold.notary-state"],
+        "not_before": TIME,
+        "not_after": "2026-05-01T12:00:00.000Z",
+        "checkpoint_key": (b"an ML-DSA-44 public key has this many bytes".ljust(1312, b".")).hex(),
+    }
+    return {"ServiceKeyCertified of a notary": (facts.ServiceKeyCertified, "registry", None, certified)}
+
+
 def event_variants() -> dict[str, facts.Event]:
     """Return events that use what is optional, by name."""
-    variants = _GOVERNANCE.event_variants(_GIVEN) | _KEYS.event_variants(_GIVEN)
+    variants = _GOVERNANCE.event_variants(_GIVEN) | _KEYS.event_variants(_GIVEN) | _certified_notary()
     return {
         title: kind.new(f"{kind.type_name}/{number}", stream, TIME, **_data(kind, name, data))
         for number, (title, (kind, stream, name, data)) in enumerate(variants.items(), 2)

@@ -47,7 +47,8 @@ Arguments = TypeVar("Arguments", bound=Frozen)
 class CommandData(Frozen, Generic[Arguments]):
     """What every command says about itself. `sealing_key` names the key that the body is sealed to.
 
-    `reason` is the caller's word for why, which policies may ask for. A `dry_run` is decided and recorded only.
+    `reason` is the caller's word for why, which policies may ask for. A `dry_run` is decided and recorded only. With
+    `receipt` the caller wants the record of the outcome beside the answer.
     """
 
     principal: Name
@@ -59,6 +60,7 @@ class CommandData(Frozen, Generic[Arguments]):
     retry_of: Uuid | None = None
     reason: args.Text | None = None
     dry_run: bool = False
+    receipt: bool = False
     arguments: Arguments
 
 

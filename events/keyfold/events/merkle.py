@@ -10,7 +10,7 @@ from keyfold.events.errors import RecordError
 
 
 class ProofInvalid(RecordError):
-    """An inclusion path does not lead to the root."""
+    """A path does not lead from the leaf, or from the older root, to the root."""
 
     code = "ProofInvalid"
 
@@ -60,6 +60,8 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
     """Raise `ProofInvalid` unless the path leads from the leaf to the root, RFC 9162 section 2.1.3.2."""
     if not 0 <= index < size:
         raise ProofInvalid("the leaf index is outside the tree")
+    if len(leaf) != 32:
+        raise ProofInvalid("a leaf hash has 32 bytes")
     node, last = index, size - 1
     result = leaf
     for sibling in path:

@@ -31,7 +31,10 @@ class Genesis(Event):
 
 
 class ServiceKeyCertified(Event):
-    """The root identity lets a key sign as a role, on these topics, for at most 90 days."""
+    """The root identity lets a key sign as a role, on these topics, for at most 90 days.
+
+    `checkpoint_key` is the notary's second key, by which it signs checkpoints too: ML-DSA-44, 1,312 raw bytes in hex.
+    """
 
     class Data(Frozen):
         public_key: Fingerprint
@@ -39,6 +42,7 @@ class ServiceKeyCertified(Event):
         topics: list[str]
         not_before: Instant
         not_after: Instant
+        checkpoint_key: Annotated[str, Field(pattern="^[0-9a-f]{2624}$")] | None = None
 
     role = "root"
     type_name = "keyfold.service-key.certified.v1"

@@ -23,6 +23,9 @@ REPLIES: Final = "keyfold.replies"
 REPLIES_PREFIX: Final = "keyfold.replies."
 DIRECTORY: Final = "keyfold.directory"
 CHECKPOINTS: Final = "keyfold.checkpoints"
+TILES: Final = "keyfold.tiles"
+NOTARY_STATE: Final = "keyfold.notary-state"
+COSIGNATURES: Final = "keyfold.cosignatures"
 ALERTS: Final = "keyfold.alerts"
 DEAD_LETTERS: Final = "keyfold.dead-letters"
 
@@ -59,7 +62,10 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(HSM_STATE, None, "compact", -1, MAX_REPLY_BYTES, True, True, frozenset({"hsm"})),
     Topic(REPLIES, None, "delete", HOUR_MS, MAX_REPLY_BYTES, writers=frozenset({"policy", "hsm"})),
     Topic(DIRECTORY, None, "compact", -1, MAX_TICKET_BYTES, writers=frozenset({"projector"})),
-    Topic(CHECKPOINTS, 1, "none", -1, MIB, writers=frozenset({"notary"})),
+    Topic(CHECKPOINTS, 1, "none", -1, MIB, transactional=True, writers=frozenset({"notary"})),
+    Topic(TILES, None, "none", -1, MIB, transactional=True, writers=frozenset({"notary"})),
+    Topic(NOTARY_STATE, 1, "compact", -1, MAX_REPLY_BYTES, True, True, frozenset({"notary"})),
+    Topic(COSIGNATURES, 1, "none", -1, MIB, writers=frozenset({"witness"})),
     Topic(ALERTS, 1, "delete", 90 * DAY_MS, MIB, writers=frozenset({"analytics"})),
     Topic(DEAD_LETTERS, 1, "delete", 30 * DAY_MS, MIB, writers=frozenset({"policy", "hsm", "projector", "notary"})),
 )

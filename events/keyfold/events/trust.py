@@ -28,13 +28,15 @@ CLOCK_TOLERANCE_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A service key's licence: role, topics and validity in broker time."""
+    """A service key's licence: role, topics and validity in broker time; of a notary, also its ML-DSA-44 key."""
 
     verifier: Verifier
     service: str
     topics: frozenset[str]
     not_before_ms: int
     not_after_ms: int
+    public_key: bytes = b""
+    checkpoint_key: bytes | None = None
 
 
 Certificates = Mapping[str, tuple[Certificate, ...]]
@@ -116,6 +118,20 @@ class Trust:
         except SignatureInvalid:
             raise UntrustedRecord("the head's signature is not its signer's") from None
 
+    def notary_keys(self) -> tuple[tuple[bytes, bytes | None], ...]:
+        """Return the keys that root ever certified for a notary and did not revoke: Ed25519, and ML-DSA-44 if any.
+
+        Their age does not matter: a checkpoint stays what it was when its signer's certificate ends.
+        """
+        found = [
+            (certificate.public_key, certificate.checkpoint_key)
+            for name, certificates in self.certificates.items()
+            if name not in self.revocations
+            for certificate in certificates
+            if certificate.service == "notary"
+        ]
+        return tuple(dict.fromkeys(found))
+
     def _licensed(self, statement: Statement, signer: str, timestamp_ms: int) -> Verifier:
         if statement.role == "root":
             if statement.topic != topics.EVENTS or statement.partition != 0 or signer != self.root.fingerprint:
@@ -139,8 +155,10 @@ def _certificate(data: facts.ServiceKeyCertified.Data) -> Certificate:
     not_before, not_after = to_milliseconds(data.not_before), to_milliseconds(data.not_after)
     if not 0 < not_after - not_before <= MAX_CERTIFICATE_MS:
         raise UntrustedRecord("a certificate lasts at most 90 days")
+    public_key = bytes.fromhex(data.public_key)
+    checkpoint_key = None if data.checkpoint_key is None else bytes.fromhex(data.checkpoint_key)
     return Certificate(
-        Verifier(bytes.fromhex(data.public_key)), data.service, frozenset(data.topics), not_before, not_after
+        Verifier(public_key), data.service, frozenset(data.topics), not_before, not_after, public_key, checkpoint_key
     )
 
 

@@ -22,9 +22,11 @@ KEPT = {
     "0.1/events.json": "13511905076c86c3e8f37eb3b35ffd05023930a3dacbc801f2307e68f9f3f060",
     "0.2/commands.json": "d0496fae831ac0441233c3d86738b89a6915882d6fa61d31340d741953317b1a",
     "0.2/events.json": "a37150c8720a8950c5bdb43c0ed41e7c4f71afc46624a9024e83970104601e63",
+    "0.3/commands.json": "e3fb357e698ec65ad86599131e8723cc28ca396ccec663c24f1437ecab030a2c",
+    "0.3/events.json": "95d612ec4a26ce2f6461c63a143df478c78b54c9e0c5f628637b3edd02eac645",
 }
 FILES = {name: json.loads((FOLDER / name).read_text("utf-8")) for name in KEPT}
-RELEASES = ["0.1", "0.2"]
+RELEASES = ["0.1", "0.2", "0.3"]
 COMMANDS = {release: FILES[f"{release}/commands.json"] for release in RELEASES}
 COMMAND_CASES = {release: made["cases"] | made.get("variants", {}) for release, made in COMMANDS.items()}
 EVENTS = {release: FILES[f"{release}/events.json"]["cases"] for release in RELEASES}
@@ -52,6 +54,26 @@ STORIES = {
         "proposal.denied", "proposal.cancelled", "key.disabled", "key.enabled", "key.deletion-scheduled",
         "key.deletion-cancelled", "key.destroyed", "key.use-ceased", "keystore.material-erased",
         "principal.revoked", "policy.reset",
+    ],
+    "0.3": [
+        "genesis", "service-key.certified", "service-key.revoked", "sealing-key.published",
+        "keystore.sealing-key-stored", "sealing-key.erased", "keystore.sealing-key-deleted",
+        "token.capabilities-found", "principal.registered", "principal.updated", "principal.suspended",
+        "principal.resumed", "signing-key.added", "signing-key.rotated", "signing-key.revoked",
+        "principal.authenticated", "issuer.put", "issuer.keys-put", "issuer.deleted", "limit.put", "limit.deleted",
+        "alias.created", "alias.updated", "alias.deleted", "policy.deleted",
+        "key.created", "keystore.material-stored", "key.material-generated", "policy.put", "key.rotated",
+        "key.tagged", "key.usage-budget-updated", "key.validity-updated", "key.rotation-enabled",
+        "key.rotation-disabled", "command.authorized", "key.usage-budget-warning", "key.used",
+        "command.denied", "command.dry-run-succeeded", "command.completed", "operation.failed",
+        "grant.created", "grant.retired", "grant.revoked", "proposal.created", "proposal.approved",
+        "proposal.denied", "proposal.cancelled", "key.version-disabled", "key.version-enabled", "key.compromised",
+        "key.import-parameters-issued", "keystore.import-key-stored", "key.import-parameters-created",
+        "key.material-imported", "keystore.import-key-erased", "key.imported-material-deleted",
+        "key.version-destroyed", "key.disabled", "key.enabled", "key.deletion-scheduled", "key.deletion-cancelled",
+        "key.destroyed", "key.use-ceased", "keystore.material-erased", "storage-epoch.begun",
+        "keystore.material-rewrapped", "storage-epoch.turned", "storage-epoch.key-destroyed",
+        "keystore.erasure-certified", "key.erased", "principal.revoked", "policy.reset",
     ],
 }  # fmt: skip
 
@@ -201,3 +223,38 @@ def test_the_story_of_0_2(examples: Any) -> None:
     )
     assert get(view, examples.KEY_STREAM, Key).rotate_at_percent == 80
     assert "issuer/acme" not in view
+
+
+def test_the_story_of_0_3(examples: Any) -> None:
+    """Of the third release versions, imported material and the change of storage epochs are what they were."""
+    view = told("0.3", examples)
+    deployment = get(view, DEPLOYMENT, Deployment)
+    assert (deployment.revision, deployment.policies_revision) == (20, 2)
+    assert (deployment.storage_epoch, deployment.storage_epoch_ended) == (2, 1)
+    key = get(view, examples.KEY_STREAM, Key)
+    assert (key.status, key.usage_budget, key.rotate_at_percent, key.not_before is None) == (
+        "Destroyed",
+        1_000_000,
+        80,
+        False,
+    )
+    first, second = key.versions
+    assert (first.status, first.compromised, first.material) == ("Destroyed", True, True)
+    assert (second.status, second.material, second.key_check_value, second.protected_items) == (
+        "Destroyed",
+        False,
+        "dc95c0",
+        3,
+    )
+    assert first.erased_at is not None
+    assert first.erased_at == second.erased_at
+    assert "capabilities" in view
+
+
+def test_a_certificate_of_before_has_no_checkpoint_key() -> None:
+    """Who was certified before notaries signed checkpoints with two keys is certified as before."""
+    for release in RELEASES:
+        value = EVENTS[release]["keyfold.service-key.certified.v1"]["value"]
+        event = facts.parse_event(value.encode())
+        assert isinstance(event, facts.ServiceKeyCertified)
+        assert event.data.checkpoint_key is None

@@ -29,6 +29,7 @@ VARIANTS = [
     "KeyMaterialStored of a key pair",
     "KeyMaterialStored of imported material",
     "KeyMaterialErased of deleted material",
+    "ServiceKeyCertified of a notary",
 ]
 
 

@@ -219,3 +219,24 @@ def test_check_author(world: Any) -> None:
                 else:
                     with pytest.raises(UntrustedRecord, match="may not write"):
                         check_author(event, role, topic)
+
+
+def test_keys_of_notaries(world: Any) -> None:
+    """Whoever root certified as a notary may have signed checkpoints, with one key or two, whenever it was."""
+    assert world.trust.notary_keys() == ()
+    first, second = world.examples.signer("notary"), world.examples.signer("another notary")
+    lattice = bytes(1312)
+    old = world.certificate("notary", not_after="2026-01-02T00:00:00.000Z")
+    both = world.certificate("notary", signer=second)
+    both = both.model_copy(update={"data": both.data.model_copy(update={"checkpoint_key": lattice.hex()})})
+    known = world.trust.with_event(old).with_event(both).with_event(old)
+    assert known.notary_keys() == ((first.public_key, None), (second.public_key, lattice))
+    renewed = both.model_copy(update={"data": both.data.model_copy(update={"checkpoint_key": None})})
+    assert known.with_event(renewed).notary_keys()[1:] == ((second.public_key, lattice), (second.public_key, None))
+
+
+def test_a_revoked_notary_has_signed_nothing(world: Any) -> None:
+    """Both keys of a revoked notary count no more, whichever order certificate and revocation are read in."""
+    certificate, revocation = world.certificate("notary"), world.revocation("notary", {})
+    assert world.trust.with_event(certificate).with_event(revocation).notary_keys() == ()
+    assert world.trust.with_event(revocation).with_event(certificate).notary_keys() == ()
