@@ -5,12 +5,15 @@ producer: what keeps strangers off these topics in a deployment (ACLs) is assume
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 
+import pytest
 from tests.support.forge import damaged, signed_record
 
 from keyfold.bus import Bus, Inbound, Outbound
+from keyfold.ceremony.tokens import token_module
 from keyfold.config import Config
 from keyfold.events import facts, topics
 from keyfold.events.signatures import Signer
@@ -18,13 +21,38 @@ from keyfold.events.statements import PATH_HEADER, SEALED_HEADER, SIGNATURE_HEAD
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 from keyfold.identity import load_identity
+from keyfold.token import TokenSigner, open_token
 
 ROLES = ("policy", "hsm", "projector", "notary")
 
 
 def service_key(config: Config, role: str) -> Signer:
-    """A service's own signing key, as a thief of its file has it."""
+    """A service's own signing key, as a thief of its file has it; of the notary, of its token's PIN."""
+    if role == "notary":
+        return _InToken(config)
     return load_identity(config.identities_directory / f"{role}.json").signer
+
+
+class _InToken(Signer):
+    """The identity in the token `notary`: opened for each signature, since others use the library in this process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        with self._opened() as identity:
+            self.public_key, self.fingerprint = identity.public_key, identity.fingerprint
+
+    def sign(self, message: bytes) -> bytes:
+        with self._opened() as identity:
+            return identity.sign(message)
+
+    @contextmanager
+    def _opened(self) -> Iterator[TokenSigner]:
+        pin = self._config.pins_directory / "notary"
+        with pytest.MonkeyPatch.context() as patch:
+            # Loading the library leaves this set, for whoever opens a token later in this process.
+            patch.setenv("SOFTHSM2_CONF", str(self._config.softhsm2_conf))
+            with token_module(self._config) as module, open_token(module, "notary", pin) as token:
+                yield TokenSigner(token)
 
 
 def copy_of(record: Inbound, **changes: object) -> Outbound:

@@ -1,5 +1,7 @@
 """The identity files that a deployment begins with: its services' signing keys and its first principals' keys.
 
+The notary has none: its keys are in a token.
+
 Each is a 0600 file that is made once and never overwritten; a file from an earlier attempt of the same deployment is
 used again, one that belongs to another deployment is refused.
 """
@@ -13,7 +15,8 @@ from keyfold.identity import Identity, IdentityUnusable, create_identity, load_i
 
 ADMINISTRATORS: Final = ("admin-1", "admin-2")
 SCHEDULER: Final = "scheduler"
-SERVICE_ROLES: Final = ("policy", "hsm", "projector", "notary")
+NOTARY: Final = "notary"
+SERVICE_ROLES: Final = ("policy", "hsm", "projector", NOTARY)
 
 
 def identity_path(directory: Path, name: str) -> Path:

@@ -3,8 +3,9 @@
 `initialise`, each step repeatable:
  1. topics from the table; a cluster that differs from it is refused;
  2. look at the log: a genesis of this root is the end of it, any other content is refused;
- 3. tokens with their PINs; root and notary identities, key encryption keys and the first storage epoch inside;
- 4. identity files: services, two administrators, the scheduler;
+ 3. tokens with their PINs; the root identity, the notary's keys, key encryption keys and the first storage epoch's key
+    inside;
+ 4. identity files: services but the notary, two administrators, the scheduler;
  5. one transaction: genesis and the service keys' certificates. Before it commits the deployment does not exist, and
     everything made so far is used again by the next attempt; afterwards it does.
 
@@ -23,6 +24,7 @@ from keyfold.ceremony.errors import CeremonyRefused
 from keyfold.ceremony.head import Head, author_of, read_head
 from keyfold.ceremony.identities import (
     ADMINISTRATORS,
+    NOTARY,
     SCHEDULER,
     SERVICE_ROLES,
     ensure_identity,
@@ -30,6 +32,7 @@ from keyfold.ceremony.identities import (
     load_known,
 )
 from keyfold.ceremony.policy_sets import initial_policies
+from keyfold.ceremony.statements import ServiceKeys
 from keyfold.config import Config
 from keyfold.events import facts, topics
 from keyfold.events.times import to_text
@@ -67,8 +70,9 @@ async def initialise(config: Config, bus: Bus, clock_ms: Callable[[], int], repo
             if head.genesis is None:
                 report("root ceremony: creating tokens and keys")
                 await asyncio.to_thread(tokens.prepare, module, config.pins_directory)
+            notary = ServiceKeys(*tokens.notary_keys(module, config.pins_directory))
             with tokens.root_signer(module, config.pins_directory) as root:
-                return await _begin(config, bus, root, clock_ms, report)
+                return await _begin(config, bus, root, clock_ms, report, notary=notary)
 
 
 async def renew(
@@ -77,8 +81,9 @@ async def renew(
     """Certify the services' keys again, from now on. Raises `CeremonyRefused` before `initialise`."""
     with alone(config), tokens.token_module(config) as module:
         now_ms = clock_ms()
+        notary = ServiceKeys(*tokens.notary_keys(module, config.pins_directory)) if NOTARY in services else None
         with root_identity(module, config) as (root, deployment):
-            keys = {role: _public_key(config, role, deployment) for role in services}
+            keys = {role: _keys(config, role, deployment, notary) for role in services}
 
             def compose(head: Head) -> list[facts.Event]:
                 require_deployment(head, deployment)
@@ -89,7 +94,13 @@ async def renew(
 
 
 async def _begin(
-    config: Config, bus: Bus, root: TokenSigner, clock_ms: Callable[[], int], report: Report
+    config: Config,
+    bus: Bus,
+    root: TokenSigner,
+    clock_ms: Callable[[], int],
+    report: Report,
+    *,
+    notary: ServiceKeys,
 ) -> Initialised:
     deployment = deployment_of(root)
     directory = config.identities_directory
@@ -100,13 +111,15 @@ async def _begin(
             _require_same(config, head, deployment)
             return []
         report("root ceremony: signing genesis and the service keys' certificates")
-        return _first_events(config, root.public_key, deployment, clock_ms())
+        return _first_events(config, root.public_key, notary, deployment, clock_ms())
 
     created = await add(bus, author_of(root.public_key, root.sign), compose)
     return Initialised(deployment, files, created)
 
 
-def _first_events(config: Config, root_public_key: bytes, deployment: str, now_ms: int) -> list[facts.Event]:
+def _first_events(
+    config: Config, root_public_key: bytes, notary: ServiceKeys, deployment: str, now_ms: int
+) -> list[facts.Event]:
     def key(name: str) -> bytes:
         return ensure_identity(config.identities_directory, name, deployment).signer.public_key
 
@@ -120,7 +133,8 @@ def _first_events(config: Config, root_public_key: bytes, deployment: str, now_m
         scheduler=key(SCHEDULER),
         policies=initial_policies(),
     )
-    return [genesis, *statements.certificates(2, now_ms, {role: key(role) for role in SERVICE_ROLES})]
+    keys = {role: notary if role == NOTARY else ServiceKeys(key(role)) for role in SERVICE_ROLES}
+    return [genesis, *statements.certificates(2, now_ms, keys)]
 
 
 async def _prepare_topics(config: Config, bus: Bus, report: Report) -> None:
@@ -169,5 +183,7 @@ def _require_same(config: Config, head: Head, deployment: str) -> None:
         )
 
 
-def _public_key(config: Config, role: str, deployment: str) -> bytes:
-    return load_known(config.identities_directory, role, deployment).signer.public_key
+def _keys(config: Config, role: str, deployment: str, notary: ServiceKeys | None) -> ServiceKeys:
+    if role == NOTARY and notary is not None:
+        return notary
+    return ServiceKeys(load_known(config.identities_directory, role, deployment).signer.public_key)

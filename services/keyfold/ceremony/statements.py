@@ -1,6 +1,7 @@
 """What the root identity says, as events: genesis, certificates, resets. Pure; keys, time, numbers are arguments."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from keyfold.ceremony.identities import SCHEDULER
@@ -47,9 +48,17 @@ def genesis(
     )
 
 
-def certificates(first_number: int, now_ms: int, keys: Mapping[str, bytes]) -> list[facts.Event]:
-    """License each role's key from now on, for as long as a certificate may last. Raises ValueError as `genesis`."""
-    return [_certificate(first_number + at, now_ms, role, key) for at, (role, key) in enumerate(keys.items())]
+@dataclass(frozen=True, slots=True)
+class ServiceKeys:
+    """What is certified of a service: its Ed25519 public key, and a notary's ML-DSA-44 public key. Raw bytes."""
+
+    public_key: bytes
+    checkpoint_key: bytes | None = None
+
+
+def certificates(first_number: int, now_ms: int, keys: Mapping[str, ServiceKeys]) -> list[facts.Event]:
+    """License each role's keys from now on, for as long as a certificate may last. Raises ValueError as `genesis`."""
+    return [_certificate(first_number + at, now_ms, role, held) for at, (role, held) in enumerate(keys.items())]
 
 
 def policy_reset(
@@ -85,17 +94,18 @@ def entries(events: Sequence[facts.Event]) -> list[Entry]:
     return [Entry(event.subject.encode(), event.to_value()) for event in events]
 
 
-def _certificate(number: int, now_ms: int, role: str, key: bytes) -> facts.Event:
-    check_public_key(key)
+def _certificate(number: int, now_ms: int, role: str, keys: ServiceKeys) -> facts.Event:
+    check_public_key(keys.public_key)
     return facts.ServiceKeyCertified.new(
         _identifier(number),
         REGISTRY,
         to_text(now_ms),
-        public_key=key.hex(),
+        public_key=keys.public_key.hex(),
         service=role,
         topics=certified_topics(role),
         not_before=to_text(now_ms),
         not_after=to_text(now_ms + MAX_CERTIFICATE_MS),
+        **({} if keys.checkpoint_key is None else {"checkpoint_key": keys.checkpoint_key.hex()}),
     )
 
 

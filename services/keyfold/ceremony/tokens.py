@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from keyfold.ceremony.errors import CeremonyIncomplete
+from keyfold.ceremony.identities import NOTARY
 from keyfold.config import Config, export_softhsm2_conf
-from keyfold.custody import Custody
+from keyfold.custody import Custody, checkpoint_keys
 from keyfold.token import (
     Module,
     PinIncorrect,
@@ -26,7 +27,7 @@ from keyfold.token import (
 from keyfold.token.module import is_initialised
 
 ROOT: Final = "root"
-LABELS: Final = (ROOT, "kms", "seal", "notary")
+LABELS: Final = (ROOT, "kms", "seal", NOTARY)
 
 
 @contextmanager
@@ -53,10 +54,12 @@ def prepare(module: Module, pins: Path) -> None:
             create_token(module, label, pins / label, _so_pin(pins, label))
     for label in LABELS:
         with _open(module, label, pins) as token:
-            if label in {ROOT, "notary"}:
+            if label == ROOT:
                 create_signing_identity(token)
             if label == "kms":
                 Custody(token).provision()
+            if label == NOTARY:
+                checkpoint_keys.provision(token)
 
 
 @contextmanager
@@ -64,6 +67,12 @@ def root_signer(module: Module, pins: Path) -> Iterator[TokenSigner]:
     """The root identity, open for the length of the block."""
     with _open(module, ROOT, pins) as token:
         yield TokenSigner(token)
+
+
+def notary_keys(module: Module, pins: Path) -> tuple[bytes, bytes]:
+    """Return the notary's raw public keys, Ed25519 and ML-DSA-44; in an older token, make what is missing first."""
+    with _open(module, NOTARY, pins) as token:
+        return checkpoint_keys.provision(token)
 
 
 def _open(module: Module, label: str, pins: Path) -> Token:

@@ -13,7 +13,7 @@ from keyfold.embedded.errors import PartFailed
 from keyfold.embedded.parts import Part
 from keyfold.embedded.processes import Process
 
-SERVICES: Final = ("policy", "hsm", "projector", "scheduler")
+SERVICES: Final = ("policy", "hsm", "notary", "projector", "scheduler")
 
 
 def service_part(config: Config, config_file: Path, name: str) -> Part:

@@ -1,4 +1,4 @@
-"""Signed records over the bus: authors, private state, the registry as followed from the log, dead letters.
+"""Signed records over the bus: authors, private state, the registry and trust as followed from the log, dead letters.
 
 Processes that write or restore from the log share this; what a record means is theirs.
 """
@@ -10,12 +10,14 @@ from keyfold.log.ownership import Ownership, Runner
 from keyfold.log.registry import NotCertified, NotInitialised, RegistryBroken, RegistryFollower
 from keyfold.log.settling import Settling
 from keyfold.log.state_topic import Restored, Staged, StateCorrupt, StateTopic
+from keyfold.log.trust_keeper import NoGenesis, TrustBroken, TrustKeeper
 from keyfold.log.verdicts import Unsettled
 
 __all__ = [
     "Author",
     "DeadLetters",
     "Gatherer",
+    "NoGenesis",
     "NotCertified",
     "NotInitialised",
     "Ownership",
@@ -27,6 +29,8 @@ __all__ = [
     "Staged",
     "StateCorrupt",
     "StateTopic",
+    "TrustBroken",
+    "TrustKeeper",
     "Unsettled",
     "transactional_id",
 ]

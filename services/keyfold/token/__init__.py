@@ -5,6 +5,7 @@ Everything is synchronous and may be called from any thread.
 """
 
 from keyfold.events.errors import TokenUnavailable
+from keyfold.token import data_objects
 from keyfold.token.creation import create_token
 from keyfold.token.errors import (
     ActionRefused,
@@ -54,6 +55,7 @@ __all__ = [
     "TokenUnavailable",
     "create_signing_identity",
     "create_token",
+    "data_objects",
     "load_module",
     "open_token",
     "probe",

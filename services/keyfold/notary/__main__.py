@@ -1,0 +1,58 @@
+"""The notary process: `python -m keyfold.notary --config FILE`. Its one composition root."""
+
+import asyncio
+from contextlib import ExitStack
+
+from keyfold.bus import BusSettings, KafkaBus
+from keyfold.config import Config, ConfigError, export_softhsm2_conf, mark_ready
+from keyfold.events.signatures import fingerprint
+from keyfold.log import Author, DeadLetters, TrustKeeper
+from keyfold.notary.in_token import InToken
+from keyfold.notary.notary import ROLE, Parts, clock_ms, require_licence
+from keyfold.notary.service import Service
+from keyfold.notary.settings import NotarySettings
+from keyfold.process import closing, main, until_signalled
+from keyfold.token import load_module, open_token
+
+
+async def serve(config: Config, instance: str) -> None:
+    """Open the token, then run until SIGTERM or SIGINT."""
+    if config.deployment is None:
+        raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
+    with ExitStack() as stack:
+        export_softhsm2_conf(config)
+        module = load_module(config.pkcs11_module)
+        token = stack.enter_context(open_token(module, ROLE, config.pins_directory / ROLE))
+        await _serve(config, config.deployment, instance, await asyncio.to_thread(InToken, token))
+
+
+async def _serve(config: Config, deployment: str, instance: str, token: InToken) -> None:
+    bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-notary-{instance}"))
+    sender, keeper = bus.sender(), TrustKeeper(bus, deployment, config.partitions)
+    author = Author(
+        deployment,
+        ROLE,
+        fingerprint(token.public_key),
+        token.sign,
+        lambda: require_licence(keeper.trust, token, clock_ms()),
+    )
+    parts = Parts(
+        bus=bus,
+        keeper=keeper,
+        token=token,
+        author=author,
+        dead_letters=DeadLetters(sender, ROLE),
+        settings=NotarySettings(),
+        partitions=config.partitions,
+    )
+    try:
+        await sender.start()
+        await keeper.catch_up()
+        author.check()
+        await until_signalled(Service(parts, instance, lambda: mark_ready(config, ROLE)).run())
+    finally:
+        await closing(keeper.stop, sender.stop)
+
+
+if __name__ == "__main__":
+    main(ROLE, serve)
