@@ -30,11 +30,11 @@ from keyfold.events.signatures import Signer
 from keyfold.events.statements import Entry
 from keyfold.events.times import to_text
 from keyfold.events.trust import Trust
+from keyfold.log import TrustBroken
 from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.ports import Colour
 from keyfold.projections.store import PostgresQueries, PostgresSchemas
-from keyfold.projector.trust_keeper import TrustBroken
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresDatabase

@@ -5,7 +5,7 @@ How a command is read is in `audit_commands`. The exact bytes stand beside what 
 
 from typing import Any, Final, TypeVar
 
-from keyfold.events import facts
+from keyfold.events import commands, facts
 from keyfold.events.chains import Accepted
 from keyfold.events.streams import key_id_of
 from keyfold.projections.audit_commands import command_columns, proposed_columns
@@ -13,6 +13,10 @@ from keyfold.projections.rows import AuditRow, Outcome
 from keyfold.projections.usage import version_number
 
 Value = TypeVar("Value")
+
+_DATA_PLANE: Final = frozenset(verb for verb, model in commands.BY_VERB.items() if model.data_plane)
+USES: Final = _DATA_PLANE - {"ImportKeyMaterial"} | {"GetPublicKey", "AssumePrincipalWithWebIdentity"}
+"""Verbs that administer nothing: what keys are for, reading a public key, and logging in."""
 
 _MAX: Final = 2**63 - 1
 _NOTHING: Final[dict[str, Any]] = {}
@@ -34,7 +38,7 @@ def audit_row(partition: int, position: int, kafka_offset: int, accepted: Accept
         code=details.get("code"),
         principal=details.get("principal"),
         verb=details.get("verb"),
-        key_id=getattr(event.data, "key_id", None) or key_id_of(event.subject),
+        key_id=vars(event.data).get("key_id") or key_id_of(event.subject),
         key_version=_number(details.get("key_version")),
         contexts=details.get("contexts"),
         items=_number(details.get("items")),
@@ -55,7 +59,13 @@ def audit_row(partition: int, position: int, kafka_offset: int, accepted: Accept
         grant_id=details.get("grant_id"),
         proposal_id=details.get("proposal_id"),
         algorithm=details.get("algorithm"),
+        administrative=is_administrative(event, details.get("verb")),
     )
+
+
+def is_administrative(event: facts.Event, verb: str | None) -> bool:
+    """Say whether an event is a decision about a verb that is no use of a key, or an act of root."""
+    return event.role == "root" or (isinstance(event, facts.PolicyEvent) and verb not in USES)
 
 
 def _details(event: facts.Event) -> dict[str, Any]:
@@ -73,7 +83,7 @@ def _details(event: facts.Event) -> dict[str, Any]:
 
 
 def _decided(event: facts.PolicyEvent) -> dict[str, Any]:
-    decision, data = event.data.decision, event.data
+    decision, fields = event.data.decision, vars(event.data)  # models answer slowly for a field that they have not
     details = command_columns(decision.command)
     details.update(
         outcome=_DECISIONS.get(type(event), "authorized"),
@@ -81,8 +91,8 @@ def _decided(event: facts.PolicyEvent) -> dict[str, Any]:
         registry_revision=decision.registry_revision,
         command_digest=decision.command_digest,
         command_offset=decision.offset,
-        grant_id=getattr(data, "grant", None) or decision.grant or details["grant_id"],
-        proposal_id=getattr(data, "proposal", None) or details["proposal_id"],
+        grant_id=fields.get("grant") or decision.grant or details["grant_id"],
+        proposal_id=fields.get("proposal") or details["proposal_id"],
     )
     if decision.proposal is not None and type(event) not in _DECISIONS:
         details.update(_carried_out(decision.proposal, details["verb"]))
@@ -110,16 +120,16 @@ def _of_fact(event: facts.PolicyEvent) -> dict[str, Any]:
         case facts.DryRunSucceeded(data=data):
             return {"verb": data.verb, "principal": data.principal, "dry_run": True}
         case facts.KeyCreated() | facts.KeyCompromised():
-            return {"key_version": _only(getattr(event.data, "versions", [1]))}
+            return {"key_version": _only(vars(event.data).get("versions", [1]))}
         case facts.ProposalApproved(data=data):
             return {"code": data.code}
         case _:
-            version = getattr(event.data, "version", None)
+            version = vars(event.data).get("version")
             return {} if version is None else {"key_version": version}
 
 
 def _executed(event: facts.Outcome) -> dict[str, Any]:
-    data = event.data
+    data, fields = event.data, vars(event.data)
     outcome: Outcome = "failed" if isinstance(event, facts.OperationFailed) else "completed"
     details = {
         "outcome": outcome,
@@ -128,10 +138,10 @@ def _executed(event: facts.Outcome) -> dict[str, Any]:
         "command_id": data.command_id,
         "command_digest": data.command_digest,
         "command_offset": data.offset,
-        "code": getattr(data, "code", None),
-        "items": getattr(data, "items", None),
-        "bytes": getattr(data, "bytes", None),
-        "key_version": getattr(data, "version", None),
+        "code": fields.get("code"),
+        "items": fields.get("items"),
+        "bytes": fields.get("bytes"),
+        "key_version": fields.get("version"),
     }
     if isinstance(data, facts.KeyUseCeased.Data):
         details["key_version"] = _only(data.erased_versions)

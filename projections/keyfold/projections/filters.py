@@ -4,7 +4,8 @@ Both say the same; the contract suite of the stores holds them to it. A cursor i
 given: time, partition, position.
 """
 
-from typing import Final
+import json
+from typing import Any, Final
 
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.times import to_milliseconds
@@ -23,6 +24,8 @@ _EQUAL: Final = {
     "grant_id": "grant_id = %(grant_id)s::uuid",
     "proposal_id": "proposal_id = %(proposal_id)s::uuid",
     "algorithm": "algorithm = %(algorithm)s",
+    "outcome": "outcome = %(outcome)s",
+    "code": "code = %(code)s",
 }
 
 
@@ -57,8 +60,13 @@ def conditions(wanted: AuditFilter, after: Place | None, *, oldest_first: bool) 
         parts.append("time >= %(since)s::timestamptz")
     if wanted.until is not None:
         parts.append("time < %(until)s::timestamptz")
+    if wanted.contexts:
+        parts.append("contexts @> %(contexts)s::jsonb")
+        parameters["contexts"] = json.dumps([dict(wanted.contexts)])
     if wanted.denied_only:
         parts.append("outcome = 'denied'")
+    if wanted.administrators:
+        parts.append("administrative")
     if after is not None:
         comparison = ">" if oldest_first else "<"
         parts.append(f"(time, partition, position) {comparison} (%(time)s::timestamptz, %(partition)s, %(position)s)")
@@ -77,7 +85,16 @@ def matches(wanted: AuditFilter, row: AuditRow) -> bool:
         return False
     if wanted.until is not None and row.time >= wanted.until:
         return False
+    if wanted.contexts and not _has_context(row, dict(wanted.contexts)):
+        return False
+    if wanted.administrators and not row.administrative:
+        return False
     return row.outcome == "denied" or not wanted.denied_only
+
+
+def _has_context(row: AuditRow, pairs: dict[str, str]) -> bool:
+    contexts: list[dict[str, Any]] = json.loads(row.contexts or "[]")
+    return any(context.items() >= pairs.items() for context in contexts)
 
 
 def beyond(row: AuditRow, after: Place | None, *, oldest_first: bool) -> bool:

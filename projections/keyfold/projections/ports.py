@@ -122,6 +122,12 @@ class Schemas(Protocol):
     async def remaining(self) -> int | None:
         """Return how many offsets the building schema is behind the live one; None where none is building."""
 
+    async def complete_building(self) -> None:
+        """Give the building schema what only readers need (indexes); writes to it wait meanwhile, readers do not.
+
+        It takes as long as there are rows. Doing it again costs nothing; a swap does it where nobody did before.
+        """
+
     async def close_live(self) -> SchemaStatus:
         """Stop all writes to the live schema, so that the building one can reach it."""
 
@@ -146,7 +152,11 @@ class Schemas(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which audit rows are wanted; None and False mean: any. `since` is inclusive, `until` exclusive."""
+    """Which audit rows are wanted; None, False and no contexts mean: any. `since` is inclusive, `until` exclusive.
+
+    `contexts` are names and values that one and the same encryption context of the command must have. `administrators`
+    asks for what `AuditRow.administrative` marks.
+    """
 
     key_id: str | None = None
     principal: str | None = None
@@ -157,9 +167,13 @@ class AuditFilter:
     grant_id: str | None = None
     proposal_id: str | None = None
     algorithm: str | None = None
+    outcome: str | None = None
+    code: str | None = None
+    contexts: tuple[tuple[str, str], ...] = ()
     since: str | None = None
     until: str | None = None
     denied_only: bool = False
+    administrators: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ class AuditRow:
     was to be executed. `grant_id` is the grant that it is about or that covered it, `proposal_id` the proposal that it
     is about or carries out. `algorithm` is the one by which the command uses a key or wraps. Where an approval carries
     a proposal out, `principal`, `verb`, `contexts`, `reason`, `source` and `algorithm` are the proposed command's, and
-    `command_id` is the approval's; its author is in `value`.
+    `command_id` is the approval's; its author is in `value`. `administrative`: a decision about anything but the use of
+    keys (see `audit.is_administrative`), or an act of root.
     """
 
     partition: int
@@ -58,6 +59,7 @@ class AuditRow:
     grant_id: str | None = None
     proposal_id: str | None = None
     algorithm: str | None = None
+    administrative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from keyfold.auditing.believing import Believer, event_of
 from keyfold.bus import Inbound
 from keyfold.events.chains import ChainGap
 from keyfold.events.entities import Entity
 from keyfold.events.statements import UntrustedRecord
+from keyfold.log import TrustKeeper
 from keyfold.projections.fold import Batch, Fold, Leaf, NotLoaded, wanted
 from keyfold.projections.ports import PartitionStore
 from keyfold.projections.positions import Offsets, check_revocations
 from keyfold.projections.replay import Replay, Strange
 from keyfold.projections.rows import Report
-from keyfold.projector.trust_keeper import TrustKeeper
 
 _YIELD_EVERY: Final = 100  # other partitions and heartbeats go on while a large batch is folded
 
@@ -32,7 +33,8 @@ class Folding:
         self, keeper: TrustKeeper, store: PartitionStore, partitions: int, offsets: Offsets, *, cached: int
     ) -> None:
         self._keeper, self._store = keeper, store
-        self._replay = Replay(partitions, offsets)
+        self._believer = Believer(offsets.partition, partitions)
+        self._replay = Replay(partitions, offsets, self._believer)
         self._trust = keeper.trust
         self._cached = cached
         self._cache: OrderedDict[str, Entity | None] = OrderedDict()
@@ -71,24 +73,30 @@ class Folding:
     async def _believe(self, records: Sequence[Inbound]) -> tuple[list[Item], ChainGap | None]:
         items: list[Item] = []
         refreshed = False
-        for number, record in enumerate(records):
+        while len(items) < len(records):
             try:
-                item = self._replay.read(self._trust, record)
-                if isinstance(item, Report) and item.code == UntrustedRecord.code and not refreshed:
-                    # Its signer may have been certified since partition 0 was read: look again, once per batch.
-                    refreshed = True
-                    await self._keeper.catch_up()
-                    self._notice_trust()
-                    item = self._replay.read(self._trust, record)
+                await self._believe_on(records, items, refreshed=refreshed)
             except ChainGap as gap:
                 # What looks like a gap may be what a revocation took back; that has its own remedy.
                 await self._keeper.catch_up()
                 self._notice_trust()
                 return items, gap
-            items.append(item)
-            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
-                await asyncio.sleep(0)
+            if len(items) < len(records):
+                # A signer may have been certified since partition 0 was read: look again, once per batch.
+                refreshed = True
+                await self._keeper.catch_up()
+                self._notice_trust()
         return items, None
+
+    async def _believe_on(self, records: Sequence[Inbound], items: list[Item], *, refreshed: bool) -> None:
+        """Append to the items up to the end, or to the first record whose signer is not known, if that may change."""
+        rest = records[len(items) :]
+        for record, verdict in zip(rest, self._believer.accept_all(self._trust, rest), strict=True):
+            if isinstance(verdict, UntrustedRecord) and not refreshed:
+                return
+            items.append(self._replay.judged(record, verdict, event_of))
+            if len(items) % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
 
     async def _load(self, leaves: Sequence[Leaf]) -> dict[str, Entity | None]:
         """Everything that is cached counts as loaded; what is surely needed beyond is loaded at once."""

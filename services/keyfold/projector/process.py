@@ -13,13 +13,13 @@ from typing import TypeVar
 from keyfold.bus import Bus, Membership, Sender
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
+from keyfold.log import TrustKeeper
 from keyfold.logging import get_logger
 from keyfold.projections.ports import Colour, Schemas, SchemaStatus
 from keyfold.projector.pace import Retry
 from keyfold.projector.publisher import Publisher
 from keyfold.projector.rebuilding import Rebuilding
 from keyfold.projector.settings import ProjectorSettings
-from keyfold.projector.trust_keeper import TrustKeeper
 from keyfold.projector.worker import PartitionWorker
 
 GROUP = "keyfold-projector"
@@ -82,16 +82,19 @@ class Projector:
             dead_letters_per_s=settings.dead_letters_per_s,
         )
         rebuilding = Rebuilding(self._parts.schemas, status, settings, asyncio.get_running_loop().time)
-        while True:
-            await self._reconcile(keeper, publisher, rebuilding, membership.wanted)
-            self._note_ready(membership.wanted)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_pause_s(rebuilding.status, settings, ready=self._ready)):
-                    await membership.wait_change(membership.wanted)
-            try:
-                await rebuilding.look()
-            except KeyfoldError as error:
-                _log.warning("status-unknown", code=error.code, reason=str(error))
+        try:
+            while True:
+                await self._reconcile(keeper, publisher, rebuilding, membership.wanted)
+                self._note_ready(membership.wanted)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_pause_s(rebuilding.status, settings, ready=self._ready)):
+                        await membership.wait_change(membership.wanted)
+                try:
+                    await rebuilding.look()
+                except KeyfoldError as error:
+                    _log.warning("status-unknown", code=error.code, reason=str(error))
+        finally:
+            await rebuilding.stop()
 
     async def _reconcile(
         self, keeper: TrustKeeper, publisher: Publisher, rebuilding: Rebuilding, wanted: frozenset[int]

@@ -4,14 +4,17 @@ Workers fill the building schema; this module only decides when to close the liv
 idempotent and kept in Postgres, so any number of projectors may do this, and a crash between two steps costs nothing.
 """
 
+import asyncio
+import contextlib
 import math
-from typing import Protocol
+from typing import Final, Protocol
 
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import get_logger
 from keyfold.projections.ports import Schemas, SchemaStatus
 from keyfold.projector.settings import ProjectorSettings
 
+_MOMENT_S: Final = 0.05
 _log = get_logger()
 
 
@@ -28,6 +31,7 @@ class Rebuilding:
         self._schemas, self._settings, self._clock = schemas, settings, clock
         self._swapping_since: float | None = None
         self._not_before = -math.inf
+        self._completing: asyncio.Task[None] | None = None
         self.status = status
 
     async def look(self) -> SchemaStatus:
@@ -36,6 +40,7 @@ class Rebuilding:
         step = self.status
         if step.phase == "steady" and (step.requested or not step.current):
             self.status = await self._schemas.begin_rebuild()
+            self._completing = None
             _log.info("rebuild-begun", building=self.status.building)
         elif step.phase == "building":
             await self._close_when_near()
@@ -47,9 +52,33 @@ class Rebuilding:
         if self._clock() < self._not_before:
             return
         remaining = await self._schemas.remaining()
-        if remaining is not None and remaining <= self._settings.swap_below_records:
+        if remaining is not None and remaining <= self._settings.swap_below_records and await self._is_complete():
             self.status = await self._schemas.close_live()
-            self._swapping_since = None
+            self._swapping_since, self._completing = None, None
+
+    async def _is_complete(self) -> bool:
+        """Let the building schema be given its indexes, beside everything else; say whether it has them.
+
+        The live schema is closed only afterwards: nothing is written to either while the indexes are made.
+        """
+        if self._completing is None:
+            self._completing = asyncio.create_task(self._schemas.complete_building(), name="projector-indexes")
+        await asyncio.wait({self._completing}, timeout=_MOMENT_S)
+        if not self._completing.done():
+            return False
+        try:
+            self._completing.result()
+        except BaseException:
+            self._completing = None
+            raise
+        return True
+
+    async def stop(self) -> None:
+        """Give up what goes on beside."""
+        if self._completing is not None:
+            self._completing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, KeyfoldError):
+                await self._completing
 
     async def _swap(self) -> None:
         """Swap as soon as the building schema has what the live one had; let the live one go on if that takes long."""

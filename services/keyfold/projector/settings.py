@@ -6,12 +6,12 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ProjectorSettings:
     """`commits_per_s` (of all partitions together) and `burst` (of each) bound how often is committed: a lone event is
-    written at once, a stream of them in batches, so that a busy log costs few transactions. A rebuild takes small
-    batches, not to delay the live ones.
+    written at once, a stream of them in batches, so that a busy log costs few transactions. A rebuild takes
+    large batches, one behind the other: what it does beside them is little, and folding lets others go on in between.
     """
 
     max_records: int = 500
-    max_records_building: int = 200
+    max_records_building: int = 2_000
     idle_poll_s: float = 0.5
     commits_per_s: float = 80.0
     burst: int = 5

@@ -15,6 +15,7 @@ from dataclasses import replace
 from keyfold.bus import Bus, Inbound, Reader
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
+from keyfold.log import TrustKeeper
 from keyfold.logging import get_logger
 from keyfold.projections.fold import Batch
 from keyfold.projections.ports import PartitionStore
@@ -23,7 +24,6 @@ from keyfold.projector.folding import Folding
 from keyfold.projector.pace import Retry, TokenBucket
 from keyfold.projector.publisher import Publisher
 from keyfold.projector.settings import ProjectorSettings
-from keyfold.projector.trust_keeper import TrustKeeper
 
 _log = get_logger()
 _PAGE = 200
@@ -99,7 +99,7 @@ class PartitionWorker:
         if not records and reader.position() <= offsets.next and self._published == offsets.published:
             return
         await self._commit(folding, records, reader.position())
-        if records:
+        if records and self._is_live():
             await asyncio.sleep(self._pace.delay(asyncio.get_running_loop().time()))
 
     async def _commit(self, folding: Folding, records: Sequence[Inbound], position: int) -> None:

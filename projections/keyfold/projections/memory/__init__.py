@@ -2,5 +2,6 @@
 
 from keyfold.projections.memory.queries import MemoryQueries
 from keyfold.projections.memory.schemas import MemoryPartitionStore, MemorySchemas
+from keyfold.projections.memory.snapshots import MemorySnapshots
 
-__all__ = ["MemoryPartitionStore", "MemoryQueries", "MemorySchemas"]
+__all__ = ["MemoryPartitionStore", "MemoryQueries", "MemorySchemas", "MemorySnapshots"]

@@ -110,6 +110,10 @@ class MemorySchemas:
         await self._moment()
         return None if self._status.building is None else self._remaining(self._status.building)
 
+    async def complete_building(self) -> None:
+        """Nothing is missing here."""
+        await self._moment()
+
     async def close_live(self) -> SchemaStatus:
         """Close the live schema for writing."""
         await self._moment()

@@ -11,7 +11,8 @@ COPY staging (kind, removed, document) FROM STDIN;
 COPY audit (
     partition, position, kafka_offset, event_id, event_type, time, stream, outcome, code, principal, verb, key_id,
     key_version, contexts, items, payload_bytes, policies, registry_revision, command_id, command_digest, command_offset,
-    value, role, signer, statement_n, statement_leaf, reason, source, dry_run, grant_id, proposal_id, algorithm
+    value, role, signer, statement_n, statement_leaf, reason, source, dry_run, grant_id, proposal_id, algorithm,
+    administrative
 ) FROM STDIN;
 
 -- name: guard

@@ -124,7 +124,7 @@ LEFT JOIN keyfold.storage_epochs e ON e.epoch = d.storage_epoch_ended;
 SELECT partition, position, kafka_offset, event_id, event_type, keyfold.instant(time), stream, outcome, code, principal,
     verb, key_id::text, key_version, contexts::text, items, payload_bytes, policies, registry_revision, command_id::text,
     command_digest, command_offset, value, role, signer, statement_n, statement_leaf, reason, source, dry_run,
-    grant_id::text, proposal_id::text, algorithm
+    grant_id::text, proposal_id::text, algorithm, administrative
 FROM keyfold.audit;
 
 -- name: audit_log

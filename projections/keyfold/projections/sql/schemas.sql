@@ -4,6 +4,16 @@ SET LOCAL lock_timeout = 0;
 -- name: wait_for_migrations
 SELECT pg_advisory_xact_lock(5426318107001);
 
+-- name: wait_for_indexes
+SELECT pg_advisory_xact_lock(5426318107003);
+
+-- name: indexed
+-- Also before there are rows, and whatever lock the table has: the catalog alone is asked.
+SELECT EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)s AND c.relname = 'usage_principal'
+);
+
 -- name: migrations_table
 CREATE SCHEMA IF NOT EXISTS keyfold;
 CREATE TABLE IF NOT EXISTS keyfold.migrations (
@@ -29,7 +39,6 @@ SELECT partitions FROM keyfold.control;
 UPDATE keyfold.control SET live_layout = %(layout)s, partitions = %(partitions)s, changed_at = now();
 
 -- name: make_schema
-DROP SCHEMA IF EXISTS :schema CASCADE;
 CREATE SCHEMA :schema;
 
 -- name: drop_schema

@@ -1,4 +1,5 @@
 -- What readers see, whichever schema is live; `:schema` is replaced by its name. All of it changes in one transaction.
+DROP FUNCTION IF EXISTS keyfold.keys_not_rotated(integer);
 DROP VIEW IF EXISTS keyfold.keys;
 CREATE VIEW keyfold.keys AS SELECT * FROM :schema.keys;
 DROP VIEW IF EXISTS keyfold.key_versions;
@@ -79,4 +80,48 @@ DROP VIEW IF EXISTS keyfold.capabilities_entities;
 CREATE VIEW keyfold.capabilities_entities AS SELECT * FROM :schema.capabilities_entities;
 DROP VIEW IF EXISTS keyfold.key_states;
 CREATE VIEW keyfold.key_states AS SELECT * FROM :schema.key_states;
+DROP VIEW IF EXISTS keyfold.key_uses;
+CREATE VIEW keyfold.key_uses AS SELECT * FROM :schema.key_uses;
+DROP VIEW IF EXISTS keyfold.key_users;
+CREATE VIEW keyfold.key_users AS SELECT * FROM :schema.key_users;
+DROP VIEW IF EXISTS keyfold.principal_actions;
+CREATE VIEW keyfold.principal_actions AS SELECT * FROM :schema.principal_actions;
+DROP VIEW IF EXISTS keyfold.denials;
+CREATE VIEW keyfold.denials AS SELECT * FROM :schema.denials;
+DROP VIEW IF EXISTS keyfold.administrator_actions;
+CREATE VIEW keyfold.administrator_actions AS SELECT * FROM :schema.administrator_actions;
+DROP VIEW IF EXISTS keyfold.last_uses;
+CREATE VIEW keyfold.last_uses AS SELECT * FROM :schema.last_uses;
+DROP VIEW IF EXISTS keyfold.key_usage;
+CREATE VIEW keyfold.key_usage AS SELECT * FROM :schema.key_usage;
+DROP VIEW IF EXISTS keyfold.key_rotations;
+CREATE VIEW keyfold.key_rotations AS SELECT * FROM :schema.key_rotations;
+CREATE FUNCTION keyfold.keys_not_rotated(days integer) RETURNS SETOF keyfold.key_rotations
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT * FROM keyfold.key_rotations WHERE age_days >= days ORDER BY age_days DESC, key_id;
+END;
+COMMENT ON FUNCTION keyfold.keys_not_rotated(integer) IS
+    'Keys whose current version is at least so many days old, the oldest first.';
+GRANT EXECUTE ON FUNCTION keyfold.keys_not_rotated(integer) TO keyfold_auditor;
+
+DO $$
+DECLARE said record;
+BEGIN
+    FOR said IN
+        SELECT d.objsubid, s.relname, a.attname, d.description
+        FROM pg_description d
+        JOIN pg_class s ON s.oid = d.objoid AND s.relnamespace = ':schema'::regnamespace
+        JOIN pg_class v ON v.relname = s.relname AND v.relnamespace = 'keyfold'::regnamespace AND v.relkind = 'v'
+        LEFT JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+        WHERE d.classoid = 'pg_class'::regclass
+    LOOP
+        IF said.objsubid = 0 THEN
+            EXECUTE format('COMMENT ON VIEW keyfold.%I IS %L', said.relname, said.description);
+        ELSE
+            EXECUTE format('COMMENT ON COLUMN keyfold.%I.%I IS %L', said.relname, said.attname, said.description);
+        END IF;
+    END LOOP;
+END
+$$;
 GRANT SELECT ON ALL TABLES IN SCHEMA keyfold TO keyfold_auditor;

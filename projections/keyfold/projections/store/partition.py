@@ -23,7 +23,6 @@ from keyfold.projections.errors import OwnedElsewhere, SchemaClosed
 from keyfold.projections.fold import Batch
 from keyfold.projections.months import month_of, month_range
 from keyfold.projections.naming import arguments_of
-from keyfold.projections.ports import Colour
 from keyfold.projections.positions import Offsets, dump_places, load_places
 from keyfold.projections.rows import AuditRow, DirectoryRecord
 from keyfold.projections.store.session import Session, Statements
@@ -34,18 +33,13 @@ _ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Annotated[Entity, Field(discri
 _AUDIT_ROW: Final = attrgetter(*AuditRow.__slots__)
 
 
-def schema_of(colour: Colour) -> str:
-    """Return the name of a schema."""
-    return f"keyfold_{colour}"
-
-
 class PostgresPartitionStore:
-    """See `keyfold.projections.ports.PartitionStore`."""
+    """See `keyfold.projections.ports.PartitionStore`. `schema` is a name of a schema, as `schemas` makes them."""
 
-    def __init__(self, dsn: str, colour: Colour, *, deadline_s: float = 10.0) -> None:
-        self.colour = colour
+    def __init__(self, dsn: str, schema: str, *, deadline_s: float = 10.0) -> None:
+        self.schema = schema
         settings = {
-            "search_path": f"{schema_of(colour)}, pg_catalog",
+            "search_path": f"{schema}, pg_catalog",
             "synchronous_commit": "off",
             "lock_timeout": str(int(deadline_s * 500)),
         }
@@ -56,9 +50,7 @@ class PostgresPartitionStore:
         """Return how far the partition is folded."""
         rows = await self._session.run(lambda tx: tx.fetch(_SQL["offsets"], {"partition": partition}))
         if not rows:
-            raise SchemaClosed(
-                f"{schema_of(self.colour)} gives no partition {partition} away: it is closed, or has none"
-            )
+            raise SchemaClosed(f"{self.schema} gives no partition {partition} away: it is closed, or has none")
         next_offset, position, published, places, signers, last_time = rows[0]
         return Offsets(
             partition,
@@ -130,7 +122,7 @@ class PostgresPartitionStore:
         rows = await tx.fetch(_SQL["why_not"], parameters)
         if rows and rows[0][1]:
             raise OwnedElsewhere(before.partition, before.next)
-        raise SchemaClosed(f"{schema_of(self.colour)} takes no writes any more; a rebuilt schema takes over")
+        raise SchemaClosed(f"{self.schema} takes no writes any more; a rebuilt schema takes over")
 
 
 async def _attach(tx: Statements, month: str) -> None:

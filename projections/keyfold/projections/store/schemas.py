@@ -9,10 +9,12 @@ from typing import Final
 from keyfold.projections import sqlfiles
 from keyfold.projections.errors import StoreRefused
 from keyfold.projections.ports import Colour, SchemaStatus
-from keyfold.projections.store.partition import PostgresPartitionStore, schema_of
+from keyfold.projections.store.partition import PostgresPartitionStore
 from keyfold.projections.store.session import Row, Session, Statements
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
+_INDEXING_S: Final = 3600.0
+INDEXING: Final = {"maintenance_work_mem": "128MB", "synchronous_commit": "off"}
 _SQL: Final = sqlfiles.statements("schemas")
 _OTHER: Final[dict[Colour, Colour]] = {"blue": "green", "green": "blue"}
 
@@ -51,6 +53,14 @@ class PostgresSchemas:
 
         return await self._session.run(work)
 
+    async def complete_building(self) -> None:
+        """Make the indexes of the building schema, on a connection of its own: others go on meanwhile."""
+        session = Session(self.dsn, settings={"lock_timeout": "5000", **INDEXING}, deadline_s=_INDEXING_S)
+        try:
+            await session.run(_complete)
+        finally:
+            await session.close()
+
     async def close_live(self) -> SchemaStatus:
         """Close the live schema for writing, from `building` on to `swapping`."""
         return await self._session.run(lambda tx: _set_live_open(tx, is_open=False))
@@ -73,7 +83,7 @@ class PostgresSchemas:
 
     def partition_store(self, colour: Colour) -> PostgresPartitionStore:
         """Return a writer of one schema."""
-        return PostgresPartitionStore(self.dsn, colour, deadline_s=self._deadline_s)
+        return PostgresPartitionStore(self.dsn, schema_of(colour), deadline_s=self._deadline_s)
 
     async def close(self) -> None:
         """Release the connection."""
@@ -91,7 +101,8 @@ async def _prepare(tx: Statements, partitions: int) -> SchemaStatus:
             await tx.execute(_SQL["note_migration"], {"name": name})
     status = await _locked(tx)
     if (await tx.fetch(_SQL["live_layout"]))[0][0] == 0:
-        await _make(tx, status.live, partitions)
+        await make(tx, schema_of(status.live), partitions)
+        await index(tx, schema_of(status.live))
         await _show(tx, status.live)
         await tx.execute(_SQL["first_layout"], {"layout": LAYOUT, "partitions": partitions})
     known = (await tx.fetch(_SQL["partitions"]))[0][0]
@@ -107,7 +118,8 @@ async def _begin(tx: Statements) -> SchemaStatus:
     status = await _locked(tx)
     if status.building is None:
         building = _OTHER[status.live]
-        await _make(tx, building, (await tx.fetch(_SQL["partitions"]))[0][0])
+        await tx.execute(sqlfiles.with_names(_SQL["drop_schema"], schema=schema_of(building)))
+        await make(tx, schema_of(building), (await tx.fetch(_SQL["partitions"]))[0][0])
         await tx.execute(_SQL["begin"], {"building": building})
     return await _locked(tx)
 
@@ -125,6 +137,8 @@ async def _swap(tx: Statements) -> bool:
     status = await _locked(tx)
     if status.building is None or status.phase != "swapping" or await _remaining(tx, status):
         return False
+    if not await _is_indexed(tx, schema_of(status.building)):
+        await index(tx, schema_of(status.building))
     await _show(tx, status.building)
     await tx.execute(_SQL["swap"], {"layout": LAYOUT})
     return True
@@ -152,14 +166,38 @@ async def _remaining(tx: Statements, status: SchemaStatus) -> int:
     return int(rows[0][0])
 
 
-async def _make(tx: Statements, colour: Colour, partitions: int) -> None:
-    """Make a schema from nothing. Whatever stood there is gone: it was not live."""
-    schema = schema_of(colour)
+async def _complete(tx: Statements) -> None:
+    """Index the building schema. Whoever else does it at the same time waits, and then has nothing to do."""
+    await tx.fetch(_SQL["wait_for_indexes"])
+    status = status_row((await tx.fetch(_SQL["status"]))[0])
+    if status.building is not None and not await _is_indexed(tx, schema_of(status.building)):
+        await index(tx, schema_of(status.building))
+
+
+def schema_of(colour: Colour) -> str:
+    """Return the name of a schema."""
+    return f"keyfold_{colour}"
+
+
+async def make(tx: Statements, schema: str, partitions: int) -> None:
+    """Make a schema, without the indexes that only readers need. Raises `StoreRefused` where there is one."""
     await tx.execute(sqlfiles.with_names(_SQL["make_schema"], schema=schema))
     await tx.execute(sqlfiles.with_names(_SQL["search_path"], schema=schema))
     for _, script in sqlfiles.scripts("layout"):
         await tx.execute(script)
     await tx.execute(_SQL["fill_offsets"], {"last": partitions - 1})
+
+
+async def _is_indexed(tx: Statements, schema: str) -> bool:
+    """Say whether the indexes are there: they are made in one transaction, so one of them tells of all."""
+    return bool((await tx.fetch(_SQL["indexed"], {"schema": schema}))[0][0])
+
+
+async def index(tx: Statements, schema: str) -> None:
+    """Make the indexes that readers need."""
+    await tx.execute(sqlfiles.with_names(_SQL["search_path"], schema=schema))
+    for _, script in sqlfiles.scripts("indexes"):
+        await tx.execute(script)
 
 
 async def _show(tx: Statements, colour: Colour) -> None:

@@ -49,6 +49,11 @@ class Statements:
         cursor = await self._connection.execute(statement.encode(), parameters)
         return await cursor.fetchall()
 
+    async def fetch_named(self, statement: str, parameters: Parameters | None = None) -> tuple[list[str], list[Row]]:
+        """Run a query and return the names of its columns and all rows."""
+        cursor = await self._connection.execute(statement.encode(), parameters)
+        return [column.name for column in cursor.description or ()], await cursor.fetchall()
+
     async def execute(self, statement: str, parameters: Parameters | None = None) -> int:
         """Run a statement (or a script, without parameters) and return how many rows it touched."""
         prepare = None if parameters else False  # a script of several statements cannot be prepared

@@ -48,10 +48,10 @@ SELECT k.key_id, jsonb_build_object(
     'importing', k.importing)::text AS document
 FROM keys k;
 
--- The effective state of each key as of now.
+-- The effective state of each key as of the schema's moment.
 CREATE VIEW key_states AS
 SELECT k.key_id, keyfold.key_state(
-    k.status, v.material, v.valid_to, v.compromised_at, k.not_before, k.not_after, now()) AS state
+    k.status, v.material, v.valid_to, v.compromised_at, k.not_before, k.not_after, moment()) AS state
 FROM keys k JOIN key_versions v ON v.key_id = k.key_id AND v.version = k.current_version;
 
 CREATE VIEW principal_entities AS

@@ -1,5 +1,6 @@
 -- One row per event. `partition` and `position` are the leaf in the log; `value` holds the exact bytes that were
--- signed. Partitioned by month of `time`; months are attached when their first event comes.
+-- signed. Partitioned by month of `time`; months are attached when their first event comes. Its other indexes are in
+-- `indexes`: a schema that is being filled has none of them until it is nearly full.
 CREATE TABLE audit (
     partition         integer     NOT NULL,
     position          bigint      NOT NULL,
@@ -33,15 +34,9 @@ CREATE TABLE audit (
     grant_id          uuid,
     proposal_id       uuid,
     algorithm         text,
+    administrative    boolean     NOT NULL,
     PRIMARY KEY (partition, position, time)
 ) PARTITION BY RANGE (time);
-CREATE INDEX audit_time ON audit (time, partition, position);
-CREATE INDEX audit_key ON audit (key_id, time) WHERE key_id IS NOT NULL;
-CREATE INDEX audit_principal ON audit (principal, time) WHERE principal IS NOT NULL;
-CREATE INDEX audit_command ON audit (command_id) WHERE command_id IS NOT NULL;
-CREATE INDEX audit_grant ON audit (grant_id, time) WHERE grant_id IS NOT NULL;
-CREATE INDEX audit_proposal ON audit (proposal_id, time) WHERE proposal_id IS NOT NULL;
-
 -- Times that no broker of ours can have stamped; kept apart so that a wrong clock cannot make many partitions. There is
 -- no default partition: attaching a month would then have to wait for everybody who reads the audit.
 CREATE TABLE audit_before PARTITION OF audit FOR VALUES FROM (MINVALUE) TO ('2020-01-01 00:00:00+00');
