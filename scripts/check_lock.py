@@ -46,7 +46,8 @@ def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     dependencies: list[str] = project["project"]["dependencies"]
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
-    everything = dependencies + extras["embedded"] + extras["dev"] + project["build-system"]["requires"]
+    optional = extras["archive"] + extras["embedded"] + extras["dev"]
+    everything = dependencies + optional + project["build-system"]["requires"]
     try:
         runtime, dev = (pins(ROOT / "requirements" / name) for name in ("runtime.txt", "dev.txt"))
     except (OSError, ValueError) as error:

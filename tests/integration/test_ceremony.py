@@ -15,6 +15,7 @@ from keyfold.bus import Bus, BusSettings, Fault, InDoubt, KafkaBus, MemoryBus, M
 from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused, conduct, initialise, renew, root, tokens
 from keyfold.cli.session import now_ms
 from keyfold.config import Config
+from keyfold.custody import checkpoint_keys
 from keyfold.embedded import Stack
 from keyfold.events import facts, topics
 from keyfold.events.entities import Principal
@@ -23,6 +24,8 @@ from keyfold.events.times import to_milliseconds
 from keyfold.events.trust import MAX_CERTIFICATE_MS
 from keyfold.identity import load_identity
 from keyfold.log import RegistryFollower
+from keyfold.token import data_objects, open_token
+from keyfold.token import keys as token_keys
 from keyfold.token.module import _loaded as loaded_modules
 
 pytestmark = [pytest.mark.token]
@@ -64,14 +67,20 @@ async def test_it_begins_a_deployment(config: Config, cluster: MemoryCluster) ->
 
 
 async def test_certified_keys_are_the_services_own_files(config: Config, cluster: MemoryCluster) -> None:
-    """Each certificate is for the key in the service's identity file, and for the topics that the table gives it."""
+    """Each certificate is for the key in the service's identity file, and for the topics that the table gives it.
+
+    The notary's is for the keys in its token.
+    """
     bus = MemoryBus(cluster)
     done = await begin(config, bus)
     by_service = {e.data.service: e.data for e in await events_of(bus) if isinstance(e, facts.ServiceKeyCertified)}
     for service, data in by_service.items():
-        identity = load_identity(config.identities_directory / f"{service}.json")
-        assert identity.signer.public_key.hex() == data.public_key
-        assert identity.deployment == done.deployment
+        if service == "notary":
+            assert (data.public_key, data.checkpoint_key) == tuple(key.hex() for key in notary_keys(config))
+        else:
+            identity = load_identity(config.identities_directory / f"{service}.json")
+            assert (identity.signer.public_key.hex(), None) == (data.public_key, data.checkpoint_key)
+            assert identity.deployment == done.deployment
         writes = {topic.name for topic in topics.TOPICS if service in topic.writers} - {topics.REPLIES}
         assert set(data.topics) == writes
     assert len({data.public_key for data in by_service.values()}) == 4
@@ -84,7 +93,7 @@ async def test_secrets_are_private_files(config: Config, cluster: MemoryCluster)
     labels = ("kms", "notary", "root", "seal")
     assert [path.name for path in pins] == [name for label in labels for name in (label, f"{label}.so")]
     identities = sorted(path.stem for path in config.identities_directory.iterdir())
-    assert identities == sorted(["admin-1", "admin-2", "scheduler", "policy", "hsm", "projector", "notary"])
+    assert identities == sorted(["admin-1", "admin-2", "scheduler", "policy", "hsm", "projector"])
     for path in (*pins, *config.identities_directory.iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len({path.read_bytes() for path in pins}) == 8
@@ -114,6 +123,32 @@ async def test_renewal_licenses_the_same_keys_again(config: Config, cluster: Mem
     assert to_milliseconds(done.not_after) == later + MAX_CERTIFICATE_MS
     with pytest.raises(CeremonyRefused, match="not of this root"):
         await renew(config, MemoryBus(empty_topics()), now)
+
+
+def notary_keys(config: Config) -> tuple[bytes, bytes]:
+    """The public keys in the token `notary`."""
+    with tokens.token_module(config) as module:
+        return tokens.notary_keys(module, config.pins_directory)
+
+
+async def test_renewal_makes_what_an_older_token_lacks(config: Config, cluster: MemoryCluster) -> None:
+    """A notary's token of an earlier release gets a checkpoint key, which is certified with the identity it had."""
+    bus = MemoryBus(cluster)
+    await begin(config, bus)
+    identity, before = notary_keys(config)
+    with (
+        tokens.token_module(config) as module,
+        open_token(module, "notary", config.pins_directory / "notary") as token,
+        token.manager() as session,
+    ):
+        for handle in data_objects.find(session, checkpoint_keys.CHECKPOINT_KEY_LABEL):
+            data_objects.destroy(session, handle)
+        token_keys.destroy_all(session, checkpoint_keys.CHECKPOINT_KEK_ID)
+    assert (await renew(config, bus, now, ("notary",))).services == ("notary",)
+    certified = (await events_of(bus))[-1].data
+    assert (certified.public_key, certified.checkpoint_key) == tuple(key.hex() for key in notary_keys(config))
+    assert certified.public_key == identity.hex()
+    assert certified.checkpoint_key != before.hex()
 
 
 async def test_another_root_is_refused(
@@ -199,7 +234,7 @@ async def test_a_crash_between_tokens_is_continued(
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-@pytest.mark.parametrize("call", [1, 4, 7])
+@pytest.mark.parametrize("call", [1, 4, 6])
 async def test_a_crash_between_identities_is_continued(
     config: Config, cluster: MemoryCluster, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ EVENTS = ROOT / "events" / "keyfold" / "events"
 MODULES = sorted(path.stem for path in EVENTS.glob("*.py") if path.stem != "__init__")
 
 STANDARD = {
-    "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac", "json", "math", "re", "struct",
-    "types", "typing", "uuid",
+    "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac", "json",
+    "math", "re", "struct", "types", "typing", "uuid",
 }  # fmt: skip
 OTHERS = {"cryptography", "numpy", "pydantic"}
 
@@ -116,6 +116,8 @@ EXPORTS = {
     "arguments": "Context GrantVerb JwsAlgorithm KeySpec LimitKind MAX_ITEMS MAX_PROTECTED_ITEMS PrincipalType "
     "Protection PublicKey SigningKeyArgument Tags Text VerbName",
     "bodies": "Body REPLY_KEY_BYTES SUITE decode encode info",
+    "checkpoints": "CONSISTENCY_HEADER Checkpoint NEXT_HEADER Sign SignedCheckpoint cosign_ed25519 cosign_ml_dsa_44 "
+    "log_keys open_checkpoint origin_of parse_checkpoint partition_of_origin sign_ed25519",
     "chains": "Accepted ChainGap ChainReader ChainRepeat Place read_event single_header",
     "commands": "AnyCommand BY_VERB COMMANDS Command CommandData DataPlaneCommand DataPlaneData MAX_CONTEXTS_BYTES "
     "MAX_CONTEXT_BYTES MAX_LIFETIME_MS ReplyAddress TYPE_PREFIX check_scope parse_command peek_reply source_of type_of",
@@ -126,8 +128,12 @@ EXPORTS = {
     "event": "Code Count Decision DecisionData Event PolicyEvent ProposalUse Role Version",
     "evolve": "Changes PROTECTING View evolve get",
     "identities": "principal_name",
+    "log_leaves": "OFFSETS_HEADER entry_of leaf_of",
+    "log_proofs": "LogProof MAGIC parse_proof",
     "lthash": "BYTES LANES Sum element empty replace to_bytes",
     "merkle": "ProofInvalid leaf_hash levels_of node_hash path_of root_of verify_inclusion",
+    "notes": "ED25519 ED25519_COSIGNATURE MAX_NOTE_BYTES MAX_NUMBER ML_DSA_44_COSIGNATURE Note NoteInvalid "
+    "NoteSignature PUBLIC_KEY_BYTES VerifierKey check_name decode_base64 decode_number key_id parse_note parse_vkey",
     "proposals": "NOT_PROPOSABLE proposed_command proposed_in",
     "replies": "CORRELATION_HEADER ItemResult Reply ReplyData ReplyInvalid SALT_BYTES decode_items encode_items "
     "parse_reply seal unseal usage_mac",
@@ -138,6 +144,8 @@ EXPORTS = {
     "streams": "AliasName Fingerprint KeyId KEY_PREFIX Name NAME_PATTERN PRINCIPAL_PREFIX REGISTRY Stream UUID_PATTERN "
     "Uuid is_stream key_id_bytes key_id_of key_stream partition_of principal_stream",
     "strictjson": "Frozen MAX_DEPTH canonical loads parse",
+    "tree": "CompactRange Node Subtree TILE_HEIGHT consistency_path inclusion_path range_hash verify_consistency "
+    "verify_inclusion",
     "trust": "CLOCK_TOLERANCE_MS Certificate MAX_CERTIFICATE_MS Trust check_author",
     "view": "Changes View get",
 }

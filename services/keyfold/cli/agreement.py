@@ -10,7 +10,8 @@ from typing import Annotated, Final
 import typer
 from cryptography.hazmat.primitives import serialization
 
-from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion, pairs
+from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion
+from keyfold.cli.contexts import ProtectedPairs, Tenant, contexts
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import Session, of
 from keyfold.cli.transfer import STANDARD, check_target, checked_target, give, read_file, write_secret
@@ -133,6 +134,8 @@ def data_key_pair(
     ] = None,
     output: Target = None,
     context_pairs: Pairs = None,
+    protected: ProtectedPairs = None,
+    tenant: Tenant = None,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
@@ -141,7 +144,7 @@ def data_key_pair(
 
     Example: keyfold --as alice data-key-pair alias/orders --spec ECC_NIST_P256 --public-key pair.pem -o pair.enc
     """
-    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    session, about, use = of(context), contexts(context_pairs, protected, tenant), Use(reason=reason, proposal=proposal)
     if dry_run:
         verb, arguments = _PAIRS[private_file is not None], {"key_pair_spec": spec}
         try_use(session, verb, key, use, context=about, arguments=arguments)

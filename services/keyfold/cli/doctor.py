@@ -80,6 +80,7 @@ def _deployment(session: Session) -> Iterator[Check]:
     yield from _projections(found["projector"])
     for service in ("policy", "hsm"):
         yield _lag(service, found[service])
+    yield from _notary(found["notary"])
     yield _sealing_key(found["sealing_key"])
     yield from _certificates(found["certificates"])
 
@@ -181,6 +182,17 @@ def _lag(name: str, finding: health.Finding) -> Check:
             name, "warning", f"{behind} records behind", "wait; if it grows, see its log and the machine's load"
         )
     return Check(name, "ok", f"{behind} records behind")
+
+
+def _notary(finding: health.Finding) -> Iterator[Check]:
+    """A partition that the notary does not sign any more is the loudest thing that a log can say."""
+    yield _lag("notary", finding)
+    for partition, code in finding.facts.get("stopped", {}).items():
+        advice = "see the notary's log, and docs/operations.md: the log may have been changed"
+        yield Check(f"checkpoints of partition {partition}", "problem", f"none are signed: {code}", advice)
+    if finding.facts.get("untrusted"):
+        found = f"{finding.facts['untrusted']} records were not authentic"
+        yield Check("leaves of the log", "warning", found, "see the notary's log: who wrote?")
 
 
 def _sealing_key(finding: health.Finding) -> Check:

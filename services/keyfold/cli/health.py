@@ -15,7 +15,7 @@ from keyfold.cli.session import Session, now_ms
 from keyfold.config import Config
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
-from keyfold.events.times import to_milliseconds
+from keyfold.events.times import to_milliseconds, to_text
 from keyfold.log import RegistryFollower
 from keyfold.log.state_topic import HEAD_KEY
 from keyfold.projections.ports import Queries, lag
@@ -104,6 +104,28 @@ async def service_lag(service: str, bus: Bus) -> dict[str, Any]:
     return {"lag": sum(counts), "partitions": dict(zip(ends, counts, strict=True))}
 
 
+async def notary(bus: Bus) -> dict[str, Any]:
+    """How many records have no checkpoint yet, when the last one was signed, and which partitions are not signed."""
+    found = await _last_head(bus, topics.NOTARY_STATE, 0)
+    partitions = (found or {}).get("partitions", {})
+    admin = bus.admin()
+    await admin.start()
+    try:
+        ends = await admin.end_offsets(topics.EVENTS)
+    finally:
+        await admin.stop()
+    told = {p: partitions.get(str(p), {}) for p in ends}
+    counts = await asyncio.gather(*(_records(bus, topics.EVENTS, p, told[p].get("next", 0), ends[p]) for p in ends))
+    return {
+        "lag": sum(counts),
+        "partitions": dict(zip(ends, counts, strict=True)),
+        "signed": sum(each.get("size", 0) for each in told.values()),
+        "signed_at": to_text(found["time_ms"]) if found else None,
+        "untrusted": sum(each.get("untrusted", 0) for each in told.values()),
+        "stopped": {p: each["trouble"] for p, each in told.items() if each.get("trouble")},
+    }
+
+
 async def _records(bus: Bus, topic: str, partition: int, position: int, end: int) -> int:
     """Count what lies between: a few offsets may be transactions' markers only; of many, they are a small part."""
     if not 0 < end - position <= _COUNTED:
@@ -120,6 +142,11 @@ async def _records(bus: Bus, topic: str, partition: int, position: int, end: int
 
 
 async def _position(bus: Bus, topic: str, partition: int, path: tuple[str, ...]) -> int | None:
+    head = await _last_head(bus, topic, partition)
+    return None if head is None else _at(head, path)
+
+
+async def _last_head(bus: Bus, topic: str, partition: int) -> dict[str, Any] | None:
     """Find the last head of a state partition, which is the last record of its last transaction."""
     reader = bus.reader(topic, partition, committed=True)
     admin = bus.admin()
@@ -134,7 +161,7 @@ async def _position(bus: Bus, topic: str, partition: int, path: tuple[str, ...])
     finally:
         await reader.stop()
         await admin.stop()
-    return _at(json.loads(found)["head"], path) if found else None
+    return dict(json.loads(found)["head"]) if found else None
 
 
 def _at(document: Mapping[str, Any], path: tuple[str, ...]) -> int | None:

@@ -1,7 +1,7 @@
 """`keyfold key show`, `describe`, `versions`, `public-key`: keys as they are, by what the projections say.
 
 A key's state follows from what was decided and from the time (this machine's clock); it is not stored. A public key is
-read from the directory and believed by the worker's signature.
+read from the directory and believed by the worker's signature. A key as of an earlier time is read from the log.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,13 @@ from keyfold.cli import output
 from keyfold.cli.arguments import KeyName, OneVersion
 from keyfold.cli.projected import key_of
 from keyfold.cli.session import Session, now_ms, of
+from keyfold.cli.time_travel.key_at import KeyAt, key_at
+from keyfold.cli.time_travel.reading import ArchiveDirectory, At, Trail, instant, opened
 from keyfold.cli.transfer import STANDARD
 from keyfold.client import PublicKey
 from keyfold.events.entities import Key, KeyVersion
 from keyfold.events.key_states import state_of
+from keyfold.events.times import to_text
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import PublicKeyRow, Usage, VersionRow
 
@@ -60,12 +63,33 @@ class Described:
 
 
 @app.command()
-def show(context: typer.Context, key: KeyName) -> None:
-    """Show a key: its state now, its versions, its public key, its names and its use.
+def show(
+    context: typer.Context, key: KeyName, *, at: At = None, trail: Trail = False, archive: ArchiveDirectory = None
+) -> None:
+    """Show a key: its state now, its versions, its public key, its names and its use; or as all that was at a time.
+
+    With --at it is read from the verified log, and its grants are shown too. An alias means the key that it meant then.
 
     Example: keyfold key show alias/orders
+
+    Example: keyfold key show alias/orders --at 2026-01-31T12:00:00.000Z
     """
-    _show(of(context), key)
+    session, when = of(context), instant(at, "--at")
+    if when is None and not trail and archive is None:
+        _show(session, key)
+        return
+
+    async def work() -> KeyAt:
+        async with opened(session, trail=trail, archive=archive) as log:
+            return await key_at(log, key, when)
+
+    found = session.run(work())
+    then = Described(found.key, found.versions, found.aliases, found.usage, found.public_key, found.at_ms)
+    as_of = to_text(found.at_ms)
+    session.show(
+        {**then.as_data(), "grants": found.grants, "as_of": as_of},
+        f"as of {as_of}\n\n{description(then)}\n\n{_grants(found)}",
+    )
 
 
 @app.command()
@@ -178,6 +202,15 @@ def _facts(found: Described) -> list[tuple[str, Any]]:
         *([("rotation", _rotation(key))] if key.rotation_period_seconds else []),
         *([("public key", found.public_key.public_key)] if found.public_key else []),
     ]
+
+
+def _grants(found: KeyAt) -> str:
+    rows = [
+        (g.grant, "Expired" if g.status == "Active" and not g.live(found.at_ms) else g.status, g.grantee, g.verbs,
+         g.created_by, g.expires_at)
+        for g in found.grants
+    ]  # fmt: skip
+    return output.table(("GRANT", "STATUS", "GRANTEE", "VERBS", "BY", "UNTIL"), rows, empty="no grants")
 
 
 def _budget(key: Key) -> str:

@@ -10,6 +10,7 @@ from typer.exceptions import Abort, TyperException
 
 from keyfold.cli import (
     agreement,
+    audit,
     exits,
     grants,
     hsm,
@@ -26,6 +27,7 @@ from keyfold.cli import (
     registry,
     signing,
     trail,
+    witness,
 )
 from keyfold.cli.capabilities import capabilities
 from keyfold.cli.demo.command import demo
@@ -41,6 +43,7 @@ from keyfold.cli.session import (
     quiet_logging,
 )
 from keyfold.cli.status import status
+from keyfold.cli.time_travel import history, replay, who_could
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 refused, 2 usage, 3 unavailable, 4 integrity. Global options may stand anywhere."
@@ -98,7 +101,12 @@ for _verb in (
     app.command(_verb.__name__.replace("_", "-"))(_verb)
 app.command("import")(key_import.import_)
 app.command()(capabilities)
-for _group in (hsm.app, trail.app, operations.projections, operations.topics, operations.ceremony):
+app.command("who-could")(who_could.command)
+app.command("history")(history.command)
+app.command("replay")(replay.command)
+for _group in (
+    hsm.app, trail.app, audit.app, witness.app, operations.projections, operations.topics, operations.ceremony,
+):  # fmt: skip
     app.add_typer(_group)
 
 

@@ -8,6 +8,7 @@ import typer
 from keyfold.ceremony import ADMINISTRATORS, SERVICE_ROLES, renew, reset_policies
 from keyfold.cli import output
 from keyfold.cli.exits import NotReady, UsageError
+from keyfold.cli.rebuild_at.command import drop, list_, rebuilt_at
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.events import topics as topic_table
 from keyfold.projections.ports import SchemaStatus, lag
@@ -20,6 +21,9 @@ topics = typer.Typer(name="topics", help="The topics of the cluster.", no_args_i
 ceremony = typer.Typer(name="ceremony", help="What needs the root identity.", no_args_is_help=True)
 
 _PAUSE_S: Final = 0.1
+
+projections.command("list")(list_)
+projections.command()(drop)
 
 
 @projections.command()
@@ -60,12 +64,28 @@ def rebuild(
     *,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")] = False,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long to wait for it.")] = 600,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Instead fill a schema of its own with the state as of then.")
+    ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --at: its name; by default keyfold_at_<time>.")
+    ] = None,
 ) -> None:
     """Fill a fresh schema from the start of the log while the present one serves, then swap them.
 
+    With --at the live schema is not touched, and no projector is needed; interrupted, the same command goes on.
+
     Example: keyfold projections rebuild
+
+    Example: keyfold projections rebuild --at 2026-01-31T12:00:00.000Z
     """
     session = of(context)
+    if at is not None:
+        past = rebuilt_at(session, at, schema)
+        session.show(past, f"{past['schema']} has {past['events']} events, as of {past['as_of']}")
+        return
+    if schema is not None:
+        raise UsageError("--schema goes with --at")
     facts = session.run(_rebuild(session, None if no_wait else timeout))
     told = (
         "a rebuild was asked for" if no_wait else f"rebuilt; {facts['live']} is live, generation {facts['generation']}"

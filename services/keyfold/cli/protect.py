@@ -15,6 +15,7 @@ from uuid import UUID
 import typer
 
 from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion, pairs
+from keyfold.cli.contexts import ProtectedPairs, Tenant, contexts
 from keyfold.cli.exits import UsageError
 from keyfold.cli.rsa import Rsa, required
 from keyfold.cli.session import Session, of
@@ -57,6 +58,8 @@ def encrypt(
     *,
     output: Target = None,
     context_pairs: Pairs = None,
+    protected: ProtectedPairs = None,
+    tenant: Tenant = None,
     direct: Direct = False,
     algorithm: How = "SYMMETRIC_DEFAULT",
     reason: Reason = None,
@@ -71,7 +74,7 @@ def encrypt(
 
     Example: tar c . | keyfold --as alice encrypt alias/backup > backup.tar.kf
     """
-    about, use = pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    about, use = contexts(context_pairs, protected, tenant), Use(reason=reason, proposal=proposal)
     if dry_run:
         verb, size = ("Encrypt", _size(source)) if direct or algorithm != _SYMMETRIC else ("GenerateDataKey", 0)
         try_use(of(context), verb, key, use, context=about, size_bytes=size, arguments=_named(algorithm))
@@ -87,10 +90,10 @@ def encrypt(
             plaintext = await asyncio.to_thread(_limited, reading)
             writing.write(await kms.encrypt(key, plaintext, context=about, **use))
             return len(plaintext)
-        key_id = await kms.resolve(key)
-        data_key = await kms.generate_data_key(key_id, context=about, **use)
+        key_id, logged = await kms.resolve(key), await kms.context_as_logged(about)
+        data_key = await kms.generate_data_key(key_id, context=logged, **use)
         return await asyncio.to_thread(
-            encrypt_stream, reading, writing, key_id=key_id, data_key=data_key, context=about
+            encrypt_stream, reading, writing, key_id=key_id, data_key=data_key, context=logged
         )
 
     convert(of(context), source, target, work, "encrypted")
@@ -102,6 +105,8 @@ def decrypt(
     *,
     output: Target = None,
     context_pairs: Pairs = None,
+    protected: ProtectedPairs = None,
+    tenant: Tenant = None,
     key: OnlyKey = None,
     algorithm: How = "SYMMETRIC_DEFAULT",
     key_version: UsedVersion = None,
@@ -117,7 +122,7 @@ def decrypt(
 
     Example: keyfold --as alice decrypt < backup.tar.kf | tar x
     """
-    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    session, about, use = of(context), contexts(context_pairs, protected, tenant), Use(reason=reason, proposal=proposal)
     if algorithm != _SYMMETRIC:
         _no_context(about)
         if dry_run:
@@ -143,8 +148,9 @@ def decrypt(
             return len(plaintext)
         header = await asyncio.to_thread(read_header, again)
         _require_key(header.key_id, only)
-        data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=about, **use)
-        return await asyncio.to_thread(decrypt_chunks, header, data_key, again, writing, about)
+        logged = await kms.context_as_logged(about)
+        data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=logged, **use)
+        return await asyncio.to_thread(decrypt_chunks, header, data_key, again, writing, logged)
 
     convert(session, source, output or _plain_name(source), work, "decrypted")
 
@@ -158,6 +164,8 @@ def re_encrypt(
     ] = None,
     output: Target = None,
     context_pairs: Pairs = None,
+    protected: ProtectedPairs = None,
+    tenant: Tenant = None,
     to_context: Annotated[
         list[str] | None,
         typer.Option("--to-context", metavar="NAME=VALUE", help="The new encryption context; else it stays as it is."),
@@ -174,7 +182,7 @@ def re_encrypt(
 
     Example: keyfold --as alice re-encrypt secret.bin --to alias/archive --output moved.bin
     """
-    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    session, about, use = of(context), contexts(context_pairs, protected, tenant), Use(reason=reason, proposal=proposal)
     then = pairs(to_context, "--to-context") if to_context else None
     if dry_run:
         with reading_from(source) as reading:
@@ -210,6 +218,8 @@ def data_key(
     size_bytes: Annotated[int, typer.Option("--bytes", min=1, max=1024, help="Its length.")] = 32,
     output: Target = None,
     context_pairs: Pairs = None,
+    protected: ProtectedPairs = None,
+    tenant: Tenant = None,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
@@ -218,7 +228,7 @@ def data_key(
 
     Example: keyfold --as alice data-key alias/orders --plaintext key.bin --output key.enc
     """
-    session, about, use = of(context), pairs(context_pairs), Use(reason=reason, proposal=proposal)
+    session, about, use = of(context), contexts(context_pairs, protected, tenant), Use(reason=reason, proposal=proposal)
     if dry_run:
         verb, arguments = _WITH_PLAINTEXT[plaintext is not None], {"number_of_bytes": size_bytes}
         try_out(session, lambda kms: kms.dry_run(verb, key, context=about, arguments=arguments, **use))

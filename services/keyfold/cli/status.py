@@ -11,7 +11,7 @@ from keyfold.cli.session import Session, of
 from keyfold.config import Config
 from keyfold.embedded import SERVICES, PartStatus, Stack
 
-PROBES: Final = ("brokers", "policy", "hsm", "projector", "sealing_key", "token")
+PROBES: Final = ("brokers", "policy", "hsm", "notary", "projector", "sealing_key", "token")
 
 
 def status(context: typer.Context) -> None:
@@ -45,7 +45,8 @@ def status(context: typer.Context) -> None:
 
 def _is_healthy(parts: list[PartStatus], facts: dict[str, health.Finding]) -> bool:
     services_run = all(part.state == "running" for part in parts if part.name != "supervisor")
-    return services_run and all(facts.values()) and not facts["projector"].facts.get("halted")
+    stopped = facts["projector"].facts.get("halted") or facts["notary"].facts.get("stopped")
+    return services_run and all(facts.values()) and not stopped
 
 
 async def measure(session: Session, config: Config) -> dict[str, health.Finding]:
@@ -56,6 +57,7 @@ async def measure(session: Session, config: Config) -> dict[str, health.Finding]
             health.probe(lambda: health.brokers(config, bus)),
             health.probe(lambda: health.service_lag("policy", bus)),
             health.probe(lambda: health.service_lag("hsm", bus)),
+            health.probe(lambda: health.notary(bus)),
             health.probe(lambda: health.projected(queries, bus)),
             health.probe(lambda: health.sealing_key(queries)),
         )
@@ -70,19 +72,20 @@ def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, An
             part.pid,
             part.restarts,
             _lag(told, part.name),
-            (told.get(part.name) or {}).get("error"),
+            _problem(told, part.name),
         )
         for part in parts
     ]
     missing = [name for name in ("brokers", "sealing_key", "token") if told[name]["error"]]
     if not parts:
-        rows = [(name, "elsewhere", None, 0, _lag(told, name), told.get(name, {}).get("error")) for name in SERVICES]
+        rows = [(name, "elsewhere", None, 0, _lag(told, name), _problem(told, name)) for name in SERVICES]
     projector, key, token = told["projector"], told["sealing_key"], told["token"]
     about = [
         ("deployment", config.deployment),
         ("brokers", config.bootstrap_servers),
         ("registry revision", projector.get("registry_revision")),
         ("last event", projector.get("last_event")),
+        ("last checkpoint", told["notary"].get("signed_at")),
         ("sealing key", f"{key['age_s']} s old" if key.get("age_s") is not None else None),
         *([("token", " ".join(filter(None, (token["state"], token["code"]))))] if token.get("state") else []),
         ("healthy", healthy),
@@ -90,6 +93,13 @@ def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, An
     ]
     table = output.table(("PART", "STATE", "PID", "RESTARTS", "LAG", "PROBLEM"), rows)
     return f"{table}\n\n{output.pairs(about)}"
+
+
+def _problem(told: dict[str, dict[str, Any]], name: str) -> str | None:
+    found = told.get(name) or {}
+    stopped = found.get("stopped") or {}
+    not_signed = ", ".join(f"partition {partition}: {code}" for partition, code in stopped.items())
+    return found.get("error") or (f"not signed: {not_signed}" if not_signed else None)
 
 
 def _lag(told: dict[str, dict[str, Any]], name: str) -> int | None:

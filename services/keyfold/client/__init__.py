@@ -11,7 +11,9 @@ from keyfold.client.errors import ClientClosed, DeadlineExceeded, DirectoryIncom
 from keyfold.client.federation import TokenSource, TokenSourceFailed, thumbprint
 from keyfold.client.importing import wrap_key_material
 from keyfold.client.material import KeyMaterial, read_key_material
+from keyfold.client.protected import ContextKeyRotated, ContextKeys, KeyfoldContextKeys, protect
 from keyfold.client.public_keys import PublicKey
+from keyfold.client.receipts import Receipt
 from keyfold.client.results import Approval, Completed, Compromise, DryRun, ImportParameters, KeyMetadata, Proposal
 from keyfold.client.settings import ClientSettings
 from keyfold.client.values import (
@@ -36,6 +38,8 @@ __all__ = [
     "Completed",
     "Compromise",
     "Context",
+    "ContextKeyRotated",
+    "ContextKeys",
     "DataKey",
     "DataKeyPair",
     "DeadlineExceeded",
@@ -49,15 +53,18 @@ __all__ = [
     "KeyMaterial",
     "KeyMetadata",
     "Keyfold",
+    "KeyfoldContextKeys",
     "Mac",
     "Proposal",
     "PublicKey",
+    "Receipt",
     "SealingKeyPeriod",
     "SharedSecret",
     "Signature",
     "TokenSource",
     "TokenSourceFailed",
     "When",
+    "protect",
     "read_key_material",
     "thumbprint",
     "unwrap",

@@ -11,7 +11,9 @@ from typing import Any
 
 from keyfold.bus import Inbound
 from keyfold.client.orders import Order
+from keyfold.client.receipts import Receipt, believed
 from keyfold.events import replies
+from keyfold.events.receipts import RECEIPT_HEADER, open_receipt
 from keyfold.events.replies import ItemResult, ReplyData, ReplyInvalid
 from keyfold.events.signatures import reply_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
@@ -47,6 +49,14 @@ def open_reply(order: Order, record: Inbound, trust: Trust, now_ms: int) -> Answ
     if data.code is None:
         _check_result(order, data, len(items))
     return Answer(data, items)
+
+
+def receipt_of(order: Order, record: Inbound, trust: Trust) -> Receipt | None:
+    """Return the receipt that came with a reply to this order, if one was wanted and is there. Raises `RecordError`."""
+    sealed = record.header(RECEIPT_HEADER)
+    if sealed is None or order.intent.collector is None:
+        return None
+    return believed(open_receipt(order.reply_key, order.digest, sealed), order.id, order.digest, trust)
 
 
 def _clear(order: Order, record: Inbound, data: ReplyData, trust: Trust, now_ms: int) -> Answer:

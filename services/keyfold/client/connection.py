@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from keyfold.bus import Bus, BusSettings, KafkaBus, Sender
 from keyfold.client.contexts import ContextTexts
-from keyfold.client.control_verbs import ControlVerbs
-from keyfold.client.data_verbs import DataVerbs
 from keyfold.client.directory import Directory
 from keyfold.client.errors import ClientClosed, DirectoryIncomplete, InvalidArgument
 from keyfold.client.exchange import Exchange, wall_clock_ms
 from keyfold.client.federation import Federation, TokenSource
 from keyfold.client.lanes import Lanes
 from keyfold.client.orders import OrderWriter, ReplyPlace
+from keyfold.client.protected import ContextKeys
+from keyfold.client.protecting import ProtectingVerbs
 from keyfold.client.settings import ClientSettings
 from keyfold.client.view import SealingKeyPeriod
 from keyfold.events import topics
@@ -28,7 +28,7 @@ from keyfold.events.storage import Capability
 from keyfold.identity import Identity, load_identity
 
 
-class Keyfold(DataVerbs, ControlVerbs):
+class Keyfold(ProtectingVerbs):
     """A connected client of one deployment, as one principal; one per process serves any number of tasks.
 
         async with Keyfold.connect(bootstrap_servers="localhost:9092", identity=Path("alice.json")) as kms:
@@ -46,11 +46,12 @@ class Keyfold(DataVerbs, ControlVerbs):
         *,
         clock_ms: Callable[[], int] = wall_clock_ms,
         federation: Federation | None = None,
+        context_keys: ContextKeys | None = None,
     ) -> None:
         self._bus, self._identity, self._deployment, self._federation = bus, identity, deployment, federation
         self._settings, self._clock_ms = settings, clock_ms
         self._principal = identity.name
-        self._contexts = ContextTexts()
+        self._contexts, self._context_keys = ContextTexts(), context_keys
         self._lanes_by_name = {}
         self._timeout_s = settings.call_timeout_s
         self._exit: AsyncExitStack | None = None
@@ -66,6 +67,7 @@ class Keyfold(DataVerbs, ControlVerbs):
         issuer: str | None = None,
         bus: Bus | None = None,
         bus_settings: BusSettings | None = None,
+        context_keys: ContextKeys | None = None,
         **settings: Any,
     ) -> Self:
         """Return a client to be entered with `async with`; nothing is connected before.
@@ -78,6 +80,7 @@ class Keyfold(DataVerbs, ControlVerbs):
         it is entered, and again before the token ends where `token` is a function, which is called with the thumbprint
         that the token must bind (`cnf.jkt`). The key is one made for this client, or `identity`'s, whatever its name
         says; a token that is at hand as text binds a key that exists, so it needs `identity`.
+        `context_keys` makes the digests of protected context values, by default of this deployment's tenant keys.
         Raises `IdentityUnusable` and `InvalidArgument`.
         """
         who = _who(identity, token, issuer)
@@ -93,7 +96,8 @@ class Keyfold(DataVerbs, ControlVerbs):
         if token is not None and issuer is not None:
             timeout_s = checked.connect_timeout_s
             federation = Federation(issuer, token, who.signer, clock_ms=wall_clock_ms, timeout_s=timeout_s)
-        return cls(bus or _kafka(bootstrap_servers, bus_settings), who, pinned, checked, federation=federation)
+        bus = bus or _kafka(bootstrap_servers, bus_settings)
+        return cls(bus, who, pinned, checked, federation=federation, context_keys=context_keys)
 
     @property
     def deployment(self) -> str:

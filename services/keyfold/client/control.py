@@ -12,6 +12,7 @@ from keyfold.client.answers import Answer
 from keyfold.client.arguments import arguments_text, check_reason
 from keyfold.client.core import Core, check_names
 from keyfold.client.intents import Intent
+from keyfold.client.receipts import COLLECTING
 from keyfold.client.results import Completed, settled
 from keyfold.events.streams import REGISTRY, key_stream
 
@@ -51,7 +52,8 @@ class Control(Core):
         check_names(options, _NAMES)
         text, reason = arguments_text(verb, arguments), check_reason(options.get("reason"))
         stream = REGISTRY if key is None else key_stream(await self.resolve(key))
-        intent = Intent(verb, stream, text, reason=reason, dry_run=options.get("dry_run", False))
+        dry_run, collector = options.get("dry_run", False), COLLECTING.get()
+        intent = Intent(verb, stream, text, reason=reason, dry_run=dry_run, collector=collector)
         return intent, await self._alone(intent, options.get("timeout_s"))
 
     async def _do(

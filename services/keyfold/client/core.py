@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
+from keyfold.bus import Bus
 from keyfold.client.answers import Answer
 from keyfold.client.arguments import check_reason
 from keyfold.client.coalescing import Limits, slices
 from keyfold.client.contexts import EMPTY, ContextTexts
 from keyfold.client.directory import Directory
-from keyfold.client.errors import ClientClosed, DeadlineExceeded, InvalidArgument
+from keyfold.client.errors import ClientClosed, DeadlineExceeded, DirectoryIncomplete, InvalidArgument
 from keyfold.client.exchange import Exchange
 from keyfold.client.identifiers import is_alias
 from keyfold.client.intents import Intent
 from keyfold.client.lanes import Lane, LaneName, Lanes
 from keyfold.client.parcels import Batch, Control, Slice
 from keyfold.client.public_keys import PublicKey
+from keyfold.client.receipts import COLLECTING, Receipt, collecting, prove
 from keyfold.client.settings import MAX_BODY_BYTES, ClientSettings
 from keyfold.client.sizes import most_items
 from keyfold.events.bodies import Item
@@ -40,6 +43,7 @@ NO_ARGUMENTS: Final = "{}"
 class Core:
     """The parts of a connected client; the verbs are in `DataVerbs` and `ControlVerbs`."""
 
+    _bus: Bus
     _principal: str
     _identity: Identity
     _settings: ClientSettings
@@ -52,7 +56,7 @@ class Core:
 
     async def _lane(self, verb: str, key: str, arguments: str = NO_ARGUMENTS, reason: str | None = None) -> Lane:
         """Return the lane of a verb on a key as the caller names it; an alias is looked up first."""
-        name = (verb, key, arguments, reason)
+        name = (verb, key, arguments, reason, COLLECTING.get())
         lane = self._lanes_by_name.get(name)
         if lane is not None:
             return lane
@@ -63,10 +67,12 @@ class Core:
         self._open_lanes()
         check_reason(reason)
         if verb == "GenerateRandom":
-            return Intent(verb, principal_stream(self._principal), arguments, data_plane=True, reason=reason)
+            stream = principal_stream(self._principal)
+            return Intent(verb, stream, arguments, data_plane=True, reason=reason, collector=COLLECTING.get())
         alias = key if is_alias(key) else None
         stream = key_stream(await self.resolve(key))
-        return Intent(verb, stream, arguments, data_plane=True, alias=alias, reason=reason)
+        asked = COLLECTING.get()
+        return Intent(verb, stream, arguments, data_plane=True, alias=alias, reason=reason, collector=asked)
 
     async def resolve(self, key: str) -> str:
         """Return the id of a key named by id or alias. Raises `NotFound` for an unknown alias."""
@@ -91,6 +97,31 @@ class Core:
                 return await self._directory.public_key(key_id, version)
         except TimeoutError:
             raise DeadlineExceeded(f"{key} was not looked up in time; check the brokers, then call again") from None
+
+    def with_receipts(self) -> AbstractContextManager[list[Receipt]]:
+        """Ask for a receipt of each command that this task's calls send inside the block.
+
+            with kms.with_receipts() as receipts:
+                signature = await kms.sign("alias/orders", message, signing_algorithm="ED25519_SHA_512")
+            proof = await kms.proof(receipts[0])
+
+        Calls that share a command share its receipt; a batch has one for each of its commands, and a failed operation
+        has one too. What was denied has none, nor has a command that was executed before and is only summed up, and
+        where a result fills its reply, the receipt is left out: `keyfold audit prove` proves all of these.
+        """
+        return collecting()
+
+    async def proof(self, receipt: Receipt, *, timeout_s: float | None = None) -> bytes:
+        """Return the proof (C2SP tlog-proof) that a receipt's outcome is in the log, for anybody to check offline.
+
+        It is made from hashes that the notary publishes, as soon as a checkpoint covers the outcome (mostly within a
+        second), and checked by what root certified. Raises `UntrustedRecord`, `NotPublished`, `NoCheckpoint`.
+        """
+        self._open_lanes()
+        trust = self._directory.view.trust
+        if trust is None:
+            raise DirectoryIncomplete("the directory has no genesis; check that the projector runs, then call again")
+        return await prove(self._bus, receipt, trust, timeout_s or self._timeout_s)
 
     async def _alone(
         self, intent: Intent, timeout_s: float | None, items: Sequence[Item] = (), contexts: Sequence[str] = ()

@@ -15,7 +15,7 @@ from typing import Any
 
 from keyfold.bus import Bus, Inbound, PositionLost, Sender
 from keyfold.client.alarm import NEVER, Alarm
-from keyfold.client.answers import Answer, open_reply
+from keyfold.client.answers import Answer, open_reply, receipt_of
 from keyfold.client.directory import Directory
 from keyfold.client.errors import ClientClosed, DirectoryIncomplete, overdue, refused
 from keyfold.client.flights import Flight, Step, failure_code, next_step
@@ -37,6 +37,7 @@ from keyfold.events.errors import (
     SealingKeyRetired,
 )
 from keyfold.events.replies import CORRELATION_HEADER
+from keyfold.events.trust import Trust
 
 logger = logging.getLogger(__name__)
 _LAST_ANSWER_S = 5.0
@@ -174,16 +175,28 @@ class Exchange:
             logger.warning("client.reply-ignored command=%s reason=%s", flight.order.id, error)
             return
         self.registry_revision = max(self.registry_revision, answer.data.registry_revision or 0)
-        self._take(flight, answer)
+        if self._take(flight, answer) in {Step.DELIVER, Step.FAIL}:
+            self._collect(flight, record, trust)
 
-    def _take(self, flight: Flight, answer: Answer) -> None:
+    def _collect(self, flight: Flight, record: Inbound, trust: Trust) -> None:
+        """Hand the receipt over. One that is not believed does not spoil the result: it is left out, and told."""
+        try:
+            receipt = receipt_of(flight.order, record, trust)
+        except RecordError as error:
+            self.unauthentic += 1
+            logger.warning("client.receipt-ignored command=%s reason=%s", flight.order.id, error)
+            return
+        if receipt is not None and flight.intent.collector is not None:
+            flight.intent.collector.receipts.append(receipt)
+
+    def _take(self, flight: Flight, answer: Answer) -> Step:
         step = next_step(flight, answer, self._settings.retry_attempts)
         if step is Step.RECOVER:
             flight.recovering = True
             self._spawn(self._recover(flight))
-            return
+            return step
         if step is Step.IGNORE:
-            return
+            return step
         parcel, intent, identifier = flight.parcel, flight.intent, flight.order.id
         if step is Step.DELIVER:
             parcel.answer(answer, lambda code: refused(code, intent, identifier, item=True))
@@ -194,6 +207,7 @@ class Exchange:
         else:
             self._divide(flight, step, answer)
         self._leave(flight)
+        return step
 
     def _divide(self, flight: Flight, step: Step, answer: Answer) -> None:
         parts = flight.parcel.by_context() if step is Step.DIVIDE_CONTEXTS else flight.parcel.halves()

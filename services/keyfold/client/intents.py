@@ -1,7 +1,8 @@
 """What a record asks for, before it has an id, a time and a seal; so it can be asked again under another id."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from keyfold.client.receipts import Collector
 from keyfold.events.streams import key_id_of, key_stream
 
 
@@ -10,7 +11,8 @@ class Intent:
     """A verb on a stream. `arguments` is JSON text; `alias` is the name by which the caller called the key.
 
     `reason` is the caller's word for why. A `dry_run` is decided only. `proposal` is the approved proposal that this
-    one command carries out: such a command has one id for good, and is never divided.
+    one command carries out: such a command has one id for good, and is never divided. `collector`
+    takes the command's receipt, if one is wanted.
     """
 
     verb: str
@@ -22,6 +24,7 @@ class Intent:
     reason: str | None = None
     dry_run: bool = False
     proposal: str | None = None
+    collector: Collector | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

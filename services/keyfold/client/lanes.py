@@ -1,5 +1,6 @@
 """Lanes: where single calls of the same verb, key, arguments and reason gather into records.
 
+Calls that want receipts gather with those only whose receipts go to the same place.
 The rules are in `coalescing`.
 """
 
@@ -14,14 +15,15 @@ from keyfold.client.errors import ClientClosed, overdue
 from keyfold.client.exchange import Exchange
 from keyfold.client.intents import Intent
 from keyfold.client.parcels import Calls, Result
+from keyfold.client.receipts import Collector
 from keyfold.client.settings import ClientSettings
 from keyfold.client.sizes import most_items
 from keyfold.events.errors import KeyfoldError
 
 _MANY: Final = 4096
 
-LaneName = tuple[str, str, str, str | None]
-"""Verb, key as the caller names it, arguments, reason."""
+LaneName = tuple[str, str, str, str | None, Collector | None]
+"""Verb, key as the caller names it, arguments, reason, and where receipts go."""
 
 
 class Lane:
@@ -115,8 +117,8 @@ class Lanes:
         """Return the lane of this name, new or not."""
         lane = self._by_name.get(name)
         if lane is None:
-            if len(self._by_name) >= _MANY:
-                self._drop_idle()
+            if len(self._by_name) >= _MANY or name[-1] is not None:  # who collects receipts is soon gone
+                self._drop_idle(of_collectors=len(self._by_name) < _MANY)
             limits = replace(self._limits, max_items=min(self._limits.max_items, most_items(intent)))
             lane = self._by_name[name] = Lane(self._exchange, intent, limits, self._linger_s)
         return lane
@@ -127,9 +129,11 @@ class Lanes:
             lane.close()
         self._by_name.clear()
 
-    def _drop_idle(self) -> None:
-        for name in [name for name, lane in self._by_name.items() if lane.queue.idle]:
-            del self._by_name[name]
+    def _drop_idle(self, *, of_collectors: bool) -> None:
+        idle = [name for name, lane in self._by_name.items() if lane.queue.idle]
+        for name in idle:
+            if name[-1] is not None or not of_collectors:
+                del self._by_name[name]
 
     def _expire(self, now: float) -> float:
         return min((lane.expire(now) for lane in self._by_name.values()), default=NEVER)

@@ -107,7 +107,9 @@ class OrderWriter:
 def _why_and_whether(intent: Intent) -> str:
     """What only some commands say; the others leave it out and mean the same."""
     reason = "" if intent.reason is None else f'"reason":{json.dumps(intent.reason, ensure_ascii=False)},'
-    return reason + '"dry_run":true,' if intent.dry_run else reason
+    dry_run = '"dry_run":true,' if intent.dry_run else ""
+    receipt = "" if intent.collector is None else '"receipt":true,'
+    return f"{reason}{dry_run}{receipt}"
 
 
 def _data_plane(intent: Intent, items: list[Item], contexts: list[str]) -> str:

@@ -7,12 +7,14 @@ coalesced like those of tasks. Not for use inside an event loop: there, use `key
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from keyfold.client import connection
 from keyfold.client.errors import ClientClosed
+from keyfold.client.receipts import Receipt
 from keyfold.client.view import SealingKeyPeriod
 from keyfold.events.storage import Capability
 
@@ -92,6 +94,11 @@ class Keyfold:
         """What keys this deployment offers, as its HSM worker found last."""
         return self._kms.capabilities()
 
+    def with_receipts(self) -> AbstractContextManager[list[Receipt]]:
+        """Ask for a receipt of each command that this thread's calls send inside the block."""
+        return self._kms.with_receipts()
+
+    proof = _blocking(Async.proof)
     encrypt = _blocking(Async.encrypt)
     decrypt = _blocking(Async.decrypt)
     re_encrypt = _blocking(Async.re_encrypt)
@@ -120,6 +127,7 @@ class Keyfold:
     encapsulate_batch = _blocking(Async.encapsulate_batch)
     decapsulate_batch = _blocking(Async.decapsulate_batch)
     dry_run = _blocking(Async.dry_run)
+    context_as_logged = _blocking(Async.context_as_logged)
     resolve = _blocking(Async.resolve)
     public_key = _blocking(Async.public_key)
 

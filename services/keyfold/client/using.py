@@ -22,6 +22,7 @@ from keyfold.client.core import NO_ARGUMENTS, Batched, Context, Core, check_name
 from keyfold.client.identifiers import check_proposal
 from keyfold.client.intents import Intent
 from keyfold.client.parcels import Result
+from keyfold.client.receipts import COLLECTING
 
 
 class Use(TypedDict, total=False):
@@ -57,7 +58,8 @@ class Using(Core):
             answer = await self._alone(intent, use.get("timeout_s"), [(0, item)], [text])
             return answer.items[0].data, answer.data.version
         reason = use.get("reason")
-        lane = self._lanes_by_name.get((verb, key, arguments, reason)) or await self._lane(verb, key, arguments, reason)
+        name = (verb, key, arguments, reason, COLLECTING.get())
+        lane = self._lanes_by_name.get(name) or await self._lane(verb, key, arguments, reason)
         return await lane.submit(item, text, use.get("timeout_s") or self._timeout_s)
 
     async def _many(

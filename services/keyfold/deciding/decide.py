@@ -28,11 +28,12 @@ from keyfold.events.commands import (
     ProposeCommand,
     ReEncrypt,
 )
+from keyfold.events.entities import Principal
 from keyfold.events.evolve import evolve
 from keyfold.events.times import to_text
 from keyfold.events.topics import MAX_COMMAND_BYTES
 
-__all__ = ["Denied", "NotYet", "decide", "denial"]
+__all__ = ["Denied", "NotYet", "check_standing", "decide", "denial"]
 
 _STANDING: Final[dict[str, type[errors.Refusal]]] = {
     "Revoked": errors.PrincipalRevoked,
@@ -113,13 +114,18 @@ def _event(admitted: Admitted, world: World, verdict: _Verdict, charges: dict[st
     return event
 
 
-def _check_form(admitted: Admitted, world: World) -> None:
-    data = admitted.command.data
-    standing = _STANDING.get(admitted.principal.status)
+def check_standing(principal: Principal, now_ms: int) -> None:
+    """Raise `PrincipalRevoked`, `PrincipalSuspended` or `PrincipalExpired` of who may not be answered at all."""
+    standing = _STANDING.get(principal.status)
     if standing is not None:
         raise standing
-    if admitted.principal.expired(world.now_ms):
+    if principal.expired(now_ms):
         raise errors.PrincipalExpired
+
+
+def _check_form(admitted: Admitted, world: World) -> None:
+    data = admitted.command.data
+    check_standing(admitted.principal, world.now_ms)
     if not reply_topic_allowed(data.reply.topic):
         raise errors.ReplyAddressInvalid
     if isinstance(data, DataPlaneData):

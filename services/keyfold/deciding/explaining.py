@@ -95,7 +95,7 @@ def explain(recorded: Recorded) -> Explanation:
         asked=asked,
         limits=tuple(limit_notes(recorded)) if counted else (),
         remade=remade,
-        differing=tuple(_differing(event, remade.event)) if remade.event is not None else (),
+        differing=tuple(differing(event, remade.event)) if remade.event is not None else (),
     )
 
 
@@ -114,7 +114,8 @@ def _signature(recorded: Recorded) -> str | None:
     return None
 
 
-def _differing(event: facts.PolicyEvent, made: facts.PolicyEvent) -> Iterator[str]:
+def differing(event: facts.PolicyEvent, made: facts.PolicyEvent) -> Iterator[str]:
+    """Name the places in which two decisions differ, as dotted paths."""
     one, other = _flat(event.model_dump()), _flat(made.model_dump())
     yield from sorted(place for place in {*one, *other} if one.get(place) != other.get(place))
 

@@ -131,7 +131,7 @@ class Replay:
         yield from self._release(leaf.position)
         if REGISTRY_PARTITION in self._own:
             yield from self._pass(leaf)
-        _fold(self._registry, leaf.event)
+        fold(self._registry, leaf.event)
         self._leaves = leaf.position + 1
         yield from self._release(self._leaves)
 
@@ -157,7 +157,7 @@ class Replay:
         moment = Moment(self._world(leaf, event, state))
         yield Recorded(leaf, event, moment, self._flaw(leaf, event))
         moment.world = None
-        _fold(state.entities, event)
+        fold(state.entities, event)
 
     def _world(self, leaf: Leaf, event: facts.PolicyEvent, state: "_State") -> World:
         own = leaf.partition == REGISTRY_PARTITION
@@ -202,10 +202,10 @@ class _State:
         """Fold what was known, in the order of the log."""
         self._known = {"hsm": decision.facts_n, "root": decision.root_n}
         while self._later and self._later[0].statement_n <= self._known[self._later[0].role]:
-            _fold(self.entities, self._later.popleft().event)
+            fold(self.entities, self._later.popleft().event)
 
 
-def _fold(entities: dict[str, Entity], event: facts.Event) -> None:
+def fold(entities: dict[str, Entity], event: facts.Event) -> None:
     """Apply an event. One that does not follow from the state changes nothing, as for policy's readers."""
     try:
         changes = evolve(entities, event)

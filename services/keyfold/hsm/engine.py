@@ -10,7 +10,7 @@ where the body does not open, since the fact stands; then only the answer is a c
 
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,12 +35,16 @@ _log = get_logger()
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Work:
-    """What one ticket adds to the transaction, and the reply that leaves after it. The outcome is the last event."""
+    """What one ticket adds to the transaction, and the reply that leaves after it. The outcome is the last event.
+
+    `receipt_key` is the caller's reply key where the caller asked for a receipt and the body opened; else empty.
+    """
 
     events: tuple[facts.Event, ...]
     stored: tuple[facts.Event, ...] = ()
     reply: Outbound | None = None
     ticket: Ticket | None = None
+    receipt_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,7 +83,7 @@ class Engine:
             return self._failed(ticket, InternalError.code, opened)
         for record in work.stored:
             draft.fold(record)
-        return work
+        return _asked(work, opened)
 
     def fail(self, ticket: Ticket, code: str) -> Work:
         """Give up a ticket; its caller is told under seal if the body opens without asking the token."""
@@ -165,7 +169,15 @@ class Engine:
             reply = self._answers.sealed(ticket, reply_key, outcome.type_name, encode_items([]), code)
         else:
             reply = self._answers.clear(ticket, code)
-        return Work((outcome,), reply=reply, ticket=ticket)
+        return _asked(Work((outcome,), reply=reply, ticket=ticket), opened)
+
+
+def _asked(work: Work, opened: Sequence[_Opened]) -> Work:
+    """Note the key that a receipt is sealed with, where one was asked for."""
+    command = work.ticket.command if work.ticket is not None else None
+    if command is None or not command.data.receipt or not opened:
+        return work
+    return replace(work, receipt_key=opened[0].body.reply_key)
 
 
 def _outcome(kind: type[facts.Outcome], ticket: Ticket, **fields: Any) -> facts.Event:

@@ -30,6 +30,7 @@ from keyfold.hsm.jobs import KeyCustody
 from keyfold.hsm.keyring import Keyring
 from keyfold.hsm.keystore import Draft
 from keyfold.hsm.outbox import Outbox
+from keyfold.hsm.receipts import with_receipts
 from keyfold.hsm.restore import Live
 from keyfold.hsm.sealing_duties import SealingDuties
 from keyfold.hsm.settings import HsmSettings
@@ -97,13 +98,13 @@ class Partition:
         heads = live.heads if epoch is None else replace(live.heads, epoch=epoch)
         prepared = prepare(parts.author, self._number, live.state, heads, works, read_to=read_to)
         # If we crash before this returns, the transaction is wholly there or not at all; the next start finds which.
-        await live.writer.commit(prepared.records)
+        offsets = await live.writer.commit(prepared.records)
         # From here on it is durable. If we crash now, only replies are lost.
         live.state.promote(prepared.staged)
         live.heads = prepared.heads
         draft.promote()
         self._transactions.inc()
-        await self._outbox.send(works)
+        await self._outbox.send(with_receipts(works, prepared.records, offsets))
 
     @property
     def position(self) -> int:

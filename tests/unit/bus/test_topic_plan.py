@@ -14,10 +14,14 @@ def test_every_topic_of_the_table_is_planned() -> None:
     assert set(PLANS) == {row.name for row in topics.TOPICS}
     assert PLANS[topics.COMMANDS].partitions == 12
     assert PLANS[topics.CHECKPOINTS].partitions == 1
+    assert PLANS[topics.TILES].partitions == 12
     assert all(row.configs["min.insync.replicas"] == "2" for row in PLANS.values())
 
 
-@pytest.mark.parametrize("name", [topics.AUTHORIZED, topics.EVENTS, topics.KEYSTORE, topics.CHECKPOINTS])
+@pytest.mark.parametrize(
+    "name",
+    [topics.AUTHORIZED, topics.EVENTS, topics.KEYSTORE, topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES],
+)
 def test_the_truth_is_kept_for_ever_and_never_compacted(name: str) -> None:
     """Cleanup "none" is deletion without any limit, so that DeleteRecords still works."""
     configs = PLANS[name].configs
@@ -27,6 +31,7 @@ def test_the_truth_is_kept_for_ever_and_never_compacted(name: str) -> None:
 def test_state_is_compacted_and_the_clock_is_the_brokers() -> None:
     """Compacted topics have no retention; commands carry append time."""
     assert PLANS[topics.HSM_STATE].configs["cleanup.policy"] == "compact"
+    assert PLANS[topics.NOTARY_STATE].configs["cleanup.policy"] == "compact"
     assert "retention.ms" not in PLANS[topics.HSM_STATE].configs
     assert PLANS[topics.COMMANDS].configs["message.timestamp.type"] == "LogAppendTime"
     assert PLANS[topics.DIRECTORY].configs["message.timestamp.type"] == "CreateTime"

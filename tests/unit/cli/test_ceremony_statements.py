@@ -2,7 +2,7 @@
 
 import pytest
 
-from keyfold.ceremony.statements import certificates, certified_topics, genesis
+from keyfold.ceremony.statements import ServiceKeys, certificates, certified_topics, genesis
 from keyfold.events import facts, topics
 from keyfold.events.signatures import Signer
 from keyfold.events.trust import Trust
@@ -37,13 +37,13 @@ def test_a_key_that_anybody_can_sign_for_is_refused(weak: str) -> None:
     with pytest.raises(ValueError, match="not a usable"):
         make(**{weak: WEAK})
     with pytest.raises(ValueError, match="not a usable"):
-        certificates(2, 0, {"policy": WEAK})
+        certificates(2, 0, {"policy": ServiceKeys(WEAK)})
 
 
 def test_certificates_are_accepted_by_trust() -> None:
     """They last as long as the rule allows, not a millisecond longer."""
     trust = Trust.pin(Signer(b"\x01" * 32).fingerprint, ROOT)
-    for event in certificates(2, 1_800_000_000_000, {"policy": SERVICE}):
+    for event in certificates(2, 1_800_000_000_000, {"policy": ServiceKeys(SERVICE)}):
         trust = trust.with_event(event)
     assert len(trust.certificates) == 1
 
@@ -54,3 +54,13 @@ def test_services_sign_only_where_they_write() -> None:
     assert topics.KEYSTORE not in certified_topics("policy")
     assert {topics.EVENTS, topics.KEYSTORE, topics.HSM_STATE} <= set(certified_topics("hsm"))
     assert topics.EVENTS not in certified_topics("projector") + certified_topics("notary")
+
+
+def test_the_notarys_second_key_is_certified_with_the_first() -> None:
+    """So a reader who pins the deployment knows both keys of the log; other roles have none."""
+    checkpoint_key = bytes(range(256)) * 5 + bytes(32)
+    keys = {"policy": ServiceKeys(OTHER), "notary": ServiceKeys(SERVICE, checkpoint_key)}
+    trust = Trust.pin(Signer(b"\x01" * 32).fingerprint, ROOT)
+    for event in certificates(2, 1_800_000_000_000, keys):
+        trust = trust.with_event(event)
+    assert trust.notary_keys() == ((SERVICE, checkpoint_key),)

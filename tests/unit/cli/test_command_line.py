@@ -54,7 +54,7 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
 def test_the_commands_are_these() -> None:
     """Users' scripts name them; removing one is a decision."""
     assert {" ".join(path) for path in EVERY} == {
-        "init", "up", "down", "reset", "status", "doctor", "demo",
+        "init", "up", "down", "reset", "status", "doctor", "demo", "history", "who-could", "replay",
         "key create", "key describe", "key list", "key rotate", "key enable", "key disable", "key schedule-deletion",
         "key cancel-deletion", "key destroy-now", "key tag", "key untag", "key budget",
         "key show", "key versions", "key public-key", "key validity", "key rotation enable", "key rotation disable",
@@ -74,8 +74,11 @@ def test_the_commands_are_these() -> None:
         "limit put", "limit delete", "limit list",
         "encrypt", "decrypt", "re-encrypt", "rewrap", "data-key", "data-key-pair", "random",
         "sign", "verify", "mac", "verify-mac", "derive", "encapsulate", "decapsulate",
-        "events show", "events tail", "projections status", "projections rebuild", "topics apply", "ceremony renew",
-        "ceremony reset-policies",
+        "events show", "events tail", "audit verify", "audit prove", "audit check-proof", "audit keys",
+        "audit checkpoints", "audit query", "audit export", "audit context-digest",
+        "witness init", "witness run", "witness show",
+        "projections status", "projections rebuild", "projections list", "projections drop", "topics apply",
+        "ceremony renew", "ceremony reset-policies",
     }  # fmt: skip
 
 

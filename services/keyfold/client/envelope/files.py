@@ -18,6 +18,7 @@ from keyfold.client.core import BatchResult, Context
 from keyfold.client.data_verbs import DataKey
 from keyfold.client.envelope.format import CHUNK_BYTES, EnvelopeInvalid, Header
 from keyfold.client.envelope.streams import decrypt_chunks, encrypt_stream, read_header
+from keyfold.client.protected import is_protected
 from keyfold.events.errors import KeyfoldError
 
 _AT_ONCE: Final = 4
@@ -27,6 +28,8 @@ class Keys(Protocol):
     """What envelopes need of a client; `keyfold.client.Keyfold` is one."""
 
     async def resolve(self, key: str) -> str: ...
+
+    async def context_as_logged(self, context: Context) -> dict[str, str]: ...
 
     async def generate_data_key_batch(
         self, key: str, count: int, *, contexts: Sequence[Context], reason: str | None
@@ -97,16 +100,15 @@ async def encrypt_files(
     if not jobs:
         return []
     key_id = await kms.resolve(key)
-    contexts = [job.context for job in jobs]
+    contexts = await asyncio.gather(*(_as_logged(kms, job) for job in jobs))
     data_keys = await kms.generate_data_key_batch(key_id, len(jobs), contexts=contexts, reason=reason)
 
     def work(at: int, source: BinaryIO, target: BinaryIO) -> int:
         data_key = data_keys[at]
         if isinstance(data_key, KeyfoldError):
             raise data_key
-        context = jobs[at].context
         return encrypt_stream(
-            source, target, key_id=key_id, data_key=data_key, context=context, chunk_bytes=chunk_bytes
+            source, target, key_id=key_id, data_key=data_key, context=contexts[at], chunk_bytes=chunk_bytes
         )
 
     return await _run(jobs, work)
@@ -117,8 +119,9 @@ async def decrypt_files(
 ) -> list[FileResult]:
     """Decrypt many files; their data keys are opened together, one call per key."""
     only = await kms.resolve(key) if key is not None else None
-    headers = await asyncio.gather(*(asyncio.to_thread(_header, job, only) for job in jobs))
-    data_keys = await _open_data_keys(kms, jobs, headers, reason)
+    read = await asyncio.gather(*(asyncio.to_thread(_header, job, only) for job in jobs))
+    headers, logged = await _contexts_of(kms, jobs, read)
+    data_keys = await _open_data_keys(kms, logged, headers, reason)
 
     def work(at: int, source: BinaryIO, target: BinaryIO) -> int:
         header, data_key = headers[at], data_keys[at]
@@ -128,7 +131,7 @@ async def decrypt_files(
             raise data_key
         if read_header(source) != header:
             raise EnvelopeInvalid(f"{jobs[at].source} changed while it was read")
-        return decrypt_chunks(header, data_key, source, target, jobs[at].context)
+        return decrypt_chunks(header, data_key, source, target, logged[at])
 
     return await _run(jobs, work)
 
@@ -145,10 +148,10 @@ def _header(job: FileJob, only: str | None) -> Header | Exception:
 
 
 async def _open_data_keys(
-    kms: Keys, jobs: Sequence[FileJob], headers: Sequence[Header | Exception], reason: str | None
+    kms: Keys, logged: Sequence[Context], headers: Sequence[Header | Exception], reason: str | None
 ) -> list[bytes | KeyfoldError]:
     """Return each job's data key or error; a key that refuses everything costs its own files only."""
-    found: list[bytes | KeyfoldError] = [b""] * len(jobs)
+    found: list[bytes | KeyfoldError] = [b""] * len(headers)
     by_key: dict[str, list[int]] = {}
     for at, header in enumerate(headers):
         if isinstance(header, Header):
@@ -156,13 +159,32 @@ async def _open_data_keys(
     for key_id, places in by_key.items():
         wrapped = [header.encrypted_key for at in places if isinstance(header := headers[at], Header)]
         try:
-            contexts = [jobs[at].context for at in places]
+            contexts = [logged[at] for at in places]
             results = await kms.decrypt_batch(key_id, wrapped, contexts=contexts, reason=reason)
         except KeyfoldError as error:
             results = [error] * len(places)
         for at, result in zip(places, results, strict=True):
             found[at] = result
     return found
+
+
+async def _contexts_of(
+    kms: Keys, jobs: Sequence[FileJob], headers: Sequence[Header | Exception]
+) -> tuple[list[Header | Exception], list[Context]]:
+    """Return headers, and contexts as the log has them; where one cannot be made, that is the job's error."""
+    found, logged = list(headers), list[Context]()
+    for at, made in enumerate(await asyncio.gather(*(_as_logged(kms, job) for job in jobs), return_exceptions=True)):
+        if isinstance(made, KeyfoldError) and isinstance(found[at], Header):
+            found[at] = made
+        elif isinstance(made, BaseException) and not isinstance(made, KeyfoldError):
+            raise made
+        logged.append({} if isinstance(made, BaseException) else made)
+    return found, logged
+
+
+async def _as_logged(kms: Keys, job: FileJob) -> Context:
+    """Return a job's context as the log has it: an envelope binds no protected value, but its digest."""
+    return await kms.context_as_logged(job.context) if is_protected(job.context) else job.context
 
 
 Work = Callable[[int, BinaryIO, BinaryIO], int]

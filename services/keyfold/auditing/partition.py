@@ -1,0 +1,257 @@
+"""Verifying one partition of the log in one pass: tree, signatures, chains, decisions, outcomes. In constant memory.
+
+Hashing is never cut short: it is what the signed tree heads are compared with. Contents are believed record by record;
+where a chain breaks, nothing behind it can be in its place, so the looking at contents ends there and is told.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from keyfold.auditing.believing import Believer, event_of, leaves_of
+from keyfold.auditing.findings import Finding, Findings, Illegal
+from keyfold.auditing.legality import Legality
+from keyfold.auditing.registry_history import RegistryHistory
+from keyfold.auditing.rooted import Assumed
+from keyfold.auditing.sources import RecordSource
+from keyfold.bus import Inbound
+from keyfold.deciding.replaying import Leaf
+from keyfold.events import facts
+from keyfold.events.chains import Accepted, ChainGap
+from keyfold.events.entities import Entity
+from keyfold.events.errors import RecordError
+from keyfold.events.evolve import evolve
+from keyfold.events.statements import UntrustedRecord
+from keyfold.events.times import to_text
+from keyfold.events.tree import CompactRange
+from keyfold.events.trust import Trust
+from keyfold.events.view import Changes
+
+_LAST_MS: Final = 253_402_300_799_999
+Note = Callable[[int, int], None]
+"""Is told a partition and how many more of its records are verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is looked at in full: leaves from `first` and below `end`, of broker times (ms) from `since`, below `until`.
+
+    What lies outside is hashed, and state is folded from it.
+    """
+
+    first: int = 0
+    end: int | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def holds(self, leaf: int, timestamp_ms: int) -> bool:
+        """Tell whether a record is looked at in full."""
+        if leaf < self.first or (self.end is not None and leaf >= self.end):
+            return False
+        if self.since_ms is not None and timestamp_ms < self.since_ms:
+            return False
+        return self.until_ms is None or timestamp_ms < self.until_ms
+
+
+WHOLE: Final = Window()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be verified of a partition: signed roots by size, and the window. It can be sent to a process."""
+
+    partition: int
+    roots: dict[int, bytes] = field(default_factory=dict)
+    window: Window = WHOLE
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was found in a partition. `covered` is the size of the largest checkpoint that it agrees with.
+
+    `position` counts authentic records. `waiting` are accepted commands without an outcome yet. `unread` is the leaf
+    from which on contents were not looked at, because a chain breaks there. `differs` is (size that agreed last,
+    size that did not) where the tree is another one than was signed, `signed` the root of the latter.
+    """
+
+    partition: int
+    leaves: int = 0
+    position: int = 0
+    full: int = 0
+    last_offset: int | None = None
+    root: bytes = b""
+    statements: int = 0
+    decisions: int = 0
+    signatures: int = 0
+    outcomes: int = 0
+    waiting: int = 0
+    checkpoints: int = 0
+    covered: int = 0
+    unread: int | None = None
+    differs: tuple[int, int] | None = None
+    signed: bytes | None = None
+    findings: Findings = field(default_factory=Findings)
+    registry: RegistryHistory | None = None
+
+
+async def verify_partition(
+    source: RecordSource, trust: Trust, task: Task, registry: RegistryHistory | None, note: Note
+) -> Verified:
+    """Verify one partition; `registry` is None for partition 0, whose result has it for the others."""
+    verifying = PartitionVerifier(trust, source.partitions, task, registry)
+    async for batch in source.records(task.partition):
+        verifying.take(batch)
+        note(task.partition, len(batch))
+    return verifying.finish()
+
+
+class PartitionVerifier:
+    """The state of one pass. Give it the batches in their order, then take the result."""
+
+    def __init__(self, trust: Trust, partitions: int, task: Task, registry: RegistryHistory | None) -> None:
+        self._trust, self._assumed = trust, Assumed.of(trust)
+        self._task = task
+        self._sizes = sorted(task.roots, reverse=True)
+        self._tree = CompactRange()
+        self._believer = Believer(task.partition, partitions)
+        self._legality = Legality(task.partition, registry)
+        self._own = RegistryHistory() if registry is None else None
+        self._view: dict[str, Entity] = {}
+        self._told: Verified = Verified(task.partition, registry=self._own)
+        self._check_size()
+
+    def take(self, records: Sequence[Inbound]) -> None:
+        """Verify the next records."""
+        first = self._tree.size
+        self._grow(leaves_of(records), records)
+        if self._told.unread is None:
+            for start, run, full in self._runs(first, records):
+                self._contents(start, run, full=full)
+                if self._told.unread is not None:
+                    break
+        if records:
+            self._told.last_offset = records[-1].offset
+
+    def finish(self) -> Verified:
+        """Return what was found, after comparing the end with checkpoints that say more."""
+        told, legality = self._told, self._legality
+        for illegal in legality.finish() if told.unread is None else ():
+            told.findings.add(self._finding(max(0, self._tree.size - 1), None, illegal))
+        told.leaves, told.root = self._tree.size, self._tree.root()
+        told.decisions, told.signatures, told.outcomes = legality.decisions, legality.signatures, legality.outcomes
+        told.waiting = len(legality.tickets)
+        if self._sizes:
+            most = self._sizes[0]
+            end = f"offset {told.last_offset}" if told.last_offset is not None else "no record"
+            found = f"the log ends at leaf {told.leaves} ({end})"
+            told.findings.add(self._tree_finding("Truncated", f"{most} leaves, as a checkpoint says", found))
+        return told
+
+    # The tree
+
+    def _grow(self, leaves: Sequence[bytes], records: Sequence[Inbound]) -> None:
+        """Add leaf hashes, and stop at each size for which a root was signed."""
+        at = 0
+        while at < len(leaves):
+            step = len(leaves) - at
+            if self._sizes:
+                step = min(step, self._sizes[-1] - self._tree.size)
+            self._tree.extend(leaves[at : at + step])
+            at += step
+            self._told.last_offset = records[at - 1].offset
+            self._check_size()
+
+    def _check_size(self) -> None:
+        size, told = self._tree.size, self._told
+        if not self._sizes or self._sizes[-1] != size:
+            return
+        self._sizes.pop()
+        told.checkpoints += 1
+        expected, found = self._task.roots[size], self._tree.root()
+        if found == expected:
+            told.covered = size
+        elif told.differs is None:  # once it is another tree, it stays one
+            told.differs, told.signed = (told.covered, size), expected
+            expectation = f"root {expected.hex()} of {size} leaves, as a checkpoint says"
+            told.findings.add(self._tree_finding("RootDiffers", expectation, self._range(size, found)))
+
+    def _range(self, size: int, root: bytes) -> str:
+        return (
+            f"root {root.hex()}: a record from leaf {self._told.covered} to {size - 1} is not the one that was signed"
+        )
+
+    def _tree_finding(self, code: str, expected: str, found: str) -> Finding:
+        return Finding(self._task.partition, None, None, "", code, expected, found)
+
+    # Contents
+
+    def _runs(self, first: int, records: Sequence[Inbound]) -> Iterator[tuple[int, Sequence[Inbound], bool]]:
+        """Cut a batch where the window begins or ends."""
+        window, start = self._task.window, 0
+        if window == WHOLE:
+            yield first, records, True
+            return
+        within = [window.holds(first + index, record.timestamp_ms) for index, record in enumerate(records)]
+        for index in range(1, len(records) + 1):
+            if index == len(records) or within[index] != within[start]:
+                yield first + start, records[start:index], within[start]
+                start = index
+
+    def _contents(self, first: int, records: Sequence[Inbound], *, full: bool) -> None:
+        trust = self._trust if full else self._assumed
+        accepted = self._believer.accept_all(trust, records)
+        for index, (record, result) in enumerate(zip(records, accepted, strict=True)):
+            leaf = first + index
+            self._told.full += full
+            if isinstance(result, RecordError):
+                self._told.findings.add(self._finding(leaf, record, result))
+                if isinstance(result, ChainGap):
+                    self._told.unread = leaf
+                    return
+                continue
+            self._believed(leaf, record, result, full=full)
+
+    def _believed(self, leaf: int, record: Inbound, accepted: Accepted, *, full: bool) -> None:
+        position = self._told.position
+        self._told.position += 1
+        self._told.statements += full and accepted.place.leaf == 0
+        if self._own is not None:
+            self._own.leaves = position + 1
+        try:
+            event = event_of(accepted)
+        except UntrustedRecord as error:
+            self._told.findings.add(self._finding(leaf, record, error))
+            return
+        known = Leaf(self._task.partition, position, accepted.role, accepted.place.head.n, event, accepted.entry.value)
+        for illegal in self._legality.take(known, full=full):
+            self._told.findings.add(self._finding(leaf, record, illegal))
+        if self._own is not None:
+            self._own.note(position + 1, self._folded(event))
+
+    def _folded(self, event: facts.Event) -> Changes:
+        """Fold the registry in the order of the log, as all who follow it do: what does not follow is passed over."""
+        try:
+            changes = evolve(self._view, event)
+        except KeyError:
+            return {}
+        for name, entity in changes.items():
+            if entity is None:
+                self._view.pop(name, None)
+            else:
+                self._view[name] = entity
+        return changes
+
+    def _finding(self, leaf: int, record: Inbound | None, error: RecordError) -> Finding:
+        time = "" if record is None else to_text(min(max(record.timestamp_ms, 0), _LAST_MS))
+        offset = None if record is None else record.offset
+        place = (self._task.partition, leaf, offset, time)
+        if isinstance(error, Illegal):
+            return Finding(*place, error.rule, error.expected, error.found)
+        return Finding(*place, error.code, _EXPECTED.get(error.code, "an authentic record"), str(error))
+
+
+_EXPECTED: Final = {
+    "UntrustedRecord": "an authentic record",
+    "ChainRepeat": "each record once",
+    "ChainGap": "the next record of its author's chain",
+}
