@@ -62,6 +62,7 @@ ValidTo = Annotated[
     typer.Option(metavar="WHEN", help="The material is deleted then: a span from now, or a time (UTC)."),
 ]
 
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d)(:\d\d)?(\.\d{3})?Z)?", re.ASCII)
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _ALGORITHMS: Final[dict[int, SignatureAlgorithm]] = {size: name for name, size in PUBLIC_KEY_BYTES.items()}
@@ -99,16 +100,30 @@ def chosen(words: Sequence[str], known: Sequence[str], option: str) -> list[Any]
     return list(words)
 
 
+def time_of(text: str, option: str) -> str:
+    """Read a time (UTC) as people type it, and return it as events have it. Raises `UsageError`.
+
+    Milliseconds, seconds and the time of the day may be left out: they are zero then.
+    """
+    typed = _TIME.fullmatch(text)
+    if typed is not None and (typed[4] is None or typed[3] is not None):
+        text = f"{typed[1]}T{typed[2] or '00:00'}{typed[3] or ':00'}{typed[4] or '.000'}Z"
+    try:
+        to_milliseconds(text)
+    except InvalidCommand:
+        raise UsageError(f"{option} takes a time in UTC, like 2026-01-31T12:00Z, or its day alone") from None
+    return text
+
+
 def moment(text: str, option: str = "--expires") -> When:
-    """Read a span from now (30d, 12h, 15m, 90s) or a time (2026-01-31T12:00:00.000Z). Raises `UsageError`."""
+    """Read a span from now (30d, 12h, 15m, 90s) or a time, as `time_of` does. Raises `UsageError`."""
     span = _SPAN.fullmatch(text)
     if span is not None:
         return timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
-        to_milliseconds(text)
-    except InvalidCommand as error:
-        raise UsageError(f"{option} takes a span like 30d, 12h, 15m or 90s, or a time: {error}") from None
-    return text
+        return time_of(text, option)
+    except UsageError as error:
+        raise UsageError(f"{error}; or a span like 30d, 12h, 15m or 90s") from None
 
 
 def optional_moment(text: str | None) -> When | None:

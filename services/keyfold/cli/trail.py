@@ -7,15 +7,14 @@ from typing import Annotated, Final
 
 import typer
 
+from keyfold.cli.arguments import time_of
 from keyfold.cli.exits import UsageError
 from keyfold.cli.log_reading import verified_log
 from keyfold.cli.projected import key_id_of
 from keyfold.cli.records import as_data, as_line
 from keyfold.cli.session import Session, of
 from keyfold.config import Config
-from keyfold.events.errors import InvalidCommand
 from keyfold.events.facts import BY_TYPE
-from keyfold.events.times import to_milliseconds
 from keyfold.projections.filters import matches
 from keyfold.projections.ports import AuditFilter, Queries
 from keyfold.projections.rows import AuditRow
@@ -171,15 +170,13 @@ def _filter(
     since: str | None = None,
     until: str | None = None,
 ) -> AuditFilter:
-    for time in (since, until):
-        _check_time(time)
     return AuditFilter(
         principal=principal,
         verb=verb,
         event_type=_full_type(kind),
         command_id=command,
-        since=since,
-        until=until,
+        since=None if since is None else time_of(since, "--since"),
+        until=None if until is None else time_of(until, "--until"),
         denied_only=denied,
     )
 
@@ -192,11 +189,3 @@ def _full_type(kind: str | None) -> str | None:
         known = ", ".join(sorted(name.removeprefix("keyfold.").removesuffix(".v1") for name in BY_TYPE))
         raise UsageError(f"there is no event type {kind}; known are {known}")
     return full
-
-
-def _check_time(time: str | None) -> None:
-    try:
-        if time is not None:
-            to_milliseconds(time)
-    except InvalidCommand as error:
-        raise UsageError(str(error)) from None

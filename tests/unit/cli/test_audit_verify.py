@@ -98,7 +98,7 @@ def test_arguments_that_make_no_sense_are_usage(run: Run) -> None:
     """Each says what to correct."""
     for arguments, told in (
         (("--witness", "nonsense"), "verifier key"),
-        (("--from", "yesterday"), "neither a leaf nor a time"),
+        (("--from", "yesterday"), "is no leaf"),
         (("--database",), "--database compares"),
         (("--checkpoint", "/nowhere"), "/nowhere"),
     ):

@@ -12,15 +12,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from keyfold.cli.arguments import identifier, pairs
+from keyfold.cli.arguments import identifier, pairs, time_of
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import plain, table
 from keyfold.cli.projected import key_id_of
 from keyfold.cli.records import as_data, as_line
 from keyfold.cli.session import Session, of
-from keyfold.events.errors import InvalidCommand
 from keyfold.events.facts import BY_TYPE
-from keyfold.events.times import to_milliseconds
 from keyfold.projections.ports import AuditFilter, AuditPage
 from keyfold.projections.rows import AuditRow
 from keyfold.projections.store import VIEWS, PostgresAuditViews, ViewFilter, ViewRows
@@ -168,8 +166,8 @@ def _filter(since: str | None, until: str | None, **words: Any) -> AuditFilter:
     command = words.pop("command")
     outcome = _one_of(words.pop("outcome"), _OUTCOMES, "--outcome")
     return AuditFilter(
-        since=_time(since),
-        until=_time(until),
+        since=_time(since, "--since"),
+        until=_time(until, "--until"),
         event_type=_full_type(words.pop("kind")),
         command_id=None if command is None else identifier(command),
         contexts=tuple(sorted(pairs(words.pop("contexts")).items())),
@@ -219,10 +217,5 @@ def _full_type(kind: str | None) -> str | None:
     return known[_one_of(kind, sorted(known), "--type") or ""]
 
 
-def _time(text: str | None) -> str | None:
-    try:
-        if text is not None:
-            to_milliseconds(text)
-    except InvalidCommand as error:
-        raise UsageError(str(error)) from None
-    return text
+def _time(text: str | None, option: str) -> str | None:
+    return None if text is None else time_of(text, option)

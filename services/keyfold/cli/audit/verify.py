@@ -15,10 +15,10 @@ from keyfold.auditing.partition import Window
 from keyfold.auditing.reports import as_data, as_text
 from keyfold.auditing.sources import KafkaOpener, KafkaSource, Opener
 from keyfold.bus import BusSettings
+from keyfold.cli.arguments import time_of
 from keyfold.cli.audit.progress import Progress
 from keyfold.cli.exits import INTEGRITY, NotReady, UsageError
 from keyfold.cli.session import Session, of
-from keyfold.events.errors import InvalidCommand
 from keyfold.events.notes import NoteInvalid, VerifierKey, parse_vkey
 from keyfold.events.times import to_milliseconds
 from keyfold.projections.store import PostgresSnapshots
@@ -150,7 +150,4 @@ def _place(text: str | None) -> tuple[int | None, int | None]:
         return None, None
     if text.isascii() and text.isdecimal():
         return int(text), None
-    try:
-        return None, to_milliseconds(text)
-    except InvalidCommand as error:
-        raise UsageError(f"{text} is neither a leaf nor a time: {error}") from None
+    return None, to_milliseconds(time_of(text, f"{text} is no leaf: this option"))

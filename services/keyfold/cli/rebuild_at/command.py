@@ -9,11 +9,11 @@ import typer
 
 from keyfold.bus import Bus
 from keyfold.cli import output
+from keyfold.cli.arguments import time_of
 from keyfold.cli.exits import UsageError
 from keyfold.cli.rebuild_at.filling import Filling, fill
 from keyfold.cli.session import Session, now_ms, of
-from keyfold.events.errors import InvalidCommand
-from keyfold.events.times import to_milliseconds, to_text
+from keyfold.events.times import to_milliseconds
 from keyfold.log import TrustKeeper
 from keyfold.projections.store.past import PostgresPast
 
@@ -22,12 +22,9 @@ _TOLD_EVERY: Final = 100_000
 
 def rebuilt_at(session: Session, time: str, schema: str | None) -> dict[str, Any]:
     """Fill a schema with the state as of a moment; return what it is. Raises `UsageError`, `AlreadyExists`."""
-    try:
-        if to_milliseconds(time) > now_ms():
-            raise UsageError(f"--at {time} is ahead; a moment of the past is needed")
-    except InvalidCommand as error:
-        raise UsageError(str(error)) from None
-    as_of = to_text(to_milliseconds(time))
+    as_of = time_of(time, "--at")
+    if to_milliseconds(as_of) > now_ms():
+        raise UsageError(f"--at {time} is ahead; a moment of the past is needed")
     name = schema or "keyfold_at_" + re.sub(r"[^0-9a-z]", "_", as_of.lower()).strip("_")
     return session.run(_rebuild(session, name, as_of))
 
