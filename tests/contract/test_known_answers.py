@@ -19,7 +19,7 @@ def test_provenance(name: str) -> None:
     for origin in origins if isinstance(origins, list) else [origins]:
         assert origin["repository"].count("/") == 1
         assert origin["path"]
-        assert re.fullmatch(r"[0-9a-f]{40}", origin.get("commit", "")) or re.fullmatch(r"[\d.]+", origin["release"])
+        assert re.fullmatch(r"[0-9a-f]{40}", origin.get("commit", "")) or re.fullmatch(r"v?[\d.]+", origin["release"])
         assert origin["licence"]
         assert re.fullmatch(r"[0-9a-f]{64}", origin["sha256"])
     assert document["cut"]
