@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from keyfold.auditing.believing import Believer
 from keyfold.auditing.findings import Finding, Findings
 from keyfold.auditing.sources import RecordSource
 from keyfold.bus import Inbound
 from keyfold.events.chains import ChainGap
 from keyfold.events.entities import Entity
 from keyfold.events.trust import Trust
+from keyfold.log.believing import Believer
 from keyfold.projections import tables
 from keyfold.projections.errors import StateMismatch
 from keyfold.projections.fold import Batch, Fold, Leaf

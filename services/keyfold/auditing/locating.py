@@ -4,7 +4,6 @@ The published hashes are believed only where they make the signed root. Without 
 that agreed last and the first that does not is all that can be told.
 """
 
-from keyfold.auditing.believing import leaves_of
 from keyfold.auditing.findings import Finding
 from keyfold.auditing.partition import Verified
 from keyfold.auditing.runs import TilesInvalid
@@ -12,6 +11,7 @@ from keyfold.auditing.sources import RecordSource, TreeSource
 from keyfold.auditing.trees import NotPublished, StoredTree
 from keyfold.events.errors import Unavailable
 from keyfold.events.times import to_text
+from keyfold.log.believing import leaves_of
 
 
 async def locate(source: RecordSource, told: Verified) -> list[Finding]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from keyfold.auditing.believing import Believer, event_of, leaves_of
 from keyfold.auditing.findings import Finding, Findings, Illegal
 from keyfold.auditing.legality import Legality
 from keyfold.auditing.registry_history import RegistryHistory
@@ -26,6 +25,7 @@ from keyfold.events.times import to_text
 from keyfold.events.tree import CompactRange
 from keyfold.events.trust import Trust
 from keyfold.events.view import Changes
+from keyfold.log.believing import Believer, event_of, leaves_of
 
 _LAST_MS: Final = 253_402_300_799_999
 Note = Callable[[int, int], None]

@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from keyfold.auditing.believing import Believer, event_of
 from keyfold.bus import Inbound
 from keyfold.events.chains import ChainGap
 from keyfold.events.entities import Entity
 from keyfold.events.statements import UntrustedRecord
 from keyfold.log import TrustKeeper
+from keyfold.log.believing import Believer, event_of
 from keyfold.projections.fold import Batch, Fold, Leaf, NotLoaded, wanted
 from keyfold.projections.ports import PartitionStore
 from keyfold.projections.positions import Offsets, check_revocations

@@ -8,11 +8,11 @@ T stands before it. Records are believed as the projector believes them, by what
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from keyfold.auditing.believing import Believer, event_of
 from keyfold.bus import Bus, Inbound
 from keyfold.events import topics
 from keyfold.events.entities import Entity
 from keyfold.events.trust import Trust
+from keyfold.log.believing import Believer, event_of
 from keyfold.projections.fold import Batch, Fold, Leaf, NotLoaded, wanted
 from keyfold.projections.ports import PartitionStore
 from keyfold.projections.positions import Offsets

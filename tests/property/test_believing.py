@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tests.support.audited_log import authors, honest
 from tests.support.people import DEPLOYMENT, PARTITIONS, ROOT, certificate, signer
 
-from keyfold.auditing.believing import Believer, event_of, leaves_of
 from keyfold.bus import Inbound
 from keyfold.events import facts, merkle, topics
 from keyfold.events.chains import Accepted, ChainReader, read_event
@@ -17,6 +16,7 @@ from keyfold.events.errors import RecordError
 from keyfold.events.log_leaves import leaf_of
 from keyfold.events.statements import PATH_HEADER, ChainHead, Entry, UntrustedRecord
 from keyfold.events.trust import Trust
+from keyfold.log.believing import Believer, event_of, leaves_of
 
 LOG = (14, 90)
 
