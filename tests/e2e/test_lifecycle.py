@@ -108,8 +108,10 @@ def test_up_goes_on_with_the_same_deployment(line: CommandLine) -> None:
 
 def test_a_broken_off_demonstration_leaves_what_ran_before(line: CommandLine) -> None:
     """SIGTERM in the middle of it: what was up stays up, and the next one works."""
-    demo = started(line, "demo", str(line.folder / "letter.txt"))
-    time.sleep(2.5)
+    demo = started_with_output(line, "demo", str(line.folder / "letter.txt"))
+    assert demo.stdout is not None
+    assert demo.stdout.readline(), "it ended before it said anything"
+    time.sleep(0.5)
     demo.send_signal(signal.SIGTERM)
     demo.communicate(timeout=90)
     assert demo.returncode in {0, 130}
