@@ -4,16 +4,15 @@ All of them are read first, since a revocation reaches back. Only root's chain c
 partition. Where it breaks, what root said up to there is what is known; that it breaks is `partition`'s to say.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keyfold.auditing.sources import RecordSource
-from keyfold.bus import Inbound
-from keyfold.events import facts, topics
-from keyfold.events.chains import ChainGap, ChainReader, ChainRepeat, read_event
-from keyfold.events.errors import KeyfoldError, RecordError
-from keyfold.events.statements import STATEMENT_HEADER, Statement, UntrustedRecord, parse_statement
+from keyfold.events import facts
+from keyfold.events.chains import ChainGap, ChainRepeat
+from keyfold.events.errors import RecordError
+from keyfold.events.statements import Statement, UntrustedRecord
 from keyfold.events.trust import Trust
+from keyfold.log.root_chain import PartitionsDiffer, RootChain
 
 
 class NotRooted(RecordError):
@@ -24,87 +23,40 @@ class NotRooted(RecordError):
 
 @dataclass(frozen=True, slots=True)
 class Rooted:
-    """What root said, as values that can be sent to another process. `values` are its events' exact bytes."""
+    """What root said, as values that can be sent to another process: its events' exact bytes, genesis first."""
 
     deployment: str
-    root_public_key: bytes
     values: tuple[bytes, ...]
 
     def trust(self) -> Trust:
         """Return the trust after all of it."""
-        trust = Trust.pin(self.deployment, self.root_public_key)
-        for value in self.values:
-            trust = trust.with_event(facts.parse_event(value))
+        genesis, *events = map(facts.parse_event, self.values)
+        trust = Trust.pin(self.deployment, bytes.fromhex(genesis.data.root_public_key))
+        for event in events:
+            trust = trust.with_event(event)
         return trust
 
 
 async def read_root(source: RecordSource, deployment: str) -> Rooted:
     """Read partition 0 to its end. Raises `NotRooted`."""
-    reading = _RootReader(deployment, source.partitions)
+    chain, values, broken = RootChain(deployment, source.partitions), list[bytes](), False
     async for batch in source.records(0):
-        reading.read_all(batch)
-    if reading.rooted is None:
+        for record in batch:
+            if broken or not chain.claims(record):
+                continue
+            try:
+                values.append(chain.accept(record).entry.value)
+            except PartitionsDiffer as error:
+                raise NotRooted(str(error)) from None
+            except ChainGap:
+                broken = True
+            except (UntrustedRecord, ChainRepeat):
+                continue  # what is not root's by its signature is left to whoever verifies the partition
+    if not values:
         raise NotRooted(
             f"the log has no genesis of deployment {deployment[:16]}; check the fingerprint and where the log is read"
         )
-    return reading.rooted
-
-
-class _RootReader:
-    def __init__(self, deployment: str, partitions: int) -> None:
-        self._deployment, self._partitions = deployment, partitions
-        self._chains = ChainReader(topics.EVENTS, 0, partitions)
-        self._trust: Trust | None = None
-        self._last = (b"", False)
-        self._broken = False
-        self.rooted: Rooted | None = None
-
-    def read_all(self, records: Iterable[Inbound]) -> None:
-        for record in records:
-            if not self._broken and self._claims_root(record):
-                self._fold(record)
-
-    def _fold(self, record: Inbound) -> None:
-        """What is not root's by its signature is left to whoever verifies the partition."""
-        try:
-            trust = self._trust or self._pinned(record)
-            accepted = self._chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
-            self._trust = trust.with_event(read_event(accepted, topics.EVENTS))
-        except (UntrustedRecord, ChainRepeat):
-            return
-        except ChainGap:
-            self._broken = True
-            return
-        before = self.rooted or Rooted(self._deployment, self._root_key(record), ())
-        self.rooted = Rooted(before.deployment, before.root_public_key, (*before.values, accepted.entry.value))
-
-    def _claims_root(self, record: Inbound) -> bool:
-        document = record.header(STATEMENT_HEADER) or b""
-        if document != self._last[0]:
-            try:
-                self._last = (document, parse_statement(document).role == "root")
-            except UntrustedRecord:
-                self._last = (document, False)
-        return self._last[1]
-
-    def _pinned(self, record: Inbound) -> Trust:
-        event = _genesis(record)
-        if event.data.partitions != self._partitions:
-            raise NotRooted(f"genesis fixed {event.data.partitions} partitions, the source has {self._partitions}")
-        return Trust.pin(self._deployment, bytes.fromhex(event.data.root_public_key))
-
-    def _root_key(self, record: Inbound) -> bytes:
-        return bytes.fromhex(_genesis(record).data.root_public_key)
-
-
-def _genesis(record: Inbound) -> facts.Genesis:
-    try:
-        event = facts.parse_event(record.value or b"")
-    except KeyfoldError:
-        raise UntrustedRecord("root's first record is no event") from None
-    if not isinstance(event, facts.Genesis):
-        raise UntrustedRecord("root's first record is no genesis")
-    return event
+    return Rooted(deployment, tuple(values))
 
 
 class Assumed(Trust):

@@ -7,11 +7,12 @@ change trust. Partition 0 as a projection is a worker's business, like every oth
 import asyncio
 
 from keyfold.bus import Bus, BusUnavailable, Inbound, Reader
-from keyfold.events import facts, topics
-from keyfold.events.chains import ChainReader, ChainRepeat, read_event
+from keyfold.events import topics
+from keyfold.events.chains import ChainRepeat
 from keyfold.events.errors import KeyfoldError, RecordError
-from keyfold.events.statements import STATEMENT_HEADER, UntrustedRecord, parse_statement
+from keyfold.events.statements import UntrustedRecord
 from keyfold.events.trust import Trust
+from keyfold.log.root_chain import PartitionsDiffer, RootChain
 from keyfold.logging import get_logger
 
 _log = get_logger()
@@ -34,20 +35,17 @@ class TrustKeeper:
 
     def __init__(self, bus: Bus, deployment: str, partitions: int) -> None:
         self._bus = bus
-        self._deployment, self._partitions = deployment, partitions
-        self._trust: Trust | None = None
+        self._chain = RootChain(deployment, partitions)
         self._reader: Reader | None = None
         self._position = 0
-        self._chains = ChainReader(topics.EVENTS, 0, partitions)
         self._lock = asyncio.Lock()
-        self._last = (b"", False)
 
     @property
     def trust(self) -> Trust:
         """What is known now. Raises `NoGenesis` before the log has a genesis."""
-        if self._trust is None:
+        if self._chain.trust is None:
             raise NoGenesis("the log has no genesis yet; run `keyfold init`")
-        return self._trust
+        return self._chain.trust
 
     async def catch_up(self) -> Trust:
         """Read partition 0 to its end as it is now, and return the trust then."""
@@ -92,39 +90,15 @@ class TrustKeeper:
             await reader.stop()
 
     def _fold(self, record: Inbound) -> None:
-        if not self._claims_root(record):
+        if not self._chain.claims(record):
             return
         try:
-            trust = self._trust or self._pinned(record)
-            accepted = self._chains.accept(trust, record.key, record.value, record.headers, record.timestamp_ms)
-            self._trust = trust
-            self._trust = trust.with_event(read_event(accepted, topics.EVENTS))
+            self._chain.accept(record)
         except (UntrustedRecord, ChainRepeat) as error:
             _log.warning("root-record-refused", offset=record.offset, code=error.code, reason=str(error))
+        except PartitionsDiffer as error:
+            raise TrustBroken(
+                f"genesis fixed {error.fixed} partitions, the settings say {error.told}; correct the settings"
+            ) from None
         except RecordError as error:
             raise TrustBroken(f"root's chain breaks at offset {record.offset}: {error}") from None
-
-    def _claims_root(self, record: Inbound) -> bool:
-        document = record.header(STATEMENT_HEADER) or b""
-        if document != self._last[0]:
-            try:
-                self._last = (document, parse_statement(document).role == "root")
-            except UntrustedRecord:
-                self._last = (document, False)
-        return self._last[1]
-
-    def _pinned(self, record: Inbound) -> Trust:
-        """Take the root key from genesis, which must have the pinned fingerprint, before anything is believed."""
-        try:
-            event = facts.parse_event(record.value or b"")
-        except KeyfoldError:
-            raise UntrustedRecord("root's first record is no event") from None
-        if not isinstance(event, facts.Genesis):
-            raise UntrustedRecord("root's first record is no genesis")
-        trust = Trust.pin(self._deployment, bytes.fromhex(event.data.root_public_key))
-        if event.data.partitions != self._partitions:
-            raise TrustBroken(
-                f"genesis fixed {event.data.partitions} partitions, the settings say {self._partitions}; "
-                "correct the settings"
-            )
-        return trust
