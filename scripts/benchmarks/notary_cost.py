@@ -59,17 +59,18 @@ async def _measure(config: Config, stack: Stack, arguments: argparse.Namespace) 
     keys = (await bench.prepare())["SOFTWARE"]
     await bench.warm_up(keys)
     found: dict[str, dict[str, list[float]]] = {name: {"with": [], "without": []} for name in LOADS}
-    for number in range(arguments.rounds):
-        for side in ("with", "without"):
-            await asyncio.to_thread(stack.start if side == "with" else stack.stop_part, "notary")
-            if side == "with":
-                await _caught_up(config)
-            for name, load in LOADS.items():
-                found[name][side].append(await _throughput(config, keys, load, arguments.seconds))
-                print(
-                    f"round {number + 1}, {side:7} notary: {name:16} {found[name][side][-1]:>10,.0f} op/s", flush=True
-                )
-    await asyncio.to_thread(stack.start, "notary")
+    try:
+        for number in range(arguments.rounds):
+            for side in ("with", "without"):
+                await asyncio.to_thread(stack.start if side == "with" else stack.stop_part, "notary")
+                if side == "with":
+                    await _caught_up(config)
+                for name, load in LOADS.items():
+                    rate = await _throughput(config, keys, load, arguments.seconds)
+                    found[name][side].append(rate)
+                    print(f"round {number + 1}, {side:7} notary: {name:16} {rate:>10,.0f} op/s", flush=True)
+    finally:
+        await asyncio.to_thread(stack.start, "notary")
     return found
 
 
@@ -94,4 +95,4 @@ def main(arguments_given: Sequence[str]) -> int:
         arguments.json.write_text(json.dumps({"aim": AIM, "costs": costs, "throughput": found}, indent=2) + "\n")
     worst = max(costs.values())
     print(f"aim: less than {AIM:.0%}: {'met' if worst < AIM else 'MISSED'}")
-    return 0 if worst < AIM else 1
+    return 0 if worst < AIM or arguments.quick else 1

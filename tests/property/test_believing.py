@@ -3,7 +3,9 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.audited_log import authors, honest
@@ -60,9 +62,18 @@ def mutated(kept: list[Inbound], source: random.Random, changes: int) -> list[In
             case 5:
                 name, value = kept[at].headers[source.randrange(4)]
                 kept[at] = replace(kept[at], headers=(*kept[at].headers, (name, value)))
+            case 6:
+                kept[at] = without_a_value(kept[at], source.randrange(4))
             case _:
-                kept[at] = replace(kept[at], headers=tuple((n, v[:-1]) for n, v in kept[at].headers))
+                kept[at] = replace(kept[at], headers=tuple((n, v[:-1]) for n, v in kept[at].headers if v))
     return kept
+
+
+def without_a_value(record: Inbound, place: int) -> Inbound:
+    """Kafka knows headers without a value, whatever our types say."""
+    headers: list[tuple[str, Any]] = list(record.headers)
+    headers[place] = headers[place][0], None
+    return replace(record, headers=tuple(headers))
 
 
 def alone(reader: ChainReader, known: Trust, record: Inbound) -> Accepted | RecordError:
@@ -97,6 +108,15 @@ def test_verdicts_and_places_are_the_same(seed: int, statement: int, batch: int,
         assert found == [verdict(alone(reader, known, record)) for record in part]
         assert believer.places == reader.places
         assert leaves_of(part) == [leaf_of(record.key, record.value, record.headers) for record in part]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_headers_without_a_value_are_read_alike(place: int) -> None:
+    """Of a run of records too: they are leaves, and nobody believes them."""
+    kept = [without_a_value(record, place) for record in records(1, 30)[:3]]
+    found = list(Believer(1, PARTITIONS).accept_all(trust(), kept))
+    assert all(isinstance(each, UntrustedRecord) for each in found)
+    assert leaves_of(kept) == [leaf_of(record.key, record.value, record.headers) for record in kept]
 
 
 def test_paths_that_are_made_anew_do_not_lead_to_the_signed_root() -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import typer
 
-from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion, pairs
+from keyfold.cli.arguments import Approved, KeyName, Pairs, Reason, Trial, UsedVersion
 from keyfold.cli.contexts import ProtectedPairs, Tenant, contexts
 from keyfold.cli.exits import UsageError
 from keyfold.cli.rsa import Rsa, required
@@ -170,6 +170,10 @@ def re_encrypt(
         list[str] | None,
         typer.Option("--to-context", metavar="NAME=VALUE", help="The new encryption context; else it stays as it is."),
     ] = None,
+    to_protected: Annotated[
+        list[str] | None,
+        typer.Option("--to-protected-context", metavar="NAME=VALUE", help="The same, protected under --tenant's key."),
+    ] = None,
     reason: Reason = None,
     proposal: Approved = None,
     dry_run: Trial = False,
@@ -183,7 +187,7 @@ def re_encrypt(
     Example: keyfold --as alice re-encrypt secret.bin --to alias/archive --output moved.bin
     """
     session, about, use = of(context), contexts(context_pairs, protected, tenant), Use(reason=reason, proposal=proposal)
-    then = pairs(to_context, "--to-context") if to_context else None
+    then = contexts(to_context, to_protected, tenant) if to_context or to_protected else None
     if dry_run:
         with reading_from(source) as reading:
             sealed = _direct(reading)

@@ -121,10 +121,11 @@ async def _leaf(tree: StoredTree, receipt: Receipt, deadline: float) -> int:
     while True:
         try:
             index = await tree.leaf_of_offset(receipt.sealed.offset)
-            if await tree.leaf_at(index) == leaf:
-                return index
-            return await tree.search(leaf, to_milliseconds(receipt.event.time) - _CLOCKS_MS)
+            is_it = await tree.leaf_at(index) == leaf
         except NotPublished:
-            if asyncio.get_running_loop().time() >= deadline:
-                raise
-        await asyncio.sleep(_PAUSE_S)
+            # It may not be there yet; or the log was restored, and no leaf lies at the offset any more.
+            if asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            is_it = False
+        return index if is_it else await tree.search(leaf, to_milliseconds(receipt.event.time) - _CLOCKS_MS)

@@ -54,7 +54,11 @@ def leaves_of(records: Sequence[Inbound]) -> list[bytes]:
 
 def _plain(headers: Sequence[Header]) -> bool:
     """Tell whether these are the headers of an event as authors write them."""
-    return len(headers) == 4 and (headers[0][0], headers[1][0], headers[2][0], headers[3][0]) == _NAMES
+    return (
+        len(headers) == 4
+        and (headers[0][0], headers[1][0], headers[2][0], headers[3][0]) == _NAMES
+        and all(value is not None for _, value in headers)  # Kafka has headers without a value
+    )
 
 
 class Believer(ChainReader):

@@ -4,13 +4,15 @@ from dataclasses import replace
 from hashlib import sha256
 
 from tests.support.audited_log import AuditedLog, authors, honest
-from tests.support.people import START_MS, signer
+from tests.support.people import DEPLOYMENT, START_MS, signer
 from tests.unit.auditing.test_verifying import LOG, first, verified
 
 from keyfold.events import facts, topics
+from keyfold.events.signatures import Signer
 from keyfold.events.statements import STATEMENT_HEADER, ChainHead, Entry, parse_statement
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
+from keyfold.log import Author
 
 
 def last_statements(log: AuditedLog, role: str) -> dict[int, ChainHead]:
@@ -24,11 +26,19 @@ def last_statements(log: AuditedLog, role: str) -> dict[int, ChainHead]:
     return ends
 
 
-def written(log: AuditedLog, partition: int, role: str, event: facts.Event) -> int:
-    """Append an event as the role's next statement; return its leaf."""
-    author = authors()[role]
+def written(
+    log: AuditedLog,
+    partition: int,
+    role: str,
+    event: facts.Event,
+    *,
+    by: Signer | None = None,
+    head: ChainHead | None = None,
+) -> int:
+    """Append an event as the role's next statement (default: by its usual key); return its leaf."""
+    author = authors()[role] if by is None else Author(DEPLOYMENT, role, by.fingerprint, by.sign)
     entry = Entry(event.subject.encode(), event.to_value())
-    _, (made,) = author.records(topics.EVENTS, partition, last_statements(log, role)[partition], [entry])
+    _, (made,) = author.records(topics.EVENTS, partition, head or last_statements(log, role)[partition], [entry])
     leaf, before = len(log.kept[partition]), log.kept[partition][-1]
     log.kept[partition].append(replace(before, offset=leaf, key=made.key, value=made.value, headers=made.headers))
     return leaf

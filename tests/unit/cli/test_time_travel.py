@@ -16,6 +16,7 @@ from tests.unit.cli.policy_world import World, world
 from tests.unit.deciding.replays import KEY_ID, ONE, asked, put, quiet, read
 from tests.unit.deciding.replays import Wish as Wished
 
+from keyfold.auditing.rooted import NotRooted
 from keyfold.auditing.sources import KafkaSource
 from keyfold.bus import Outbound
 from keyfold.cli.exits import UsageError
@@ -33,7 +34,6 @@ from keyfold.deciding.remaking import remake
 from keyfold.deciding.wishing import Wish
 from keyfold.events import facts, topics
 from keyfold.events.errors import NotFound
-from keyfold.events.statements import UntrustedRecord
 from keyfold.events.streams import REGISTRY, key_id_of
 from keyfold.events.times import to_milliseconds, to_text
 
@@ -276,7 +276,7 @@ async def test_records_replay_as_the_log_does() -> None:
 async def test_records_of_another_deployment_are_not_believed() -> None:
     """Its genesis names another root key."""
     made = await world(quiet())
-    with pytest.raises(UntrustedRecord, match="no genesis of deployment 000"):
+    with pytest.raises(NotRooted, match="no genesis of deployment 000"):
         await recorded_log(KafkaSource(made.bus, "0" * 64, PARTITIONS))
 
 

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from keyfold.client import ContextKeyRotated, InvalidArgument, Keyfold, KeyfoldContextKeys, Mac, protect
+from keyfold.client import (
+    ContextKeyRotated,
+    DeadlineExceeded,
+    InvalidArgument,
+    Keyfold,
+    KeyfoldContextKeys,
+    Mac,
+    protect,
+)
 from keyfold.client.envelope import FileJob, decrypt_file, decrypt_files, encrypt_file, encrypt_files, encrypt_stream
 from keyfold.client.protected import PREFIX, message_of
 from keyfold.events.errors import AccessDenied, InvalidCiphertext, NotFound
@@ -145,6 +153,46 @@ async def test_one_file_s_tenant_costs_its_own_file_only(
     refused, done = await decrypt_files(kms, jobs)
     assert isinstance(refused.error, NotFound)
     assert (done.error, (tmp_path / "c").read_bytes()) == (None, b"text")
+
+
+async def test_one_file_s_tenant_costs_its_own_file_only_when_encrypting_too(
+    kms: Keyfold, tenant_key: str, key_id: str, tmp_path: Path
+) -> None:
+    """The others are encrypted; where none can be, no data key is asked for."""
+    (tmp_path / "a").write_bytes(b"text")
+    gone = {"patient": protect(SECRET, tenant="nobody")}
+    jobs = [FileJob(tmp_path / "a", tmp_path / name, about) for name, about in (("b.kf", gone), ("c.kf", CONTEXT))]
+    refused, done = await encrypt_files(kms, key_id, jobs)
+    assert isinstance(refused.error, NotFound)
+    assert not (tmp_path / "b.kf").exists()
+    assert done.error is None
+    await decrypt_file(kms, tmp_path / "c.kf", tmp_path / "c", context=CONTEXT)
+    assert (tmp_path / "c").read_bytes() == b"text"
+    (alone,) = await encrypt_files(kms, key_id, jobs[:1])
+    assert isinstance(alone.error, NotFound)
+
+
+async def test_digests_have_the_time_of_the_call(kms: Keyfold, deployment: Any, key_id: str) -> None:
+    """A tenant's key that does not answer holds no call up longer than it says; nothing was sent."""
+
+    class Silent:
+        async def digest(self, tenant: str, name: str, value: str) -> str:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    kms._context_keys = Silent()
+    before = len(deployment.received)
+    for call in (
+        kms.encrypt(key_id, b"x", context=CONTEXT, timeout_s=0.05),
+        kms.encrypt_batch(key_id, [b"x"], contexts=[CONTEXT], timeout_s=0.05),
+        kms.re_encrypt(key_id, b"x", destination_context=CONTEXT, timeout_s=0.05),
+        kms.dry_run("Encrypt", key_id, context=CONTEXT, timeout_s=0.05),
+        kms.context_as_logged(CONTEXT, timeout_s=0.05),
+    ):
+        with pytest.raises(DeadlineExceeded, match="nothing was sent"):
+            async with asyncio.timeout(5):
+                await call
+    assert len(deployment.received) == before
 
 
 async def test_streams_take_the_context_as_it_is_logged(

@@ -6,14 +6,13 @@ Trust starts at the deployment's fingerprint that the archive names: who reads o
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from keyfold.auditing.rooted import read_root
 from keyfold.auditing.sources import RecordSource
 from keyfold.bus import Inbound
 from keyfold.client.identifiers import is_alias
 from keyfold.deciding.replaying import REGISTRY_PARTITION, Leaf, fold
-from keyfold.events import facts
 from keyfold.events.entities import Alias, Entity
-from keyfold.events.errors import InvalidCommand, NotFound, UnsupportedVersion
-from keyfold.events.statements import UntrustedRecord
+from keyfold.events.errors import NotFound
 from keyfold.events.trust import Trust
 from keyfold.projections import fold as projecting
 from keyfold.projections.positions import Offsets
@@ -33,17 +32,15 @@ class RecordedLog:
         self._leaves = 0
 
     async def learn(self) -> None:
-        """Read partition 0 for what root certifies in it. Raises `UntrustedRecord`, `ChainGap`."""
-        believing = Believing(self.partitions, Offsets(REGISTRY_PARTITION))
-        async with aclosing(_each(self._records, REGISTRY_PARTITION)) as records:
-            async for record in records:
-                self.trust = self.trust or _pinned(self.deployment, record)
-                found = believing.read(self.trust, record) if self.trust is not None else None
-                if isinstance(found, projecting.Leaf):
-                    self.trust = self.trust and self.trust.with_event(found.event)
-                    fold(self._registry, found.event)
-        if self.trust is None:
-            raise UntrustedRecord(f"there is no genesis of deployment {self.deployment}: this is not its log")
+        """Read partition 0 twice: for all that root said, which reaches back, then for the registry under that trust.
+
+        Raises `NotRooted`, `ChainGap`.
+        """
+        self.trust = (await read_root(self._records, self.deployment)).trust()
+        async with aclosing(self.read(REGISTRY_PARTITION)) as leaves:
+            async for leaf in leaves:
+                fold(self._registry, leaf.event)
+        self.passed_over = 0  # they are counted where somebody reads them
 
     async def read(self, partition: int) -> AsyncGenerator[Leaf, None]:
         """See the port. Raises `ChainGap`."""
@@ -77,7 +74,7 @@ class RecordedLog:
 
 
 async def recorded_log(records: RecordSource) -> RecordedLog:
-    """Return records as a log that is believed. Raises `UntrustedRecord`, `ChainGap`."""
+    """Return records as a log that is believed. Raises `NotRooted`, `ChainGap`."""
     log = RecordedLog(records)
     await log.learn()
     return log
@@ -87,14 +84,3 @@ async def _each(records: RecordSource, partition: int) -> AsyncGenerator[Inbound
     async for batch in records.records(partition):
         for record in batch:
             yield record
-
-
-def _pinned(deployment: str, record: Inbound) -> Trust | None:
-    """Return trust in the root key that a genesis names, if it is the deployment's; other records are not believed."""
-    try:
-        event = facts.parse_event(record.value or b"")
-        if isinstance(event, facts.Genesis):
-            return Trust.pin(deployment, bytes.fromhex(event.data.root_public_key))
-    except (InvalidCommand, UnsupportedVersion, UntrustedRecord):
-        return None
-    return None

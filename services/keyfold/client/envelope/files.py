@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, cast
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 from keyfold.client.core import BatchResult, Context
 from keyfold.client.data_verbs import DataKey
@@ -100,11 +100,16 @@ async def encrypt_files(
     if not jobs:
         return []
     key_id = await kms.resolve(key)
-    contexts = await asyncio.gather(*(_as_logged(kms, job) for job in jobs))
-    data_keys = await kms.generate_data_key_batch(key_id, len(jobs), contexts=contexts, reason=reason)
+    logged = await _all_as_logged(kms, jobs)
+    contexts = {at: made for at, made in enumerate(logged) if not isinstance(made, KeyfoldError)}
+    made_keys: Sequence[Any] = ()
+    if contexts:
+        whose = list(contexts.values())
+        made_keys = await kms.generate_data_key_batch(key_id, len(whose), contexts=whose, reason=reason)
+    data_keys = dict(zip(contexts, made_keys, strict=True))
 
     def work(at: int, source: BinaryIO, target: BinaryIO) -> int:
-        data_key = data_keys[at]
+        data_key = data_keys.get(at, logged[at])
         if isinstance(data_key, KeyfoldError):
             raise data_key
         return encrypt_stream(
@@ -173,13 +178,21 @@ async def _contexts_of(
 ) -> tuple[list[Header | Exception], list[Context]]:
     """Return headers, and contexts as the log has them; where one cannot be made, that is the job's error."""
     found, logged = list(headers), list[Context]()
-    for at, made in enumerate(await asyncio.gather(*(_as_logged(kms, job) for job in jobs), return_exceptions=True)):
+    for at, made in enumerate(await _all_as_logged(kms, jobs)):
         if isinstance(made, KeyfoldError) and isinstance(found[at], Header):
             found[at] = made
-        elif isinstance(made, BaseException) and not isinstance(made, KeyfoldError):
-            raise made
-        logged.append({} if isinstance(made, BaseException) else made)
+        logged.append({} if isinstance(made, KeyfoldError) else made)
     return found, logged
+
+
+async def _all_as_logged(kms: Keys, jobs: Sequence[FileJob]) -> list[Context | KeyfoldError]:
+    """Return each job's context as the log has it, or why it cannot be made."""
+    found: list[Context | KeyfoldError] = []
+    for made in await asyncio.gather(*(_as_logged(kms, job) for job in jobs), return_exceptions=True):
+        if isinstance(made, BaseException) and not isinstance(made, KeyfoldError):
+            raise made
+        found.append(made)
+    return found
 
 
 async def _as_logged(kms: Keys, job: FileJob) -> Context:
