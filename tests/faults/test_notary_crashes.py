@@ -5,18 +5,24 @@ refuses, and says what contradicts what.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from tests.support.deployment import cancelled, until
+from tests.support.log_lines import log_lines
 from tests.support.notary_office import ID, SETTINGS, Office
 from tests.support.notary_token import Died, failing
-from tests.support.people import key_on
+from tests.support.people import DEPLOYMENT, START_MS, certificate, key_on, signer
 
 from keyfold.bus import Fault, MemoryBus, Outbound
 from keyfold.bus.memory.bus import MemoryWriter
-from keyfold.events import topics
+from keyfold.events import facts, topics
+from keyfold.events.checkpoints import Checkpoint, origin_of
+from keyfold.events.streams import REGISTRY
+from keyfold.events.times import to_text
 from keyfold.notary import feed, settling
+from keyfold.notary import notary as notary_module
 from keyfold.notary.notary import Notary
 
 WAVES = (1, 3, 260, 2)
@@ -124,6 +130,31 @@ async def test_the_token_fails(office: Office, when: str, at: int) -> None:
         await write_waves(office)
     office.assert_proven()
     assert len(office.token.kept) > at
+
+
+@pytest.mark.parametrize("call", ["recover", "heads", "keep"])
+async def test_the_token_does_not_answer(office: Office, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that hangs is given up in time, and said; what it does in the end, a round later, does no harm."""
+    answer, original, calls = threading.Event(), getattr(office.token, call), 0
+
+    def hanging(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            answer.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(office.token, call, hanging)
+    try:
+        with log_lines(notary_module) as lines:
+            async with office.notary(settings=SETTINGS.model_copy(update={"token_s": 0.2})):
+                await write_waves(office)
+                answer.set()
+                await write_waves(office)
+    finally:
+        answer.set()
+    office.assert_proven()
+    assert "TokenUnavailable" in [line.get("code") for line in lines]
 
 
 @pytest.mark.parametrize("at", range(3))
@@ -246,6 +277,68 @@ async def test_all_topics_of_the_notary_were_turned_back(office: Office, round_r
     assert min(c.size for _, c in office.checkpoints(PARTITION) if c.size > 3) >= 63
 
 
+async def state_older(office: Office) -> None:
+    """The state is from before most of what was published."""
+    async with office.notary():
+        await office.write(PARTITION, 3)
+        await office.signed()
+        older = office.entries(topics.NOTARY_STATE)
+        await office.write(PARTITION, 300)
+        await office.signed()
+    office.rewind(older, topics.NOTARY_STATE)
+
+
+async def state_gone(office: Office) -> None:
+    """There is no state."""
+    async with office.notary():
+        await office.write(PARTITION, 303)
+        await office.signed()
+    office.rewind(0, topics.NOTARY_STATE)
+
+
+async def beliefs_gone(office: Office) -> None:
+    """A revocation takes back what was believed, so that the partition is read anew."""
+    thief = signer("policy, stolen")
+    await office.root.write(certificate("policy", thief))
+    honest = dict(office.policy.heads)
+    await office.write_signed(PARTITION, thief, 303)
+    office.policy.heads = honest
+    async with office.notary():
+        await office.signed()
+        await office.write(2)  # a round later, the state has left the partition's checkpoints behind
+        await office.signed()
+    await office.root.write(
+        facts.ServiceKeyRevoked.new(
+            "root.9", REGISTRY, to_text(START_MS), public_key=thief.public_key.hex(), last_valid={}
+        )
+    )
+
+
+@pytest.mark.parametrize("lost", [state_older, state_gone, beliefs_gone])
+async def test_a_restore_before_all_that_was_published_is_read(
+    office: Office, lost: Callable[[Office], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still known what was published: neither is it written again, nor is a proof left out."""
+    await lost(office)
+    rounds, original = 0, notary_module._Live.round
+
+    async def interrupted(live: notary_module._Live) -> bool:
+        nonlocal rounds
+        rounds += 1
+        is_behind = await original(live)
+        if rounds == 4:
+            raise ValueError("a defect")
+        return is_behind
+
+    monkeypatch.setattr(notary_module._Live, "round", interrupted)
+    known = SETTINGS.model_copy(update={"round_records": 20, "poll_records": 20})
+    async with office.notary(settings=known):
+        await office.write(PARTITION)
+        await office.signed()
+    assert rounds > 4
+    office.assert_proven()
+
+
 async def forked(office: Office) -> None:
     """Sign, then exchange the last record of a partition for others."""
     async with office.notary():
@@ -257,15 +350,17 @@ async def forked(office: Office) -> None:
     office.policy.heads = head
 
 
-async def refuses(office: Office, code: str) -> None:
-    """Run a notary that goes on with partition 2, and signs nothing of the other any more."""
-    published = office.size(PARTITION)
+async def refuses(office: Office, code: str, *, grows: bool = True) -> None:
+    """Run a notary that goes on with partition 2, if that grows, and signs nothing of the other any more."""
+    published, said = office.checkpoints(PARTITION), office.entries(topics.NOTARY_STATE)
     async with office.notary():
-        await office.write(2)
+        if grows:
+            await office.write(2)
         await until(lambda: office.size(2) == len(office.leaves(2)))
+        await until(lambda: office.entries(topics.NOTARY_STATE) > said)
         await until(lambda: f'"trouble":"{code}"'.encode() in (office.read(topics.NOTARY_STATE)[-1].value or b""))
         await asyncio.sleep(0.05)
-    assert office.size(PARTITION) == published
+    assert office.checkpoints(PARTITION) == published
 
 
 async def test_a_forked_log_is_never_signed(office: Office) -> None:
@@ -275,6 +370,43 @@ async def test_a_forked_log_is_never_signed(office: Office) -> None:
     office.rewind(0, topics.NOTARY_STATE)  # the state would not even read that far back
     for _ in range(2):
         await refuses(office, "LogContradictsHead")
+
+
+async def test_a_forked_log_is_never_signed_although_only_checkpoints_remember(office: Office) -> None:
+    """State and token were turned back as well: what was published binds at every start, not at the first alone."""
+    await forked(office)
+    await office.write(PARTITION, 4)
+    office.rewind(0, topics.NOTARY_STATE)
+    office.token.rewind(0)
+    for grows in (False, False, True, False):
+        await refuses(office, "LogContradictsHead", grows=grows)
+
+
+async def test_what_has_stopped_does_not_end_early(office: Office) -> None:
+    """A partition that is read no more is complained of once, for what has stopped it."""
+    await forked(office)
+    await office.write(PARTITION, 4)
+    office.rewind(0, topics.NOTARY_STATE)
+    known = SETTINGS.model_copy(update={"short_log_s": 0.0})
+    with log_lines(feed) as lines:
+        async with office.notary(settings=known):
+            for _ in range(5):
+                await office.write(2)
+                await until(lambda: office.size(2) == len(office.leaves(2)))
+    assert [line["event"] for line in lines] == ["partition-stopped"]
+
+
+async def test_two_checkpoints_of_one_size(office: Office) -> None:
+    """The notary's own keys signed another root of a size: whichever is right, nothing is signed at any start."""
+    async with office.notary():
+        await office.write(PARTITION, 3)
+        await office.signed()
+    origin = origin_of(DEPLOYMENT, PARTITION)
+    other = office.keys.note(Checkpoint(origin, 3, bytes(32))).to_bytes()
+    await office.raw(Outbound(topics.CHECKPOINTS, 0, origin.encode(), other))
+    await office.write(PARTITION, 2)
+    for _ in range(2):
+        await refuses(office, "LogContradictsHead", grows=False)
 
 
 async def test_a_forked_log_behind_a_head_that_nobody_saw(office: Office) -> None:

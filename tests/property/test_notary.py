@@ -110,7 +110,8 @@ def test_an_anchor_proves_every_later_tree(batches: list[int], at: int) -> None:
 @given(BATCHES, st.integers(0, 1500))
 def test_a_position_survives_its_record(batches: list[int], published: int) -> None:
     """What is stored is what is read, also between a checkpoint and the head that is yet to be reached."""
-    position, expected = Position(), Expected(0, ((10**9, bytes(32)),))
+    heads = ((10**9, bytes(32)),)
+    position, expected = Position(signed=heads), Expected(0, heads)
     for count in batches:
         start = position.tree.size
         batch = Batch(LEAVES[start : start + count], range(start, start + count), {}, {"signer": 1}, untrusted=2)
@@ -119,5 +120,5 @@ def test_a_position_survives_its_record(batches: list[int], published: int) -> N
             position = position.published()
         again = parse_position(position.to_bytes())
         assert again.to_bytes() == position.to_bytes()
-        assert (again.head, again.next) == (position.head, position.next)
+        assert (again.head, again.next, again.signed) == (position.head, position.next, position.signed)
         assert again.anchor.path(again.tree) == position.anchor.path(position.tree)

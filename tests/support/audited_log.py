@@ -104,6 +104,10 @@ class AuditedLog:
         """Return the signed notes."""
         return list(self.notes)
 
+    async def ends(self) -> dict[int, int]:
+        """Return where each partition ends."""
+        return {partition: max((r.offset + 1 for r in kept), default=0) for partition, kept in self.kept.items()}
+
     def publish(self, partition: int, size: int | None = None, witness: str | None = None) -> bytes:
         """Sign a tree head over the first records (default: all), as the notary does."""
         tree = CompactRange()

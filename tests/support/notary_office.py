@@ -91,8 +91,8 @@ class Office:
             DEPLOYMENT, "notary", key.fingerprint, token.sign, lambda: require_licence(keeper.trust, token, START_MS)
         )
         letters = DeadLetters(sender, "notary")
-        known = {"settings": SETTINGS, "partitions": PARTITIONS, "clock_ms": lambda: START_MS} | options
-        return Parts(used, keeper, token, author, letters, **known)
+        known: dict[str, Any] = {"settings": SETTINGS, "partitions": PARTITIONS, "clock_ms": lambda: START_MS}
+        return Parts(used, keeper, token, author, letters, **known | options)
 
     @contextlib.asynccontextmanager
     async def notary(self, bus: MemoryBus | None = None, **options: Any) -> AsyncIterator[Notary]:

@@ -116,8 +116,9 @@ EXPORTS = {
     "arguments": "Context GrantVerb JwsAlgorithm KeySpec LimitKind MAX_ITEMS MAX_PROTECTED_ITEMS PrincipalType "
     "Protection PublicKey SigningKeyArgument Tags Text VerbName",
     "bodies": "Body REPLY_KEY_BYTES SUITE decode encode info",
-    "checkpoints": "CONSISTENCY_HEADER Checkpoint NEXT_HEADER Sign SignedCheckpoint cosign_ed25519 cosign_ml_dsa_44 "
-    "log_keys open_checkpoint origin_of parse_checkpoint partition_of_origin sign_ed25519",
+    "checkpoints": "CONSISTENCY_HEADER Checkpoint LogPair NEXT_HEADER Sign SignedCheckpoint cosign_ed25519 "
+    "cosign_ml_dsa_44 log_keys log_pairs open_checkpoint open_log_checkpoint origin_of parse_checkpoint "
+    "partition_of_origin sign_ed25519",
     "chains": "Accepted ChainGap ChainReader ChainRepeat Place read_event single_header",
     "commands": "AnyCommand BY_VERB COMMANDS Command CommandData DataPlaneCommand DataPlaneData MAX_CONTEXTS_BYTES "
     "MAX_CONTEXT_BYTES MAX_LIFETIME_MS ReplyAddress TYPE_PREFIX check_scope parse_command peek_reply source_of type_of",

@@ -41,6 +41,8 @@ _MAX_PARTITION_DIGITS: Final = 6
 _EMPTY_ROOT: Final = root_of([])
 _LABEL: Final = b"subtree/v1\n\0"
 Sign = Callable[[bytes], bytes]
+LogPair = tuple[VerifierKey, ...]
+"""All keys of one notary: Ed25519, and ML-DSA-44 if it has such a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,17 @@ def parse_checkpoint(note: Note) -> Checkpoint:
 
 def log_keys(trust: Trust, origin: str) -> tuple[VerifierKey, ...]:
     """Return the keys by which a log of this deployment may be signed, as root certified them: named as the log is."""
-    found: list[VerifierKey] = []
-    for public_key, checkpoint_key in trust.notary_keys():
-        found.append(VerifierKey(origin, ED25519, public_key))
-        if checkpoint_key is not None:
-            found.append(VerifierKey(origin, ML_DSA_44_COSIGNATURE, checkpoint_key))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(key for pair in log_pairs(trust.notary_keys(), origin) for key in pair))
+
+
+def log_pairs(notary_keys: Iterable[tuple[bytes, bytes | None]], origin: str) -> tuple[LogPair, ...]:
+    """Return the keys of each notary, as `Trust.notary_keys` has them, named as the log is."""
+    return tuple(
+        (VerifierKey(origin, ED25519, public_key),)
+        if checkpoint_key is None
+        else (VerifierKey(origin, ED25519, public_key), VerifierKey(origin, ML_DSA_44_COSIGNATURE, checkpoint_key))
+        for public_key, checkpoint_key in notary_keys
+    )
 
 
 def sign_ed25519(checkpoint: Checkpoint, name: str, public_key: bytes, sign: Sign) -> NoteSignature:
@@ -138,6 +145,23 @@ def open_checkpoint(document: bytes, keys: Iterable[VerifierKey]) -> SignedCheck
     if not signed_at:
         raise NoteInvalid(f"the checkpoint of {checkpoint.origin} is signed by none of the keys that are known")
     return SignedCheckpoint(checkpoint, note, signed_at)
+
+
+def open_log_checkpoint(document: bytes, pairs: Iterable[LogPair]) -> SignedCheckpoint:
+    """Return a checkpoint that one of the log's notaries has signed with all of its keys. Raises `NoteInvalid`.
+
+    Neither algorithm alone is to be enough to forge a tree head, nor a key of each of two notaries. A key that stands
+    beside another in some pair does not count alone, though another pair has it so. Cosignatures are not looked at.
+    """
+    known = tuple(pairs)
+    if not known:
+        raise NoteInvalid("no notary of this log is known: root certified none, or the keys at hand are of another log")
+    signed = open_checkpoint(document, dict.fromkeys(key for pair in known for key in pair))
+    together = {key for pair in known if len(pair) > 1 for key in pair}
+    needed = [pair for pair in known if len(pair) > 1 or pair[0] not in together]
+    if not any(all(key in signed.signed_at for key in pair) for pair in needed):
+        raise NoteInvalid(f"the checkpoint of {signed.checkpoint.origin} is not signed by all keys of its notary")
+    return signed
 
 
 def _verified(checkpoint: Checkpoint, key: VerifierKey, signature: bytes) -> int:

@@ -71,8 +71,12 @@ class Note:
 
     def signed_by(self, key: VerifierKey) -> NoteSignature | None:
         """Return the line that claims to be of a key, if there is one."""
+        return next(iter(self.all_by(key)), None)
+
+    def all_by(self, key: VerifierKey) -> tuple[NoteSignature, ...]:
+        """Return all lines that claim to be of a key."""
         wanted = (key.name, key.key_id)
-        return next((line for line in self.signatures if (line.name, line.key_id) == wanted), None)
+        return tuple(line for line in self.signatures if (line.name, line.key_id) == wanted)
 
     def with_signatures(self, more: Iterable[NoteSignature]) -> "Note":
         """Return the note with further lines; one that is there already is not doubled."""

@@ -17,6 +17,7 @@ HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS: Final = 253_402_300_799_999
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _MATCH: Final = re.compile(_PATTERN).fullmatch
@@ -27,6 +28,12 @@ def to_text(milliseconds: int) -> str:
     """Format as UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def nearest_text(milliseconds: int) -> str:
+    """Format a time that nobody vouches for, as a record's timestamp: the nearest from 1970 to 9999, as any number is
+    possible."""
+    return to_text(min(max(milliseconds, 0), _LAST_MS))
 
 
 def to_milliseconds(text: str) -> int:

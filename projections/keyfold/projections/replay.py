@@ -14,14 +14,13 @@ from keyfold.events import facts, topics
 from keyfold.events.chains import Accepted, ChainReader, ChainRepeat, read_event, single_header
 from keyfold.events.errors import RecordError
 from keyfold.events.statements import SIGNER_HEADER, Header, UntrustedRecord
-from keyfold.events.times import to_text
+from keyfold.events.times import nearest_text
 from keyfold.events.trust import Trust
 from keyfold.projections.fold import Leaf
 from keyfold.projections.positions import Offsets
 from keyfold.projections.rows import Report
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
-_LAST_MS: Final = 253_402_300_799_999
 
 
 Parse = Callable[[Accepted], facts.Event]
@@ -95,5 +94,5 @@ class Replay:
             detail=str(error).replace("\x00", "")[:500],
             digest=sha256(record.value or b"").hexdigest(),
             signer=signer if _FINGERPRINT.fullmatch(signer) else "",
-            time=to_text(min(max(record.timestamp_ms, 0), _LAST_MS)),
+            time=nearest_text(record.timestamp_ms),
         )

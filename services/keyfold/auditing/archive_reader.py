@@ -58,6 +58,10 @@ class ArchiveSource:
         """Return the signed notes of all partitions, with the cosignatures that were there when they were archived."""
         return [each.note.encode() for each in self.manifest.checkpoints]
 
+    async def ends(self) -> dict[int, int]:
+        """Return nothing: an archive does not grow while it is read."""
+        return {}
+
     def rows(self, segment: Segment) -> Iterator[Row]:
         """Yield a segment's rows, with what was shown of their events. Raises `ArchiveDamaged`."""
         file = _preferred(segment)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from keyfold.auditing.findings import Finding, Findings
+from keyfold.auditing.rooted import read_root
 from keyfold.auditing.sources import RecordSource
 from keyfold.bus import Inbound
 from keyfold.events.chains import ChainGap
@@ -39,10 +40,14 @@ class Compared:
 
 
 async def compare(source: RecordSource, trust: Trust, snapshots: Snapshots) -> Compared:
-    """Compare all tables of the live projections. Raises what source and store raise where they cannot be read."""
+    """Compare all tables of the live projections. Raises what source and store raise where they cannot be read.
+
+    Of `trust` only the deployment counts: what root said since then may stand in the snapshot, so it is read again.
+    """
     told = Compared()
     schema = Schema(source.partitions)
     async with snapshots.open() as snapshot:
+        trust = (await read_root(source, trust.deployment)).trust()
         for partition in range(source.partitions):
             await _Partition(source, trust, schema, told, partition).compare(snapshot)
         for stranger in sorted(await snapshot.audit_partitions() - set(range(source.partitions))):

@@ -6,9 +6,10 @@ RootDiffers         the records up to a checkpoint do not make the tree that it 
 LeafDiffers         the first record that is not the one in the signed tree
 Truncated           a checkpoint covers more leaves than the log has
 CheckpointInvalid   a checkpoint is not signed as it must be, or is of another log
+CosignatureInvalid  a line under the name of a witness that was asked for is not its signature
 CheckpointsDiffer   two signed checkpoints of one size have different roots: the notary told two stories
 CheckpointOutOfOrder a checkpoint does not go on from the one before it, or one that was kept is not there any more
-NotCosigned         a witness that was asked for has cosigned none of the checkpoints
+NotCosigned         a witness that was asked for has cosigned none of a partition's checkpoints
 CommandMismatch     a decision does not carry the command that it says it decides
 SignatureInvalid    the principal's signature on a command is wrong, or its key was not to be used then
 OrderBroken         decisions, their times or their positions go backwards, or know what came later

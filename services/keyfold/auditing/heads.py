@@ -5,26 +5,21 @@ such a key beside it. One by a key that was revoked since proves nothing any mor
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keyfold.auditing.findings import Finding, Findings
+from keyfold.auditing.proving import verified_only
 from keyfold.events.checkpoints import (
     Checkpoint,
     SignedCheckpoint,
     log_keys,
-    open_checkpoint,
+    log_pairs,
+    open_log_checkpoint,
     origin_of,
     parse_checkpoint,
     partition_of_origin,
 )
-from keyfold.events.notes import (
-    ED25519,
-    ML_DSA_44_COSIGNATURE,
-    Note,
-    NoteInvalid,
-    VerifierKey,
-    parse_note,
-)
+from keyfold.events.notes import ED25519, Note, NoteInvalid, VerifierKey, parse_note
 from keyfold.events.trust import Trust
 
 Roots = dict[int, dict[int, bytes]]
@@ -55,7 +50,7 @@ class Heads:
             if self._is_of_revoked(checkpoint, note):
                 self.revoked += 1
                 return None
-            signed = self._verified(document, checkpoint)
+            signed = open_log_checkpoint(document, log_pairs(self.trust.notary_keys(), checkpoint.origin))
         except NoteInvalid as error:
             self.findings.add(_finding(partition, "CheckpointInvalid", "a checkpoint by a certified notary",
                                        f"{where}: {error}"))  # fmt: skip
@@ -63,11 +58,15 @@ class Heads:
         self._keep(partition, signed, where)
         return signed
 
-    def require_witnesses(self) -> None:
-        """Note the witnesses that cosigned nothing at all."""
+    def require_witnesses(self, partition: int, leaves: int) -> None:
+        """Note the witnesses that cosigned nothing of a partition, if there is something in it."""
         for witness in self.witnesses:
-            if not self.cosigned.get(str(witness)):
-                self.findings.add(_finding(0, "NotCosigned", f"cosignatures of {witness.name}", "none"))
+            if self.uncosigned(witness, partition, leaves) == leaves > 0:
+                self.findings.add(_finding(partition, "NotCosigned", f"cosignatures of {witness.name}", "none"))
+
+    def uncosigned(self, witness: VerifierKey, partition: int, leaves: int) -> int:
+        """Return how many leaves are behind the largest tree that a witness cosigned."""
+        return max(0, leaves - self.cosigned.get(str(witness), {}).get(partition, 0))
 
     def origin(self, partition: int) -> str:
         """Return the name of a partition's tree."""
@@ -79,33 +78,28 @@ class Heads:
             raise NoteInvalid(f"there is no partition {partition}")
         return partition
 
-    def _verified(self, document: bytes, checkpoint: Checkpoint) -> SignedCheckpoint:
-        origin = checkpoint.origin
-        signed = open_checkpoint(document, (*log_keys(self.trust, origin), *self.witnesses))
-        pairs = [
-            (VerifierKey(origin, ED25519, key), second)
-            for key, second in self.trust.notary_keys()
-            if VerifierKey(origin, ED25519, key) in signed.signed_at
-        ]
-        if not pairs:
-            raise NoteInvalid(f"the Ed25519 signature of the log is missing on the checkpoint of {origin}")
-        seconds = [VerifierKey(origin, ML_DSA_44_COSIGNATURE, key) for _, key in pairs if key is not None]
-        if seconds and not any(key in signed.signed_at for key in seconds):
-            raise NoteInvalid(f"the ML-DSA-44 signature of the log is missing on the checkpoint of {origin}")
-        return signed
-
     def _keep(self, partition: int, signed: SignedCheckpoint, where: str) -> None:
         checkpoint = signed.checkpoint
         known = self.roots.setdefault(partition, {}).setdefault(checkpoint.size, checkpoint.root)
         if known != checkpoint.root:
             told = f"{where}: root {checkpoint.root.hex()} of {checkpoint.size} leaves"
             self.findings.add(_finding(partition, "CheckpointsDiffer", f"root {known.hex()}", told))
-        self.signatures += sum(1 for key in signed.signed_at if key not in self.witnesses)
+        self.signatures += len(signed.signed_at)
         for witness in self.witnesses:
-            if witness in signed.signed_at:
-                self.cosignatures += 1
-                sizes = self.cosigned.setdefault(str(witness), {})
-                sizes[partition] = max(sizes.get(partition, 0), checkpoint.size)
+            self._keep_cosignature(witness, partition, signed, where)
+
+    def _keep_cosignature(self, witness: VerifierKey, partition: int, signed: SignedCheckpoint, where: str) -> None:
+        """Take in what a witness signed. A wrong line under its name takes nothing from the checkpoint, nor from a
+        right one: whoever may write cosignatures can write it."""
+        lines = signed.note.all_by(witness)
+        good = [line for line in lines if verified_only(replace(signed.note, signatures=(line,)), [witness]).signatures]
+        if len(good) < len(lines):
+            self.findings.add(_finding(partition, "CosignatureInvalid", f"cosignatures of {witness.name}",
+                                       f"{where}: a wrong one under its name"))  # fmt: skip
+        if good:
+            self.cosignatures += 1
+            sizes = self.cosigned.setdefault(str(witness), {})
+            sizes[partition] = max(sizes.get(partition, 0), signed.checkpoint.size)
 
     def _is_of_revoked(self, checkpoint: Checkpoint, note: Note) -> bool:
         """Tell whether this was signed by a notary whose key root took back, and by no other."""

@@ -10,7 +10,7 @@ from keyfold.auditing.runs import TilesInvalid
 from keyfold.auditing.sources import RecordSource, TreeSource
 from keyfold.auditing.trees import NotPublished, StoredTree
 from keyfold.events.errors import Unavailable
-from keyfold.events.times import to_text
+from keyfold.events.times import nearest_text
 from keyfold.log.believing import leaves_of
 
 
@@ -37,7 +37,7 @@ async def _first_difference(
             if good <= index < size:
                 expected = await tree.leaf_at(index)
                 if leaf != expected:
-                    time = to_text(max(0, record.timestamp_ms))
+                    time = nearest_text(record.timestamp_ms)
                     return [
                         Finding(partition, index, record.offset, time, "LeafDiffers",
                                 f"leaf hash {expected.hex()}, as it was signed", leaf.hex())

@@ -21,13 +21,12 @@ from keyfold.events.entities import Entity
 from keyfold.events.errors import RecordError
 from keyfold.events.evolve import evolve
 from keyfold.events.statements import UntrustedRecord
-from keyfold.events.times import to_text
+from keyfold.events.times import nearest_text
 from keyfold.events.tree import CompactRange
 from keyfold.events.trust import Trust
 from keyfold.events.view import Changes
 from keyfold.log.believing import Believer, event_of, leaves_of
 
-_LAST_MS: Final = 253_402_300_799_999
 Note = Callable[[int, int], None]
 """Is told a partition and how many more of its records are verified."""
 
@@ -58,11 +57,15 @@ WHOLE: Final = Window()
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be verified of a partition: signed roots by size, and the window. It can be sent to a process."""
+    """What is to be verified of a partition: signed roots by size, and the window. It can be sent to a process.
+
+    Records at and behind `end_offset` (a Kafka offset; None: there is no end) are left alone.
+    """
 
     partition: int
     roots: dict[int, bytes] = field(default_factory=dict)
     window: Window = WHOLE
+    end_offset: int | None = None
 
 
 @dataclass(slots=True)
@@ -100,8 +103,11 @@ async def verify_partition(
     """Verify one partition; `registry` is None for partition 0, whose result has it for the others."""
     verifying = PartitionVerifier(trust, source.partitions, task, registry)
     async for batch in source.records(task.partition):
-        verifying.take(batch)
-        note(task.partition, len(batch))
+        within = [record for record in batch if task.end_offset is None or record.offset < task.end_offset]
+        verifying.take(within)
+        note(task.partition, len(within))
+        if len(within) < len(batch):
+            break
     return verifying.finish()
 
 
@@ -242,7 +248,7 @@ class PartitionVerifier:
         return changes
 
     def _finding(self, leaf: int, record: Inbound | None, error: RecordError) -> Finding:
-        time = "" if record is None else to_text(min(max(record.timestamp_ms, 0), _LAST_MS))
+        time = "" if record is None else nearest_text(record.timestamp_ms)
         offset = None if record is None else record.offset
         place = (self._task.partition, leaf, offset, time)
         if isinstance(error, Illegal):

@@ -5,13 +5,23 @@ in the proof. What is proven is that the record is in the log that the checkpoin
 to write it is asked where a `Trust` is at hand.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 from keyfold.auditing.trees import StoredTree
 from keyfold.events import facts
-from keyfold.events.checkpoints import Checkpoint, SignedCheckpoint, log_keys, open_checkpoint, parse_checkpoint
+from keyfold.events.checkpoints import (
+    Checkpoint,
+    LogPair,
+    SignedCheckpoint,
+    log_pairs,
+    open_checkpoint,
+    open_log_checkpoint,
+    parse_checkpoint,
+)
 from keyfold.events.errors import RecordError
 from keyfold.events.log_proofs import LogProof, parse_proof
 from keyfold.events.log_records import LogRecord, parse_record
@@ -75,15 +85,14 @@ def check_proof(
 ) -> Proven:
     """Believe a proof by the log's `keys`, or by those that root certified (`trust`), and by a quorum of witnesses.
 
-    Where keys of both types are at hand, the log must have signed with both. The quorum is by default all of the
+    The log must have signed with all keys of one of its notaries (`_pairs`). The quorum is by default all of the
     witnesses that are named. Raises `NoteInvalid`, `ProofInvalid`, `NotWitnessed`, `UntrustedRecord` (the author; with
     `trust` only) or `LogRecordInvalid`.
     """
     proof = parse_proof(document)
     record = parse_record(proof.extra)
     origin = proof.checkpoint.text.partition("\n")[0]
-    of_log = [key for key in (*keys, *(() if trust is None else log_keys(trust, origin))) if key.name == origin]
-    signed = open_log_checkpoint(proof.checkpoint.to_bytes(), of_log)
+    signed = open_log_checkpoint(proof.checkpoint.to_bytes(), _pairs(keys, trust, origin))
     verify_inclusion(record.leaf, proof.index, signed.checkpoint.size, proof.path, signed.checkpoint.root)
     cosigned = _cosigned(signed, witnesses, len({key.name for key in witnesses}) if quorum is None else quorum)
     author = None
@@ -95,29 +104,35 @@ def check_proof(
     return Proven(record, proof.index, signed.checkpoint, max(times, default=0), cosigned, author)
 
 
-def open_log_checkpoint(document: bytes, keys: Collection[VerifierKey]) -> SignedCheckpoint:
-    """Return a checkpoint that the log has signed with a key of each type that is known of it. Raises `NoteInvalid`.
-
-    Neither algorithm alone is to be enough to forge a tree head.
-    """
-    signed = open_checkpoint(document, keys)
-    if {key.kind for key in keys} - {key.kind for key in signed.signed_at}:
-        raise NoteInvalid(f"{signed.checkpoint.origin} has not signed this checkpoint with keys of both types")
-    return signed
-
-
 def verified_only(note: Note, keys: Iterable[VerifierKey]) -> Note:
-    """Return the note with those of its lines only that are good signatures of these keys."""
+    """Return the note with a good signature of each of these keys that has one, whatever else claims to be of it."""
     good = []
     for key in keys:
-        line = note.signed_by(key)
-        try:
-            if line is not None:
+        for line in note.all_by(key):
+            with suppress(NoteInvalid):
                 open_checkpoint(Note(note.text, (line,)).to_bytes(), [key])
                 good.append(line)
-        except NoteInvalid:
-            continue
+                break
     return replace(note, signatures=tuple(good))
+
+
+def _pairs(keys: Iterable[VerifierKey], trust: Trust | None, origin: str) -> tuple[LogPair, ...]:
+    """Return the keys of each notary: as root certified them, and of `keys` those that stand together.
+
+    An ML-DSA-44 key belongs to the Ed25519 key before it, as `keyfold audit keys` prints them; in another order any two
+    of both types do. A key without another beside it counts alone.
+    """
+    certified = () if trust is None else log_pairs(trust.notary_keys(), origin)
+    return (*certified, *_paired([key for key in keys if key.name == origin]))
+
+
+def _paired(keys: Sequence[VerifierKey]) -> Iterable[LogPair]:
+    firsts, seconds = ([key for key in keys if (key.kind == ED25519) is first] for first in (True, False))
+    if not firsts or not seconds:
+        return ((key,) for key in keys)
+    if list(keys) == [key for pair in zip(firsts, seconds, strict=False) for key in pair]:
+        return zip(firsts, seconds, strict=True)
+    return product(firsts, seconds)
 
 
 def _cosigned(signed: SignedCheckpoint, witnesses: Collection[VerifierKey], quorum: int) -> dict[str, int]:

@@ -51,6 +51,9 @@ def totals(report: Report) -> dict[str, int]:
 
 def not_checked(report: Report) -> Iterator[str]:
     """Yield what the report says nothing about."""
+    left_out = sorted(set(range(report.heads.partitions)) - {told.partition for told in report.partitions})
+    if left_out:
+        yield f"partitions {', '.join(map(str, left_out))}: they were not asked for"
     for told in report.partitions:
         place = f"partition {told.partition}"
         if told.unread is not None:
@@ -59,6 +62,10 @@ def not_checked(report: Report) -> Iterator[str]:
             yield f"{place}: signatures and rules of {told.leaves - told.full} leaves outside of what was asked for"
         if told.covered < told.leaves and told.differs is None:
             yield f"{place}: {told.leaves - told.covered} leaves behind the last checkpoint could still be exchanged"
+        for witness in report.heads.witnesses:
+            behind = report.heads.uncosigned(witness, told.partition, told.leaves)
+            if behind:
+                yield f"{place}: {behind} leaves that {witness.name} has not cosigned"
     if report.heads.revoked:
         yield f"{report.heads.revoked} checkpoints by notary keys that were revoked since"
 

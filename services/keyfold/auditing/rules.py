@@ -5,16 +5,15 @@ stream and in time; that what it became is what the state of key, version or reg
 approvals are not asked again here, as that takes Cedar: `keyfold policy explain` makes a decision again with them all.
 """
 
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
 from keyfold.auditing.findings import Illegal
-from keyfold.deciding import imports, keys, storage, using, versions
+from keyfold.deciding import using
+from keyfold.deciding.control import CONTROL
 from keyfold.deciding.lifecycle import check_state
 from keyfold.deciding.remaking import check_signature, principal_of
 from keyfold.deciding.replaying import Recorded
-from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import commands, facts
 from keyfold.events.commands import AnyCommand, DataPlaneData
@@ -24,36 +23,9 @@ from keyfold.events.evolve import PROTECTING
 from keyfold.events.proposals import proposed_in
 from keyfold.events.times import to_milliseconds
 
-_RULES: Final[dict[str, Callable[[Any, World], Rule]]] = {
-    **keys.RULES, **versions.RULES, **imports.RULES, **storage.RULES,
-}  # fmt: skip
 _BECOMES: Final[dict[str, type[facts.PolicyEvent]]] = {
-    "CreateAlias": facts.AliasCreated,
-    "UpdateAlias": facts.AliasUpdated,
-    "DeleteAlias": facts.AliasDeleted,
-    "PutPolicy": facts.PolicyPut,
-    "DeletePolicy": facts.PolicyDeleted,
-    "CreateGrant": facts.GrantCreated,
-    "RetireGrant": facts.GrantRetired,
-    "RevokeGrant": facts.GrantRevoked,
-    "RegisterPrincipal": facts.PrincipalRegistered,
-    "UpdatePrincipal": facts.PrincipalUpdated,
-    "SuspendPrincipal": facts.PrincipalSuspended,
-    "ResumePrincipal": facts.PrincipalResumed,
-    "RevokePrincipal": facts.PrincipalRevoked,
-    "AddSigningKey": facts.SigningKeyAdded,
-    "RotateSigningKey": facts.SigningKeyRotated,
-    "RevokeSigningKey": facts.SigningKeyRevoked,
-    "AssumePrincipalWithWebIdentity": facts.PrincipalAuthenticated,
-    "PutIssuer": facts.IssuerPut,
-    "DeleteIssuer": facts.IssuerDeleted,
-    "PutIssuerKeys": facts.IssuerKeysPut,
-    "PutLimit": facts.LimitPut,
-    "DeleteLimit": facts.LimitDeleted,
     "ProposeCommand": facts.ProposalCreated,
     "ApproveProposal": facts.ProposalApproved,
-    "DenyProposal": facts.ProposalDenied,
-    "CancelProposal": facts.ProposalCancelled,
     "GenerateRandom": facts.CommandAuthorized,
 }
 _BY_CIPHERTEXT: Final = frozenset({"Decrypt", "ReEncrypt", "ReEncryptFrom"})
@@ -100,9 +72,17 @@ def _check_signer(recorded: Recorded, command: AnyCommand) -> None:
         reason = error.code if isinstance(error, KeyfoldError) else f"no such principal: {error}"
         signer = f"{command.data.principal}, key {command.data.signing_key[:16]}"
         raise Illegal("SignatureInvalid", f"a signature of {signer}", reason) from None
-    federated = isinstance(command, commands.AssumePrincipalWithWebIdentity)
-    if key is None or not (key.usable(recorded.world.now_ms) or federated):
+    federated = isinstance(command, commands.AssumePrincipalWithWebIdentity)  # its token may be read a little late
+    usable = key is not None and (federated or key.usable(recorded.world.now_ms))
+    if not usable or _revoked(command, recorded.world):
         raise Illegal("SignatureInvalid", "a signing key that is in use", "one that is revoked or over")
+
+
+def _revoked(command: AnyCommand, world: World) -> bool:
+    """Tell whether the registry has the key as revoked; a token that brings it again does not know that."""
+    known = world.principal(command.data.principal)
+    key = None if known is None else known.key(command.data.signing_key)
+    return key is not None and key.status == "Revoked"
 
 
 def _check_became(recorded: Recorded, command: AnyCommand) -> None:
@@ -129,7 +109,7 @@ def _check_became(recorded: Recorded, command: AnyCommand) -> None:
 
 def _check_rule(recorded: Recorded, command: AnyCommand) -> None:
     event, world = recorded.event, recorded.world
-    rule = _RULES.get(command.verb)
+    rule = CONTROL.get(command.verb)
     if rule is not None:
         kind, data = rule(command, world)
         made = kind.new(event.id, event.subject, event.time, decision=event.data.decision, **data)
@@ -141,8 +121,6 @@ def _check_rule(recorded: Recorded, command: AnyCommand) -> None:
         _check_use(command, event, world)
     elif not isinstance(event, becomes):
         raise Illegal("NotAllowed", becomes.type_name, event.type)
-    elif command.verb in {"PutPolicy", "DeletePolicy", "CreateGrant"} and command.subject.startswith("key/"):
-        keys.governed_key(command, world)
 
 
 def _told(event: facts.Event, other: facts.Event) -> str:

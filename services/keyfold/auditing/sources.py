@@ -4,7 +4,7 @@ A source gives every record that a committed reader is given, in its order, whet
 checkpoints that it knows. Sources are made by openers, which can be sent to another process.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,7 +13,7 @@ from keyfold.auditing.checkpoints import Published, checkpoint_topics
 from keyfold.auditing.trees import StoredTree, stored_tree
 from keyfold.bus import Bus, BusSettings, Inbound, KafkaBus
 from keyfold.events import topics
-from keyfold.events.notes import Note, NoteInvalid, parse_note
+from keyfold.events.notes import MAX_NOTE_BYTES, Note, NoteInvalid, parse_note
 
 
 class RecordSource(Protocol):
@@ -29,6 +29,9 @@ class RecordSource(Protocol):
 
     async def checkpoints(self) -> list[bytes]:
         """Return the signed notes that are known, each once, with all cosignatures."""
+
+    async def ends(self) -> Mapping[int, int]:
+        """Return by partition the Kafka offset at which it ends now; nothing of a source that does not grow."""
 
 
 @runtime_checkable
@@ -81,8 +84,8 @@ class KafkaSource:
                     _merge(notes, strange, record.value or b"")
         return [note.to_bytes() for note in notes.values()] + strange
 
-    async def sizes(self) -> dict[int, int]:
-        """Return about how many records each partition has: its end offset, which counts markers too."""
+    async def ends(self) -> dict[int, int]:
+        """Return the end offset of each partition: about how many records it has, as offsets count markers too."""
         admin = self._bus.admin()
         await admin.start()
         try:
@@ -124,4 +127,8 @@ def _merge(notes: dict[str, Note], strange: list[bytes], document: bytes) -> Non
         strange.append(document)
         return
     known = notes.get(note.text)
-    notes[note.text] = note if known is None else known.with_signatures(note.signatures)
+    merged = note if known is None else known.with_signatures(note.signatures)
+    if len(merged.to_bytes()) > MAX_NOTE_BYTES:  # whoever adds lines is not to make a note of it that nobody reads
+        strange.append(document)
+        return
+    notes[note.text] = merged

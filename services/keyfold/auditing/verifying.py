@@ -2,15 +2,17 @@
 
 The order matters: checkpoints are read before the log, so that the log has everything that they cover; all of root's
 statements before anything else is believed; partition 0 before the others, whose decisions name how much of it they
-knew. The result says what was checked as well as what is wrong.
+knew. A log that goes on growing is read up to where it ended at the beginning: what is written meanwhile may know keys
+and a registry that were read too early. The result says what was checked as well as what is wrong.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
-from keyfold.auditing.findings import Finding, first_of
+from keyfold.auditing.findings import Finding, Findings, first_of
 from keyfold.auditing.heads import Heads, add_all
 from keyfold.auditing.locating import locate
 from keyfold.auditing.partition import WHOLE, Note, Task, Verified, Window, verify_partition
@@ -22,6 +24,8 @@ from keyfold.auditing.workers import Workers
 from keyfold.events.checkpoints import parse_checkpoint
 from keyfold.events.errors import RecordError
 from keyfold.events.notes import NoteInvalid, VerifierKey, parse_note
+
+_REGISTRY: Final = 0
 
 
 class CheckpointUnusable(RecordError):
@@ -49,25 +53,27 @@ class Wanted:
 
 @dataclass(slots=True)
 class Report:
-    """The result: each partition's, and of the checkpoints."""
+    """The result: of each partition, of the checkpoints, and of `rows` of the database, which `compared` tells of."""
 
     deployment: str
     partitions: list[Verified]
     heads: Heads
     rooted: Rooted
     more: list[Finding] = field(default_factory=list)
+    compared: Findings = field(default_factory=Findings)
     rows: int = 0
 
     @property
     def findings(self) -> list[Finding]:
-        """What is wrong, as far as it is kept: at most a hundred of each partition."""
+        """What is wrong, as far as it is kept: at most a hundred of each partition, and of the database."""
         kept = [finding for told in self.partitions for finding in told.findings.kept]
-        return [*kept, *self.heads.findings.kept, *self.more]
+        return [*kept, *self.heads.findings.kept, *self.more, *self.compared.kept]
 
     @property
     def count(self) -> int:
         """How many things are wrong."""
-        return sum(told.findings.count for told in self.partitions) + self.heads.findings.count + len(self.more)
+        of_partitions = sum(told.findings.count for told in self.partitions)
+        return of_partitions + self.heads.findings.count + len(self.more) + self.compared.count
 
     @property
     def first(self) -> Finding | None:
@@ -85,14 +91,14 @@ async def verify(source: RecordSource, wanted: Wanted, note: Note = nothing, ope
     Raises `NotRooted`, `CheckpointUnusable`, and what the source raises where it cannot be read.
     """
     published = await source.checkpoints()
+    ends = await _ends(source)
     rooted = await read_root(source, wanted.deployment)
     heads = Heads(rooted.trust(), source.partitions, tuple(wanted.witnesses))
     add_all(heads, published, "published checkpoint")
     since = _since(heads, wanted)
     for name, document in wanted.checkpoints:
         heads.add(document, name)
-    heads.require_witnesses()
-    tasks = {partition: _task(heads, wanted, partition, since) for partition in range(source.partitions)}
+    tasks = {each: _task(heads, wanted, each, since, ends.get(each)) for each in range(source.partitions)}
     first = await verify_partition(source, heads.trust, tasks[0], None, note)
     registry = first.registry or RegistryHistory()
     rest = [tasks[each] for each in range(1, source.partitions) if wanted.only in {None, each}]
@@ -103,8 +109,15 @@ async def verify(source: RecordSource, wanted: Wanted, note: Note = nothing, ope
     report = Report(wanted.deployment, [first, *others], heads, rooted)
     report.more += await _out_of_order(source, heads, wanted)
     for told in report.partitions:
+        heads.require_witnesses(told.partition, told.leaves)
         report.more += await locate(source, told)
     return report
+
+
+async def _ends(source: RecordSource) -> Mapping[int, int]:
+    """Return where each partition ends. Partition 0 is asked last: it has all that records of the others knew of it."""
+    ends = await source.ends()
+    return {**ends, **{partition: end for partition, end in (await source.ends()).items() if partition == _REGISTRY}}
 
 
 async def _out_of_order(source: RecordSource, heads: Heads, wanted: Wanted) -> list[Finding]:
@@ -135,11 +148,11 @@ def _since(heads: Heads, wanted: Wanted) -> dict[int, int]:
     return sizes
 
 
-def _task(heads: Heads, wanted: Wanted, partition: int, since: dict[int, int]) -> Task:
+def _task(heads: Heads, wanted: Wanted, partition: int, since: dict[int, int], end_offset: int | None) -> Task:
     window = wanted.window
     first = max(window.first, since.get(partition, 0))
     narrowed = Window(first, window.end, window.since_ms, window.until_ms)
-    return Task(partition, heads.roots.get(partition, {}), narrowed)
+    return Task(partition, heads.roots.get(partition, {}), narrowed, end_offset)
 
 
 def run(source: RecordSource, wanted: Wanted, note: Note = nothing) -> Report:

@@ -7,9 +7,9 @@ from typing import Final
 from keyfold.bus import Inbound, PositionLost, Reader
 from keyfold.events.chains import ChainGap
 from keyfold.events.errors import KeyfoldError, RecordError
-from keyfold.events.log_leaves import leaf_of
 from keyfold.events.statements import UntrustedRecord
 from keyfold.log import TrustKeeper
+from keyfold.log.believing import leaves_of
 from keyfold.logging import get_logger
 from keyfold.notary.checking import Checker
 from keyfold.notary.errors import LogContradictsHead, LogEndsEarly
@@ -57,6 +57,7 @@ class Feed:
         self._leaves: list[bytes] = []
         self._offsets: list[int] = []
         self._untrusted = 0
+        self._until = 0
         self.trouble: KeyfoldError | None = None
         self._short_since: float | None = None
         self._short: LogEndsEarly | None = None
@@ -72,6 +73,7 @@ class Feed:
         try:
             advance(self.partition, self.position, self._batch(), self.expected)
             await self._reader.start(self.position.next)
+            self._until = await self._reader.end_offset()
         except (PositionLost, LogContradictsHead) as error:
             self.stop_for(error)
 
@@ -100,34 +102,27 @@ class Feed:
             await self._take(keeper, records)
 
     async def _take(self, keeper: TrustKeeper, records: list[Inbound]) -> None:
-        asked = False
-        for number, record in enumerate(records, 1):
-            try:
-                self._checker.check(keeper.trust, record)
-            except RecordError as error:
+        trust, asked = keeper.trust, False
+        verdicts = self._checker.believe(trust, records)
+        for at, (record, leaf) in enumerate(zip(records, leaves_of(records), strict=True)):
+            verdict = next(verdicts)
+            if isinstance(verdict, UntrustedRecord) and not asked:
                 # Its signer may have been certified since partition 0 was read: look again, once for a batch.
-                again = isinstance(error, UntrustedRecord) and not asked
-                asked = asked or again
-                refused = await self._check_again(keeper, record, error) if again else error
-                if isinstance(refused, ChainGap) and self._size >= self.expected.floor:
-                    self.stop_for(refused)
-                    return
-                # A gap below the signed head is not new; whether the log was changed there, its root will say.
-                if refused is not None:
-                    await self._tell(record, refused)
-            self._leaves.append(leaf_of(record.key, record.value, record.headers))
+                before, trust, asked = trust, await keeper.catch_up(), True
+                if trust is not before:
+                    verdicts = self._checker.believe(trust, records[at:])
+                    verdict = next(verdicts)
+            refused = verdict if isinstance(verdict, RecordError) else self._checker.refusal(verdict)
+            if isinstance(refused, ChainGap) and self._size >= self.expected.floor:
+                self.stop_for(refused)
+                return
+            # A gap below the signed head is not new; whether the log was changed there, its root will say.
+            if refused is not None:
+                await self._tell(record, refused)
+            self._leaves.append(leaf)
             self._offsets.append(record.offset)
-            if number % _YIELD_EVERY == 0:
+            if (at + 1) % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-
-    async def _check_again(self, keeper: TrustKeeper, record: Inbound, before: RecordError) -> RecordError | None:
-        if keeper.trust is await keeper.catch_up():
-            return before
-        try:
-            self._checker.check(keeper.trust, record)
-        except RecordError as error:
-            return error
-        return None
 
     async def _tell(self, record: Inbound, error: RecordError) -> None:
         """Report a record. Of many, the log has one line for each round; dead letters are limited by themselves."""
@@ -150,6 +145,14 @@ class Feed:
         """How many leaves the draft has."""
         return len(self._leaves)
 
+    def has_caught_up(self) -> bool:
+        """Tell whether the log is read as far as it went at the start. A partition that has stopped reads no more."""
+        return self.trouble is not None or self._reader.position() >= self._until
+
+    def has_reached(self, size: int) -> bool:
+        """Tell whether a tree of this size has led to all that was signed."""
+        return self.trouble is None and size >= self.expected.floor
+
     def draft(self) -> tuple[Position, list[Run]]:
         """Return the position behind the draft and its runs. Raises `LogContradictsHead`."""
         return advance(self.partition, self.position, self._batch(), self.expected)
@@ -161,7 +164,7 @@ class Feed:
     def look_for_end(self, now_s: float, patience_s: float) -> None:
         """Say so where the log has ended for a while before the head that was signed of it (monotonic seconds)."""
         size = self._size
-        if self._leaves or size >= self.expected.floor:
+        if self.trouble or self._leaves or size >= self.expected.floor:
             self._short_since, self._short = None, None
         elif self._short_since is None:
             self._short_since = now_s

@@ -14,7 +14,8 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from keyfold.bus import Bus, InDoubt, Writer
@@ -30,7 +31,7 @@ from keyfold.notary.publishing import Draft, Prepared, Publisher, committed
 from keyfold.notary.restoring import Taken, restore
 from keyfold.notary.settings import NotarySettings
 from keyfold.notary.settling import settle
-from keyfold.notary.token import NotaryToken
+from keyfold.notary.token import NotaryToken, in_time
 
 ROLE: Final = "notary"
 _log = get_logger()
@@ -62,12 +63,15 @@ class BeliefsOutdated(Unavailable):
 
 
 class Notary:
-    """The one that owns the trees, as long as its writer is not fenced. `running` is set while it works."""
+    """The one that owns the trees, as long as its writer is not fenced.
+
+    `running` is set while it works, `caught_up` for good when it has first read all of the log as it was at its start.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._publisher = Publisher(parts.author.deployment, parts.token, parts.clock_ms)
-        self.running = asyncio.Event()
+        self.running, self.caught_up = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled. Raises what only an operator can cure; everything else is restored after a pause."""
@@ -95,6 +99,8 @@ class Notary:
                 began = time.monotonic()
                 is_behind = await live.round()
                 self.running.set()
+                if live.has_caught_up():
+                    self.caught_up.set()
                 if not is_behind:
                     await asyncio.sleep(max(0.0, self._parts.settings.round_s - (time.monotonic() - began)))
         finally:
@@ -105,15 +111,16 @@ class Notary:
         writer = parts.bus.writer(transactional_id(ROLE, 0))
         feeds: list[Feed] = []
         try:
-            await asyncio.to_thread(parts.token.recover)
+            await in_time(parts.settings.token_s, parts.token.recover)
             # Fence the predecessor: from here on, it commits nothing any more.
             await writer.start()
             trust = await parts.keeper.catch_up()
             await settle(parts.bus, trust, writer, parts.partitions)
             parts.author.check()
             state = StateTopic(parts.author, topics.NOTARY_STATE, 0)
+            heads = partial(in_time, parts.settings.token_s, parts.token.heads)
             taken = await restore(
-                parts.bus, trust, state, parts.token, deployment=parts.author.deployment, partitions=parts.partitions
+                parts.bus, trust, state, heads, deployment=parts.author.deployment, partitions=parts.partitions
             )
             for partition, restored in taken.partitions.items():
                 reader = parts.bus.reader(topics.EVENTS, partition, committed=True)
@@ -139,7 +146,7 @@ class _Live:
     ) -> None:
         self._parts, self._publisher, self._writer, self._feeds = parts, publisher, writer, feeds
         self._state, self._last = taken.state, taken.committed
-        self._trust = parts.keeper.trust
+        self._trust = taken.trust
         self._told: dict[str, dict[str, Any]] = {}
 
     async def round(self) -> bool:
@@ -152,8 +159,14 @@ class _Live:
         drafts = [draft for feed in self._feeds for draft in self._drafts(feed)]
         told = {str(feed.partition): _told(feed, drafts) for feed in self._feeds}
         if drafts or told != self._told:
+            if all(feed.has_reached(told[str(feed.partition)]["size"]) for feed in self._feeds):
+                self._last = replace(self._last, since=self._last.checkpoints)
             await self._publish(drafts, told)
         return not budget.most
+
+    def has_caught_up(self) -> bool:
+        """Tell whether all of the log as it was at the start is read."""
+        return all(feed.has_caught_up() for feed in self._feeds)
 
     def _notice_trust(self) -> None:
         trust = self._parts.keeper.trust
@@ -177,7 +190,8 @@ class _Live:
         return [Draft(feed.partition, feed.stored, after, runs, due)]
 
     async def _publish(self, drafts: Sequence[Draft], told: dict[str, dict[str, Any]]) -> None:
-        prepared = await asyncio.to_thread(self._publisher.prepare, drafts, self._state, self._last, told)
+        prepare, token_s = self._publisher.prepare, self._parts.settings.token_s
+        prepared = await in_time(token_s, prepare, drafts, self._state, self._last, told)
         # If we crash here, the token is ahead; nobody has seen what was signed.
         offsets = await self._writer.commit(prepared.records)
         # If we crash here, all of it is published, and restoring finds it.

@@ -26,7 +26,8 @@ class Position:
     """A tree, the Kafka offset behind its last leaf, the last checkpoint, and what was believed on the way.
 
     `places` are the authors' chains by role, `signers` the last statement number of each signing key, `untrusted`
-    counts records that were not authentic: leaves all the same.
+    counts records that were not authentic: leaves all the same. `signed` are heads that were published: the last
+    checkpoint's, and what must be reached when an older state is read on from, however often that is begun.
     """
 
     tree: CompactRange = field(default_factory=CompactRange)
@@ -35,6 +36,7 @@ class Position:
     places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
     signers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     untrusted: int = 0
+    signed: tuple[Head, ...] = ()
 
     @property
     def head(self) -> Head:
@@ -43,7 +45,7 @@ class Position:
 
     def published(self) -> "Position":
         """Return the position whose tree has its checkpoint."""
-        return replace(self, anchor=Anchor(self.tree))
+        return replace(self, anchor=Anchor(self.tree), signed=(self.head,))
 
     def is_outdated(self, partition: int, trust: Trust) -> bool:
         """Tell whether statements were believed that a later revocation took back."""
@@ -66,6 +68,10 @@ class Position:
                 "places": {role: [p.head.n, p.head.digest, p.leaf, p.leaves] for role, p in self.places.items()},
                 "signers": dict(self.signers),
                 "untrusted": self.untrusted,
+                # None where the last checkpoint's is the only one, as nearly always.
+                "signed": None
+                if self.signed == _signed(anchor)
+                else [[size, root.hex()] for size, root in self.signed],
             }
         )
 
@@ -83,7 +89,9 @@ def parse_position(document: bytes) -> Position:
             role: Place(ChainHead(n, digest), leaf, leaves)
             for role, (n, digest, leaf, leaves) in stored["places"].items()
         }
-        return Position(tree, stored["next"], anchor, places, stored["signers"], stored["untrusted"])
+        heads = stored.get("signed")
+        signed = _signed(anchor) if heads is None else tuple((int(size), bytes.fromhex(root)) for size, root in heads)
+        return Position(tree, stored["next"], anchor, places, stored["signers"], stored["untrusted"], signed)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateCorrupt(f"a position of the notary does not parse: {type(error).__name__}") from None
 
@@ -156,13 +164,18 @@ def advance(partition: int, at: Position, batch: Batch, expected: Expected) -> t
         if stop == expected.published > start:
             anchor = Anchor(tree)
     behind = batch.offsets[-1] + 1 if batch.offsets else at.next
-    return Position(tree, behind, anchor, batch.places, batch.signers, batch.untrusted), runs
+    return Position(tree, behind, anchor, batch.places, batch.signers, batch.untrusted, at.signed), runs
 
 
 def _stops(start: int, end: int, expected: Expected) -> Iterator[int]:
     """Yield the sizes at which something is to be compared on the way, and the end."""
     sizes = {expected.published, *(size for size, _ in expected.heads)}
     yield from sorted({size for size in sizes if start <= size < end} | {end})
+
+
+def _signed(anchor: Anchor) -> tuple[Head, ...]:
+    """The head of an anchor's tree, if there was a checkpoint."""
+    return ((anchor.tree.size, anchor.tree.root()),) if anchor.tree.size else ()
 
 
 def _dump(tree: CompactRange) -> list[Any]:

@@ -49,11 +49,16 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What all partitions share of the last transaction: its round, the token's heads, and where checkpoints end."""
+    """What all partitions share of the last transaction: its round, the token's heads, and where checkpoints end.
+
+    `since` is from where on the next start reads them. It stays behind while a partition has not reached what was
+    published of it: the next start must know of that, too.
+    """
 
     round: int
     heads: Heads
     checkpoints: int
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Publisher:
         head = {
             "round": number,
             "time_ms": self._clock_ms(),
-            "checkpoints": last.checkpoints,
+            "checkpoints": last.since,
             "records": _counted((*tiles, *checkpoints)),
             "partitions": told,
         }

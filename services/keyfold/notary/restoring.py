@@ -4,9 +4,8 @@ The state is a place to read on from, and nothing else. What was signed is what 
 whichever of the three was turned back, the log must lead to the largest head of all of them before anything is signed.
 """
 
-import asyncio
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keyfold.bus import Bus, Inbound
@@ -18,7 +17,7 @@ from keyfold.log import StateCorrupt, StateTopic
 from keyfold.logging import get_logger
 from keyfold.notary.position import Expected, Position, Restored, parse_position
 from keyfold.notary.publishing import Committed, record_of
-from keyfold.notary.token import Head, Heads, NotaryToken
+from keyfold.notary.token import Head, Heads
 
 _log = get_logger()
 _Published = Mapping[int, Collection[Head]]
@@ -26,17 +25,21 @@ _Published = Mapping[int, Collection[Head]]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was found: the live sum of the state topic, the last transaction, and each partition's place."""
+    """What was found: the live sum of the state topic, the last transaction, and each partition's place.
+
+    `trust` is what it was judged with.
+    """
 
     state: StateTopic
     committed: Committed
     partitions: Mapping[int, Restored]
+    trust: Trust
 
 
 async def restore(
-    bus: Bus, trust: Trust, state: StateTopic, token: NotaryToken, *, deployment: str, partitions: int
+    bus: Bus, trust: Trust, state: StateTopic, kept: Callable[[], Awaitable[Heads]], *, deployment: str, partitions: int
 ) -> Taken:
-    """Read state, checkpoints and token. To be called when the writer has started and is settled.
+    """Read state, checkpoints and the token's heads (`kept`). To be called when the writer has started and is settled.
 
     Raises `StateCorrupt`, `HeadsUnusable`, and what bus and token raise.
     """
@@ -47,14 +50,14 @@ async def restore(
         await reader.stop()
     last, since = _last(found.head)
     published, end = await _published(bus, trust, deployment, since)
-    heads = await asyncio.to_thread(token.heads)
+    heads = await kept()
     restored = {
         partition: _partition(partition, found.records.get(record_of(partition)), published, heads, trust)
         for partition in range(partitions)
     }
     largest = {p: known.expected.largest for p, known in restored.items()}
-    kept = Heads(heads.counter, {p: head for p, head in largest.items() if head is not None})
-    return Taken(state, Committed(last, kept, end), restored)
+    heads = Heads(heads.counter, {p: head for p, head in largest.items() if head is not None})
+    return Taken(state, Committed(last, heads, end, since), restored, trust)
 
 
 def _last(head: Mapping[str, Any] | None) -> tuple[int, int]:
@@ -103,12 +106,12 @@ def _checkpoint(record: Inbound, trust: Trust, deployment: str) -> Checkpoint | 
 
 def _partition(partition: int, stored: bytes | None, published: _Published, heads: Heads, trust: Trust) -> Restored:
     position = Position() if stored is None else parse_position(stored)
-    anchor = position.anchor.tree
-    signed = set(published.get(partition, ())) | ({(anchor.size, anchor.root())} if anchor.size else set())
+    known = max(position.signed, default=(0, b""))[0]
+    signed = {*position.signed, *published.get(partition, ())}
     kept = {heads.heads[partition]} if partition in heads.heads else set()
     expected = Expected(max(signed, default=(0, b""))[0], tuple(signed | kept))
-    if anchor.size < expected.published:
-        _log.error("state-behind", partition=partition, size=anchor.size, published=expected.published)
+    if known < expected.published:
+        _log.error("state-behind", partition=partition, size=known, published=expected.published)
     if max(kept, default=(0, b""))[0] < expected.published:
         # It was exchanged for an older copy. What was published binds all the same, and is kept again.
         _log.error("token-behind", partition=partition, published=expected.published)
@@ -116,4 +119,5 @@ def _partition(partition: int, stored: bytes | None, published: _Published, head
         # What was believed of authors does not count any more. The tree does not depend on it; it is built anew.
         _log.warning("partition-read-anew", partition=partition)
         position = Position()
-    return Restored(position, expected, stored)
+    # Where it takes more than one round to reach them, the state must say of them until then.
+    return Restored(replace(position, signed=tuple(sorted(signed))), expected, stored)

@@ -52,8 +52,8 @@ class Service:
         return work
 
     async def _announce(self) -> None:
-        """Say ready once: when all of the log as it was then is read for the first time."""
-        await self.notary.running.wait()
+        """Say ready once: when all of the log as it was at the start is read for the first time."""
+        await self.notary.caught_up.wait()
         self._ready()
 
 

@@ -15,3 +15,4 @@ class NotarySettings(BaseModel):
     first_retry_s: float = Field(default=0.1, ge=0, description="first pause before everything is restored")
     longest_retry_s: float = Field(default=5.0, ge=0, description="longest such pause; it doubles up to here")
     short_log_s: float = Field(default=10.0, ge=0, description="how long a log may end before its signed head, unsaid")
+    token_s: float = Field(default=10.0, gt=0, description="how long the token may take for a round, or at a start")

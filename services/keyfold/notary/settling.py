@@ -8,7 +8,7 @@ since its writer may have been told so; else it was never reported as committed,
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from keyfold.bus import Admin, Bus, Inbound, Writer
@@ -76,9 +76,12 @@ async def _is_whole(bus: Bus, head: dict[str, Any], open_from: dict[Place, int])
     for name, count in head["records"].items():
         topic, _, partition = name.rpartition("/")
         place = (topic, int(partition))
-        start = max(0, open_from.get(place, await _end(bus, place)) - _BACK)
-        found = Counter(map(_number, await _read(bus, place, start, committed=False)))
-        if found[_round(head)] != count:
+        # Before what is open, and beside what is committed, an aborted attempt may have the same number.
+        if place in open_from:
+            found = await _read(bus, place, open_from[place], committed=False)
+        else:
+            found = await _read(bus, place, max(0, await _end(bus, place) - _BACK), committed=True)
+        if Counter(_numbers(found))[_round(head)] != count:
             return False
     return True
 
@@ -86,7 +89,7 @@ async def _is_whole(bus: Bus, head: dict[str, Any], open_from: dict[Place, int])
 async def _rounds(bus: Bus, trust: Trust, place: Place, start: int) -> set[int]:
     if place == _STATE:
         return {_round(head) for head in await _heads(bus, trust, start, committed=False)}
-    return set(map(_number, await _read(bus, place, start, committed=False)))
+    return set(_numbers(await _read(bus, place, start, committed=False)))
 
 
 async def _heads(bus: Bus, trust: Trust, start: int | None, *, committed: bool) -> list[dict[str, Any]]:
@@ -149,5 +152,9 @@ def _round(head: dict[str, Any]) -> int:
     return number
 
 
-def _number(record: Inbound) -> int:
-    return int.from_bytes(single_header(record.headers, ROUND_HEADER) or b"", "big")
+def _numbers(records: Sequence[Inbound]) -> Iterator[int]:
+    """Yield the round of each record. Who names none is not the notary, and has no say."""
+    for record in records:
+        number = single_header(record.headers, ROUND_HEADER)
+        if number:
+            yield int.from_bytes(number, "big")

@@ -4,15 +4,18 @@ The heads are the notary's memory that nobody outside the token can turn back: t
 signed. A stand-in in memory and SoftHSM pass one contract suite.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from keyfold.events import strictjson
-from keyfold.events.errors import InvalidCommand
+from keyfold.events.errors import InvalidCommand, TokenUnavailable
 from keyfold.notary.errors import HeadsUnusable
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 Head = tuple[int, bytes]
 """Size and root of a tree."""
 
@@ -70,3 +73,15 @@ class NotaryToken(Protocol):
 
     def recover(self) -> None:
         """Open the token again if it was lost; nothing where it was not."""
+
+
+async def in_time(within_s: float, call: Callable[_P, _T], *arguments: _P.args, **known: _P.kwargs) -> _T:
+    """Do in a thread what uses the token. Raises `TokenUnavailable`, retriable, if that takes longer (seconds).
+
+    The thread goes on until the token answers. If it keeps heads then, they are of the log, and `HeadsMoved` tells.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            return await asyncio.to_thread(call, *arguments, **known)
+    except TimeoutError:
+        raise TokenUnavailable(f"the token `notary` did not answer within {within_s:g} s; look at it") from None

@@ -32,15 +32,16 @@ class Rebuilding:
         self._swapping_since: float | None = None
         self._not_before = -math.inf
         self._completing: asyncio.Task[None] | None = None
+        self._completed_for = status
         self.status = status
 
     async def look(self) -> SchemaStatus:
         """Read the status, do what is next, and return the status after it. Raises `StoreUnavailable`."""
         self.status = await self._schemas.status()
         step = self.status
+        await self._forget_unless_for(step)
         if step.phase == "steady" and (step.requested or not step.current):
             self.status = await self._schemas.begin_rebuild()
-            self._completing = None
             _log.info("rebuild-begun", building=self.status.building)
         elif step.phase == "building":
             await self._close_when_near()
@@ -62,6 +63,7 @@ class Rebuilding:
         The live schema is closed only afterwards: nothing is written to either while the indexes are made.
         """
         if self._completing is None:
+            self._completed_for = self.status
             self._completing = asyncio.create_task(self._schemas.complete_building(), name="projector-indexes")
         await asyncio.wait({self._completing}, timeout=_MOMENT_S)
         if not self._completing.done():
@@ -72,6 +74,14 @@ class Rebuilding:
             self._completing = None
             raise
         return True
+
+    async def _forget_unless_for(self, step: SchemaStatus) -> None:
+        """Give up what was made, or is, for another rebuild: another projector may have swapped, and begun again."""
+        if self._completing is not None and step != self._completed_for:
+            completing, self._completing = self._completing, None
+            completing.add_done_callback(_unheard)
+            completing.cancel()
+            await asyncio.wait({completing}, timeout=_MOMENT_S)
 
     async def stop(self) -> None:
         """Give up what goes on beside."""
@@ -100,3 +110,9 @@ class Rebuilding:
         except KeyfoldError as error:
             # It costs disk space only, and the next rebuild removes it.
             _log.warning("idle-schema-kept", code=error.code, reason=str(error))
+
+
+def _unheard(task: asyncio.Task[None]) -> None:
+    """Take note of how a task ended that nobody asks any more."""
+    if not task.cancelled():
+        task.exception()

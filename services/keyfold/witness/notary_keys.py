@@ -5,7 +5,7 @@ pinned fingerprint; then it is pinned too, and told.
 """
 
 from keyfold.bus import Bus
-from keyfold.events.notes import ED25519, ML_DSA_44_COSIGNATURE, VerifierKey
+from keyfold.events.checkpoints import LogPair, log_pairs
 from keyfold.events.signatures import fingerprint
 from keyfold.log import TrustKeeper
 from keyfold.logging import get_logger
@@ -34,14 +34,9 @@ class NotaryKeys:
         _log.warning("notary-keys-changed", certified=new, revoked=gone)
         self._home.pin(known)
 
-    def of(self, origin: str) -> tuple[VerifierKey, ...]:
-        """Return the keys of a log."""
-        found: list[VerifierKey] = []
-        for ed25519, ml_dsa_44 in self._home.pins.notary_keys:
-            found.append(VerifierKey(origin, ED25519, ed25519))
-            if ml_dsa_44 is not None:
-                found.append(VerifierKey(origin, ML_DSA_44_COSIGNATURE, ml_dsa_44))
-        return tuple(dict.fromkeys(found))
+    def of(self, origin: str) -> tuple[LogPair, ...]:
+        """Return the keys of a log, notary by notary."""
+        return log_pairs(self._home.pins.notary_keys, origin)
 
     async def stop(self) -> None:
         """Release the reader. It may be refreshed again afterwards."""

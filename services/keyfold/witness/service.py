@@ -11,12 +11,11 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from keyfold.auditing.checkpoints import Published, parse_published
-from keyfold.auditing.proving import open_log_checkpoint
 from keyfold.auditing.runs import TilesInvalid
 from keyfold.auditing.trees import NotPublished, stored_tree
 from keyfold.bus import Bus, Inbound, Outbound, PositionLost, Reader
 from keyfold.events import topics
-from keyfold.events.checkpoints import Checkpoint, parse_checkpoint, partition_of_origin
+from keyfold.events.checkpoints import Checkpoint, open_log_checkpoint, parse_checkpoint, partition_of_origin
 from keyfold.events.errors import Unavailable
 from keyfold.events.notes import Note, NoteInvalid
 from keyfold.logging import get_logger

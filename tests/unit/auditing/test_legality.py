@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from tests.support.audited_log import AuditedLog, honest, leaves_in, sign_all
 from tests.support.people import DEPLOYMENT, signer, uuid
+from tests.unit.deciding.gate import Gate
+from tests.unit.deciding.issuers import PRINCIPAL
 
-from keyfold.auditing.findings import Finding
+from keyfold.auditing.findings import Finding, Illegal
+from keyfold.auditing.rules import check_decision
 from keyfold.auditing.seen import SeenCommands
 from keyfold.auditing.verifying import Wanted, verify
-from keyfold.deciding.replaying import Leaf
+from keyfold.deciding.cedar import Authorizer
+from keyfold.deciding.replaying import Leaf, Moment, Recorded
+from keyfold.deciding.world import World
 from keyfold.events import facts, strictjson
 
 SEEDS = ((14, 90), (2, 120))
@@ -29,7 +34,7 @@ def first_finding(log: AuditedLog) -> Finding | None:
 
 def told(change: Change) -> tuple[Finding | None, int, int]:
     """Apply a change where an honest log allows it; return the first finding, and where it was made."""
-    for log, partition in ((honest(*seed), p) for seed in SEEDS for p in (1, 3, 2)):
+    for log, partition in ((honest(*seed), p) for seed in SEEDS for p in (1, 3, 2, 0)):
         changed = change(leaves_in(log.kept[partition]))
         if changed is not None:
             leaves, at = changed
@@ -165,6 +170,7 @@ def later(leaf: Leaf) -> Leaf:
 
 
 USE = facts.CommandAuthorized
+EVERYTHING = "permit (principal, action, resource);"
 CASES: dict[str, tuple[Change, str]] = {
     "a principal's signature is wrong": (changing(USE, used_by_another_key), "SignatureInvalid"),
     "a denial's too": (changing(facts.CommandDenied, used_by_another_key), "SignatureInvalid"),
@@ -182,6 +188,10 @@ CASES: dict[str, tuple[Change, str]] = {
     "a key was created twice": (created_twice, "NotAllowed"),
     "a key was never created": (unknown_key, "OutcomeMismatch"),
     "a key was created otherwise than was asked": (changing(facts.KeyCreated, fixed("description", "x")), "NotAllowed"),
+    "a policy has another text than was put": (changing(facts.PolicyPut, fixed("text", EVERYTHING)), "NotAllowed"),
+    "a grant is another's than was asked": (changing(facts.GrantCreated, fixed("grantee", "mallory")), "NotAllowed"),
+    "a principal has another key than was registered": (
+        changing(facts.PrincipalRegistered, fixed("public_key", signer("mallory").public_key.hex())), "NotAllowed"),
     "decisions stand in disorder": (in_disorder, "OrderBroken"),
     "a decision knew what came later": (changing(USE, lambda leaf: with_decision(leaf, facts_n=10_000)), "OrderBroken"),
     "a decision knew more of the registry than there is": (
@@ -225,6 +235,31 @@ def test_a_command_that_was_decided_before_is_found() -> None:
     finding, _, at = told(twice)
     assert finding is not None
     assert (finding.code, finding.leaf) == ("DecidedTwice", at)
+
+
+def judged(gate: Gate, event: Any, entities: dict[str, Any]) -> str | None:
+    """Look at a decision in a state; return the rule that it breaks, if it breaks one."""
+    world = World(0, gate.now_ms, entities, entities, Authorizer(), facts_n=0, registry_n=0, root_n=0)
+    try:
+        check_decision(Recorded(Leaf(0, 0, "policy", 1, event, event.to_value()), event, Moment(world)))
+    except Illegal as illegal:
+        return illegal.rule
+    return None
+
+
+def test_what_a_token_says_is_not_told_otherwise() -> None:
+    """An issuer's principal has the groups of its token, and a key that was revoked is not let in by a token."""
+    gate = Gate(base_groups=["callers"])
+    before = dict(gate.state.entities)
+    assert gate.assume() is None
+    event: Any = gate.last()
+    other = event.model_copy(update={"data": event.data.model_copy(update={"groups": ["administrators"]})})
+    assert (judged(gate, event, before), judged(gate, other, before)) == (None, "NotAllowed")
+    denial = {"decision": event.data.decision, "verb": "AssumePrincipalWithWebIdentity", "principal": PRINCIPAL}
+    denied = facts.CommandDenied.new(event.id, event.subject, event.time, **denial, code="AccessDenied")
+    assert judged(gate, denied, dict(gate.state.entities)) is None
+    gate.code("RevokeSigningKey", principal=PRINCIPAL, signing_key=signer("api").fingerprint)
+    assert judged(gate, denied, dict(gate.state.entities)) == "SignatureInvalid"
 
 
 def test_seen_commands_forget_what_is_over() -> None:

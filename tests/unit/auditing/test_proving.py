@@ -20,6 +20,7 @@ from keyfold.auditing.root_records import (
 from keyfold.auditing.trees import stored_tree
 from keyfold.bus import MemoryBus, Outbound
 from keyfold.events import facts, topics
+from keyfold.events.checkpoints import parse_checkpoint
 from keyfold.events.log_proofs import parse_proof
 from keyfold.events.log_records import LogRecord, record_of
 from keyfold.events.merkle import ProofInvalid
@@ -153,6 +154,26 @@ async def test_what_is_not_proven_is_refused() -> None:
     with pytest.raises(NoteInvalid):
         check_proof(proof.to_bytes())
     assert check_proof(proof.to_bytes(), keys[:1]).signed_at_s == 0
+
+
+async def test_two_notaries_do_not_make_one() -> None:
+    """A line of each of two notaries is a signature of neither, whether root or who checks names their keys."""
+    bus, log = await told()
+    proof, other, trust = parse_proof(await proof_of(bus, log, 2)), NotaryKeys("other"), await trusted(bus)
+    origin = log.origin(PARTITION)
+    second = other.note(parse_checkpoint(proof.checkpoint))
+    lines = (proof.checkpoint.signatures[0], second.signatures[1])
+    mixed = replace(proof, checkpoint=replace(proof.checkpoint, signatures=lines)).to_bytes()
+    keys, more = log.keys.vkeys(origin), other.vkeys(origin)
+    both = trust.with_event(other.certificate())
+    for options in ({"trust": both}, {"trust": both, "keys": keys[:1]}, {"keys": [*keys, *more]}, {"keys": keys}):
+        with pytest.raises(NoteInvalid):
+            check_proof(mixed, **options)
+    whole = replace(proof, checkpoint=second).to_bytes()
+    assert check_proof(whole, trust=both) == check_proof(proof.to_bytes(), trust=both)
+    assert check_proof(whole, [*keys, *more]).index == 2
+    with pytest.raises(NoteInvalid):
+        check_proof(replace(proof, checkpoint=replace(second, signatures=second.signatures[:1])).to_bytes(), more[::-1])
 
 
 async def test_a_record_of_nobody_is_in_the_log_but_has_no_author() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from keyfold.cli.audit import finding
 from keyfold.cli.session import Session
 from keyfold.config import Config, save_config
 from keyfold.events import topics
+from keyfold.events.notes import parse_note
 
 HOPELESS = "00000000-0000-4000-8000-000000000000"
 
@@ -197,6 +198,15 @@ def test_the_latest_checkpoints_are_shown_and_saved(world: World, tmp_path: Path
     world("audit", "checkpoints", "--partition", "9", code=2)
     world("audit", "keys", "--partition", "9", code=2)
     assert len(world.document("audit", "keys", "--partition", "1")["keys"]) == 2
+
+
+def test_a_checkpoint_that_is_signed_by_half_is_not_shown(world: World) -> None:
+    """By the Ed25519 key alone it is no checkpoint of the log."""
+    note = parse_note(world.log.notes[PARTITION][-1])
+    half = replace(note, signatures=note.signatures[:1]).to_bytes()
+    record = world.log._checkpoint(PARTITION, world.log.trees[PARTITION].size)
+    asyncio.run(world.log._commit([replace(record, value=half)]))
+    assert "all keys" in world("audit", "checkpoints", code=4)[1]
 
 
 def test_a_witness_from_its_making_to_a_fork(world: World, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`keyfold audit verify`: whose log it is meant to be is said by who asks; the exit code tells whether it holds."""
 
+import asyncio
 import importlib
 import io
 import json
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 from tests.support.audited_log import AuditedLog, honest
 from tests.support.notary_log import witness_key
-from tests.support.people import DEPLOYMENT
+from tests.support.people import DEPLOYMENT, PARTITIONS
 
+from keyfold.auditing.database import Compared
+from keyfold.auditing.findings import Finding
 from keyfold.auditing.partition import Window
+from keyfold.auditing.verifying import Wanted
 from keyfold.cli import exits, main
 from keyfold.cli.audit.progress import Progress
 from keyfold.cli.exits import UsageError
@@ -32,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         sizes = SimpleNamespace(size=lambda partition: len(log.kept[partition]))
         archive = SimpleNamespace(
             manifest=sizes, partitions=log.partitions, deployment=log.deployment, records=log.records,
-            checkpoints=log.checkpoints,
+            checkpoints=log.checkpoints, ends=log.ends,
         )  # fmt: skip
         monkeypatch.setattr(MODULE, "ArchiveSource", lambda _directory: archive)
         pinned = () if deployment is None else ("--deployment", deployment)
@@ -80,11 +84,13 @@ def test_kept_checkpoints_and_witnesses_are_asked(run: Run, tmp_path: Path) -> N
     """Files and verifier keys go into the verification."""
     log = honest(*LOG).copy()
     kept = tmp_path / "kept.checkpoint"
-    kept.write_bytes(log.publish(1, witness="witness"))
-    log.notes = []
+    first, mine, *rest = [log.publish(partition, witness="witness") for partition in range(log.partitions)]
+    kept.write_bytes(mine)
+    log.notes = [first, *rest]
     asked = ("--checkpoint", str(kept), "--witness", str(witness_key("witness")), "--json")
     code, out, _ = run(log, *asked)
-    assert (code, json.loads(out)["cosigned"]) == (exits.OK, {"witness": {"1": len(log.kept[1])}})
+    sizes = {str(partition): len(records) for partition, records in log.kept.items()}
+    assert (code, json.loads(out)["cosigned"]) == (exits.OK, {"witness": sizes})
     log.kept[1] = log.kept[1][:-30]
     code, out, _ = run(log, *asked)
     assert code == exits.INTEGRITY
@@ -94,6 +100,26 @@ def test_kept_checkpoints_and_witnesses_are_asked(run: Run, tmp_path: Path) -> N
     assert json.loads(out)["partitions"][1]["full"] == 0
 
 
+def test_all_rows_that_differ_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the database a hundred findings are shown, whatever their number is."""
+    compared = Compared(rows=500)
+    for number in range(250):
+        compared.findings.add(Finding(None, None, None, "", "RowInvented", "no row", str(number)))
+
+    async def played(*_arguments: object) -> Compared:
+        return compared
+
+    class Played:
+        config = SimpleNamespace(bootstrap_servers="", partitions=PARTITIONS, postgres_reader_dsn="")
+
+    log = honest(*LOG)
+    monkeypatch.setattr(MODULE, "compare", played)
+    monkeypatch.setattr(MODULE, "KafkaOpener", lambda *_arguments: lambda: log)
+    report = asyncio.run(MODULE._verify(Played(), Wanted(DEPLOYMENT), None, database=True))
+    assert (report.count, len(report.findings), report.rows) == (250, 100, 500)
+    assert report.first is not None
+
+
 def test_arguments_that_make_no_sense_are_usage(run: Run) -> None:
     """Each says what to correct."""
     for arguments, told in (
@@ -101,6 +127,7 @@ def test_arguments_that_make_no_sense_are_usage(run: Run) -> None:
         (("--from", "yesterday"), "is no leaf"),
         (("--database",), "--database compares"),
         (("--checkpoint", "/nowhere"), "/nowhere"),
+        (("--partition", "99"), "there is no partition 99"),
     ):
         code, _, err = run(honest(*LOG), *arguments)
         assert (code, told in err) == (exits.USAGE, True), err

@@ -13,6 +13,7 @@ from keyfold.events.checkpoints import (
     Checkpoint,
     log_keys,
     open_checkpoint,
+    open_log_checkpoint,
     origin_of,
     parse_checkpoint,
     partition_of_origin,
@@ -308,3 +309,25 @@ def test_log_keys_without_a_second_key(examples: Any) -> None:
     }
     known = Trust(trust.deployment, trust.root, MappingProxyType(made))
     assert log_keys(known, ORIGIN) == (VerifierKey(ORIGIN, ED25519, b"notary"),)
+
+
+def test_who_must_have_signed_for_a_log() -> None:
+    """All keys of one notary: not one of two, not one of each of two; a key that has another beside it never alone."""
+    alone = Cosigner(ED25519, seed="alone")
+    another = Cosigner(ML_DSA_44_COSIGNATURE, seed="another")
+    two = (OWNER.key, LATTICE.key)
+    for signers, pairs, good in (
+        ((OWNER, LATTICE), [two], True),
+        ((OWNER,), [two], False),
+        ((LATTICE,), [two], False),
+        ((OWNER,), [two, (OWNER.key,)], False),
+        ((alone,), [two, (alone.key,)], True),
+        ((alone, LATTICE), [two, (alone.key, another.key)], False),
+        ((OWNER,), [], False),
+    ):
+        note = signed(HEAD, signers).to_bytes()
+        if good:
+            assert open_log_checkpoint(note, pairs).signed_at.keys() == {each.key for each in signers}
+        else:
+            with pytest.raises(NoteInvalid):
+                open_log_checkpoint(note, pairs)

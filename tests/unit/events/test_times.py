@@ -6,7 +6,7 @@ import pytest
 
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.strictjson import Frozen, parse
-from keyfold.events.times import Instant, to_milliseconds, to_text
+from keyfold.events.times import Instant, nearest_text, to_milliseconds, to_text
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,18 @@ def test_other_forms(text: str) -> None:
         to_milliseconds(text)
     with pytest.raises(InvalidCommand, match="schema at: at"):
         parse(Document, b'{"at":"%s"}' % text.replace("\n", "\\n").encode())
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (-1, "1970-01-01T00:00:00.000Z"),
+        (-(1 << 63), "1970-01-01T00:00:00.000Z"),
+        (1_769_860_800_000, "2026-01-31T12:00:00.000Z"),
+        (253_402_300_800_000, "9999-12-31T23:59:59.999Z"),
+        (1 << 62, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_time_that_nobody_vouches_for(milliseconds: int, text: str) -> None:
+    """A record's timestamp may be anything: what cannot be written is the nearest that can."""
+    assert nearest_text(milliseconds) == text

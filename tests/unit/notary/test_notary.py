@@ -2,21 +2,28 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from tests.support.deployment import until
+from tests.support.deployment import cancelled, until
 from tests.support.notary_log import NotaryKeys
 from tests.support.notary_office import SETTINGS, Office
-from tests.support.people import START_MS, certificate, key_on, signer
+from tests.support.people import PARTITIONS, START_MS, certificate, key_on, signer
 
 from keyfold.bus import Inbound, MemoryBus, MemoryCluster, Outbound
 from keyfold.bus.memory.bus import MemoryReader
 from keyfold.events import facts, topics
+from keyfold.events.signatures import Signer
 from keyfold.events.statements import ChainHead, Entry
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 from keyfold.log import NotCertified, StateCorrupt
+from keyfold.notary import notary as notary_module
+from keyfold.notary.feed import Budget, Feed
 from keyfold.notary.notary import Notary
+from keyfold.notary.position import Expected, Position, Restored
+from keyfold.notary.restoring import Taken, restore
+from keyfold.notary.service import Service
 
 
 class AskingBus(MemoryBus):
@@ -43,6 +50,13 @@ async def office() -> Office:
     made = Office()
     await made.begin()
     return made
+
+
+def revocation(key: Signer, last_valid: dict[str, int]) -> facts.Event:
+    """Root's word that a key is not to be believed after these statements."""
+    return facts.ServiceKeyRevoked.new(
+        "root.9", REGISTRY, to_text(START_MS), public_key=key.public_key.hex(), last_valid=last_valid
+    )
 
 
 async def test_every_record_gets_a_checkpoint(office: Office) -> None:
@@ -113,13 +127,17 @@ async def test_a_forgery_is_a_leaf_and_is_reported(office: Office) -> None:
     assert b'"untrusted":2' in (office.read(topics.NOTARY_STATE)[-1].value or b"")
 
 
-@pytest.mark.parametrize("kind", ["another role's type", "no event", "another subject", "no object"])
+@pytest.mark.parametrize(
+    "kind", ["another role's type", "no event", "another subject", "no object", "half a character", "a deep value"]
+)
 async def test_a_signed_record_that_its_author_may_not_write_is_reported(office: Office, kind: str) -> None:
     """A valid signature of a service is not enough: type and subject must be its own."""
     event = office.event(1)
     certified = facts.ServiceKeyRevoked.new("x", event.subject, to_text(START_MS), public_key="0" * 64, last_valid={})
     value = {
         "another role's type": certified.to_value(), "no event": b"{}", "no object": b"[]",
+        "half a character": b'{"type":"%s","subject":"\\ud800"}' % event.type.encode(),
+        "a deep value": b"[" * 200_000,
         "another subject": event.to_value().replace(event.subject.encode(), key_on(1, 900).encode()),
     }[kind]  # fmt: skip
     await office.raw(*office.policy.sign([Entry(event.subject.encode(), value)], 1))
@@ -166,6 +184,29 @@ async def test_a_key_that_was_certified_a_moment_ago_is_believed(office: Office)
     assert office.dead_letters() == []
 
 
+async def test_certificates_are_looked_up_once_for_a_batch(office: Office) -> None:
+    """All records behind the first one of an unknown key are judged by what root says then, each in its place."""
+    fresh, told = signer("policy, renewed"), list[str]()
+
+    async def report(_record: Inbound, reason: str) -> None:
+        told.append(reason)
+
+    parts = await office.parts()
+    await office.write(1, 2)
+    await office.root.write(certificate("policy", fresh))
+    for count in (1, 3, 1):
+        await office.write_signed(1, fresh, count)
+    await office.raw(*office.policy.sign([Entry(key_on(1).encode(), b"{}"), Entry(key_on(1).encode(), b"[]")], 1))
+    reader = office.bus.reader(topics.EVENTS, 1, committed=True)
+    feed = Feed(1, PARTITIONS, Restored(Position(), Expected()), reader, report)
+    await feed.start()
+    await feed.read(parts.keeper, Budget(100, 100))
+    after, _ = feed.draft()
+    assert told == ["UntrustedRecord: a signed record is no event"] * 2
+    assert (after.tree.size, after.untrusted, after.places["policy"].head.n) == (9, 2, 5)
+    assert after.signers == {office.policy.author.fingerprint: 5, fresh.fingerprint: 4}
+
+
 async def test_a_revocation_is_obeyed_by_what_was_read_before(office: Office) -> None:
     """Statements that it takes back were believed: their chain is read anew, and the tree goes on."""
     thief = signer("policy, stolen")
@@ -177,15 +218,48 @@ async def test_a_revocation_is_obeyed_by_what_was_read_before(office: Office) ->
         await office.signed()
         assert office.dead_letters() == []
         last = {f"{topics.EVENTS}/1": honest[topics.EVENTS, 1].n}
-        revoked = facts.ServiceKeyRevoked.new(
-            "root.9", REGISTRY, to_text(START_MS), public_key=thief.public_key.hex(), last_valid=last
-        )
-        await office.root.write(revoked)
+        await office.root.write(revocation(thief, last))
         office.policy.heads = honest
         await office.write(1)
         await office.signed()
         await until(lambda: len(office.dead_letters()) == 2)
     office.assert_proven()
+
+
+async def test_a_revocation_is_obeyed_that_comes_during_a_take_over(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was restored was judged without it: it is judged again before anything is signed."""
+    thief = signer("policy, stolen")
+    await office.root.write(certificate("policy", thief))
+    await office.write(1)
+    honest = dict(office.policy.heads)
+    await office.write_signed(1, thief, 2)
+    async with office.notary():
+        await office.signed()
+    office.policy.heads = honest
+    calls = 0
+
+    async def slow(*arguments: Any, **known: Any) -> Taken:
+        nonlocal calls
+        calls += 1
+        taken = await restore(*arguments, **known)
+        if calls == 1:
+            await office.root.write(revocation(thief, {f"{topics.EVENTS}/1": honest[topics.EVENTS, 1].n}))
+            await until(lambda: parts.keeper.trust.revocations)
+        return taken
+
+    monkeypatch.setattr(notary_module, "restore", slow)
+    parts = await office.parts()
+    follow, task = asyncio.create_task(parts.keeper.follow(0.01)), asyncio.create_task(Notary(parts).run())
+    await until(lambda: calls > 1)
+    await office.write(1)
+    await office.signed()
+    await cancelled(task)
+    await cancelled(follow)
+    await parts.keeper.stop()
+    office.assert_proven()
+    assert b'"trouble":"' not in (office.read(topics.NOTARY_STATE)[-1].value or b"")
 
 
 async def test_without_a_certificate_nothing_is_signed(office: Office) -> None:
@@ -230,6 +304,23 @@ async def test_a_foreign_checkpoint_binds_nobody(office: Office) -> None:
     await office.write(1)
     async with office.notary():
         await until(lambda: len(office.read(topics.CHECKPOINTS)) == 4)
+
+
+async def test_it_is_ready_when_all_of_the_log_is_signed(office: Office) -> None:
+    """Not after its first round; and a partition that has stopped keeps nobody waiting."""
+    await office.write(1, 3)
+    office.policy.heads[topics.EVENTS, 1] = ChainHead(7, "f" * 64)
+    await office.write(1, 3)
+    await office.write(2, 500)
+    sizes = list[tuple[int, int]]()
+    parts = await office.parts(settings=SETTINGS.model_copy(update={"round_records": 50, "poll_records": 50}))
+    task = asyncio.create_task(Service(parts, "0", lambda: sizes.append((office.size(1), office.size(2)))).run())
+    await until(lambda: sizes)
+    await office.write(2)
+    await until(lambda: office.size(2) == 501)
+    await cancelled(task)
+    await parts.keeper.stop()
+    assert sizes == [(3, 500)]
 
 
 async def test_two_notaries_are_one(office: Office) -> None:

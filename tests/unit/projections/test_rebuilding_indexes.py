@@ -18,13 +18,17 @@ class Slow(MemorySchemas):
     def __init__(self) -> None:
         super().__init__()
         self.go_on, self.failures, self.asked = asyncio.Event(), 0, 0
+        self.made: list[int] = []
+        """The generations whose building schema was given its indexes."""
 
     async def complete_building(self) -> None:
         self.asked += 1
+        generation = (await self.status()).generation
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("the store is down")
         await self.go_on.wait()
+        self.made.append(generation)
 
 
 @pytest.fixture
@@ -74,3 +78,38 @@ async def test_who_stops_gives_them_up(slow: Slow) -> None:
     assert (await again.look()).phase in {"building", "swapping"}
     assert slow.asked == 2
     await again.stop()
+
+
+async def test_what_was_made_for_a_rebuild_is_not_taken_for_the_next(slow: Slow) -> None:
+    """Another projector may swap and begin again between two looks: the new schema has no indexes yet."""
+    steps = await steps_of(slow)
+    await steps.look()
+    slow.go_on.set()
+    other = await steps_of(slow)
+    await filled(slow)
+    while (await other.look()).phase != "steady":
+        pass
+    await slow.request_rebuild()
+    await other.look()
+    await filled(slow)
+    slow.made.clear()
+    assert (await steps.look()).phase == "swapping"
+    assert slow.made == [1]
+
+
+async def test_what_is_made_for_a_rebuild_that_is_given_up_is_given_up(slow: Slow) -> None:
+    """Whoever cancels it does not wait for the indexes of a schema that nobody will read."""
+    steps = await steps_of(slow)
+    await steps.look()
+    await slow.cancel_rebuild()
+    assert (await steps.look()).phase == "steady"
+    slow.go_on.set()
+    await asyncio.sleep(0.01)
+    assert (slow.asked, slow.made) == (1, [])
+
+
+async def filled(slow: Slow) -> None:
+    """Fold into the building schema all that the live one has."""
+    building = (await slow.status()).building
+    assert building is not None
+    await folding.feed_all(slow.partition_store(building), simulated(seeded(1), 30), seeded(1))

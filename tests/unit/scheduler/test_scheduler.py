@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import structlog.testing
+from tests.support.log_lines import log_lines
 from tests.unit.scheduler.issuers import LIFETIME_S, issuer
 
 from keyfold.client import Completed, DeadlineExceeded, SealingKeyPeriod
@@ -15,6 +15,7 @@ from keyfold.events.entities import Deployment, Issuer
 from keyfold.events.errors import InvalidIssuer, InvalidState, KeyfoldError, Unavailable
 from keyfold.events.times import to_text
 from keyfold.projections.rows import DueDeletion, DueExpiry, DueRotation, EpochTurn, StorageEpoch
+from keyfold.scheduler import scheduler as scheduler_module
 from keyfold.scheduler.__main__ import main
 from keyfold.scheduler.key_sets import KeySetUnreadable
 from keyfold.scheduler.scheduler import Scheduler
@@ -231,7 +232,7 @@ async def test_what_is_logged_of_an_issuer_is_its_name(error: KeyfoldError | Non
     """Neither its address, which may hold a secret, nor what was read there."""
     address = "https://user:pass@corp.example/keys"
     world = World(trusted=[issuer(jwks_source=address)], published={address: "{read}"} if error else {}, error=error)
-    with structlog.testing.capture_logs() as lines:
+    with log_lines(scheduler_module) as lines:
         await world.scheduler().round()
     assert [(line["event"], line["target"]) for line in lines] == [("duty-failed", "corp")]
     assert not any(word in str(lines) for word in ("example", "pass", "read}"))

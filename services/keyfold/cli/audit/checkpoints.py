@@ -9,7 +9,7 @@ from keyfold.auditing.checkpoints import checkpoint_topics
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import table
 from keyfold.cli.session import Session, of
-from keyfold.events.checkpoints import SignedCheckpoint, log_keys, open_checkpoint, origin_of, partition_of_origin
+from keyfold.events.checkpoints import SignedCheckpoint, log_pairs, open_log_checkpoint, origin_of, partition_of_origin
 from keyfold.events.times import to_text
 from keyfold.events.trust import Trust
 from keyfold.log import TrustKeeper
@@ -57,7 +57,7 @@ async def _read(session: Session, partitions: range) -> list[SignedCheckpoint]:
 
 
 def _opened(trust: Trust, note: bytes, origin: str) -> SignedCheckpoint:
-    return open_checkpoint(note, log_keys(trust, origin))
+    return open_log_checkpoint(note, log_pairs(trust.notary_keys(), origin))
 
 
 def _data(signed: SignedCheckpoint, partition: int) -> dict[str, Any]:

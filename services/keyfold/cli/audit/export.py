@@ -10,15 +10,16 @@ from keyfold.auditing.archive import Format
 from keyfold.auditing.archive_checkpoints import Head, believed
 from keyfold.auditing.archive_export import SEGMENT_ROWS, Exported, Wanted
 from keyfold.auditing.archive_export import export as export_log
+from keyfold.auditing.archive_heads import heads_to_archive
 from keyfold.auditing.archive_parquet import require_parquet
 from keyfold.auditing.checkpoints import NoCheckpoint, checkpoint_topics
 from keyfold.auditing.sources import KafkaSource
 from keyfold.cli.output import table
 from keyfold.cli.session import Session, of
-from keyfold.events.checkpoints import origin_of
 from keyfold.events.trust import Trust
 from keyfold.log import TrustKeeper
 
+_CHECKPOINT_S: Final = 30.0
 _FORMATS: Final[dict[str, tuple[Format, ...]]] = {
     "parquet": ("parquet",),
     "jsonl": ("jsonl",),
@@ -67,17 +68,17 @@ async def _export(session: Session, directory: Path, wanted: Wanted, kept: Itera
     config = session.config
     bus, deployment = session.bus(config), config.deployment or ""
     # The checkpoints are read before root's statements: whoever signed them is certified there.
+    source = KafkaSource(bus, deployment, config.partitions)
     async with checkpoint_topics(bus) as published:
-        latest = await published.latest(origin_of(deployment, number) for number in range(config.partitions))
+        latest = await heads_to_archive(published, source, timeout_s=_CHECKPOINT_S)
     keeper = TrustKeeper(bus, deployment, config.partitions)
     try:
         trust = await keeper.catch_up()
     finally:
         await keeper.stop()
-    heads = _heads(trust, [*(one.note.to_bytes() for one in latest.values()), *kept])
+    heads = _heads(trust, [*(one.note.to_bytes() for one in latest), *kept])
     if not latest:
         raise NoCheckpoint("the notary has not published a checkpoint yet; see that it runs (`keyfold status`)")
-    source = KafkaSource(bus, deployment, config.partitions)
 
     def report(done: Exported) -> None:
         session.say(f"partition {done.partition}: {done.added} records more, {done.size} in all")

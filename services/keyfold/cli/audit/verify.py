@@ -88,20 +88,25 @@ async def _verify(
 ) -> verifying.Report:
     if archive is not None:
         stored = ArchiveSource(archive)
+        _check_partition(wanted.only, stored.partitions)
         sizes = {number: stored.manifest.size(number) for number in range(stored.partitions)}
         return await _run(stored, wanted, partial(ArchiveSource, archive), sizes)
     config = session.config
     settings = BusSettings(bootstrap_servers=config.bootstrap_servers, client_id="keyfold-audit")
     opener = KafkaOpener(settings, wanted.deployment, config.partitions)
     source = opener()
-    if wanted.only is not None and wanted.only >= config.partitions:
-        raise UsageError(f"there is no partition {wanted.only}: the deployment has {config.partitions}")
-    report = await _run(source, wanted, opener, await source.sizes())
+    _check_partition(wanted.only, source.partitions)
+    report = await _run(source, wanted, opener, await source.ends())
     if database:
         snapshots = PostgresSnapshots(config.postgres_reader_dsn)
         compared = await compare(source, report.heads.trust, snapshots)
-        report.rows, report.more = compared.rows, [*report.more, *compared.findings.kept]
+        report.rows, report.compared = compared.rows, compared.findings
     return report
+
+
+def _check_partition(only: int | None, partitions: int) -> None:
+    if only is not None and only >= partitions:
+        raise UsageError(f"there is no partition {only}: the deployment has {partitions}")
 
 
 async def _run(
