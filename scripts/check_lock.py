@@ -46,7 +46,7 @@ def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     dependencies: list[str] = project["project"]["dependencies"]
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
-    optional = extras["archive"] + extras["embedded"] + extras["dev"]
+    optional = extras["analytics"] + extras["archive"] + extras["embedded"] + extras["dev"]
     everything = dependencies + optional + project["build-system"]["requires"]
     try:
         runtime, dev = (pins(ROOT / "requirements" / name) for name in ("runtime.txt", "dev.txt"))
