@@ -1,8 +1,9 @@
-"""Measure how fast the projector folds a log: the first filling, a blue/green rebuild, and what of it is whose.
+"""Measure how fast projectors fold a log: the first filling, blue/green rebuilds, and what of it is whose.
 
 The log is made here: keys, and then uses of them, two events each, signed in statements of many records as policy and
-the worker write them under load. It lies on a bus in memory, so Kafka costs nothing; Postgres is the embedded one, or
-the one under KEYFOLD_POSTGRES_DSN. `--profile FILE` writes what Python spent during the rebuild, for pstats.
+the worker write them under load. Each projector is a process of its own with the whole log on a bus in memory, so Kafka
+costs nothing; several share the partitions as a consumer group does, and one Postgres, which is the embedded one.
+`--profile FILE` writes what the first projector's Python spent, for pstats.
 """
 
 import argparse
@@ -10,10 +11,12 @@ import asyncio
 import contextlib
 import cProfile
 import gc
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +29,8 @@ from keyfold.embedded import Stack
 from keyfold.events import facts, topics
 from keyfold.events.entities import Key
 from keyfold.events.streams import partition_of
-from keyfold.projections.ports import Queries
 from keyfold.projections.store import PostgresQueries, PostgresSchemas
+from keyfold.projector.process import GROUP
 from keyfold.projector.settings import ProjectorSettings
 
 _KEYS: Final = 200
@@ -95,53 +98,111 @@ def postgres_s(postmaster: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-async def timed(what: str, events: int, postmaster: int, work: Callable[[], Awaitable[Any]]) -> None:
-    """Say how long something took, and how long this process and Postgres had a processor for it."""
-    begun, used, of_postgres = time.perf_counter(), time.process_time(), postgres_s(postmaster)
+def python_s(processes: Sequence[BaseProcess]) -> float:
+    """Return the processor time that projectors have had, in seconds."""
+    stats = [Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split() for process in processes]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def largest_mb(processes: Sequence[BaseProcess]) -> int:
+    """Return the most memory that one of the projectors has had, in MB."""
+    status = [Path(f"/proc/{process.pid}/status").read_text() for process in processes]
+    return max(int(text.partition("VmHWM:")[2].split()[0]) for text in status) // 1024
+
+
+class Projectors:
+    """Some projectors that share the partitions, each in a process of its own, while this is entered."""
+
+    def __init__(self, dsn: str, records: Sequence[Outbound], number: int, profile: Path | None = None) -> None:
+        forked = multiprocessing.get_context("fork")  # the log is not copied
+        self._stop, self._ready = forked.Event(), forked.Barrier(number + 1)
+        names = [f"projector-{each}" for each in range(number)]
+        self.processes: list[BaseProcess] = [
+            forked.Process(target=self._project, args=(dsn, records, name, names, profile if not at else None))
+            for at, name in enumerate(names)
+        ]
+
+    def __enter__(self) -> "Projectors":
+        for process in self.processes:
+            process.start()
+        self._ready.wait(600)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        for process in self.processes:
+            process.join(30)
+
+    def _project(
+        self, dsn: str, records: Sequence[Outbound], name: str, names: Sequence[str], profile: Path | None
+    ) -> None:
+        asyncio.run(self._follow(dsn, records, name, names, profile))
+
+    async def _follow(
+        self, dsn: str, records: Sequence[Outbound], name: str, names: Sequence[str], profile: Path | None
+    ) -> None:
+        deployment = Deployment(lambda: PostgresSchemas(dsn), PostgresQueries(dsn))
+        writer = deployment.bus.writer("load")
+        await writer.start()
+        for start in range(0, len(records), 10_000):
+            await writer.commit(records[start : start + 10_000])
+        for each in names:  # in the same order everywhere, so that all agree on who has which partitions
+            deployment.cluster.join(GROUP, topics.EVENTS, each, lambda _partitions: None)
+        gc.freeze()  # the log lies in this process: without a broker, the collector would look through it again
+        await asyncio.to_thread(self._ready.wait, 600)
+        profiler = cProfile.Profile() if profile else None
+        async with deployment.projector(name, settings=ProjectorSettings(), patience_s=3600):
+            if profiler:
+                profiler.enable()
+            await asyncio.to_thread(self._stop.wait)
+        if profiler and profile:
+            profiler.disable()
+            profiler.dump_stats(profile)
+
+
+async def timed(
+    what: str, events: int, postmaster: int, projectors: Projectors, work: Callable[[], Awaitable[Any]]
+) -> None:
+    """Say how long something took, and how long the projectors and Postgres had a processor for it."""
+    begun, used, of_postgres = time.perf_counter(), python_s(projectors.processes), postgres_s(postmaster)
     await work()
-    took, cpu, of_postgres = (
-        time.perf_counter() - begun,
-        time.process_time() - used,
-        postgres_s(postmaster) - of_postgres,
-    )
+    took = time.perf_counter() - begun
+    cpu, of_postgres = python_s(projectors.processes) - used, postgres_s(postmaster) - of_postgres
     each = f"Python {cpu / events * 1e6:.0f} us, Postgres {of_postgres / events * 1e6:.0f} us of a processor an event"
-    print(f"{what:8} {events / took:8,.0f} events/s in {took:6.1f} s; {each}", flush=True)
+    memory = f"{largest_mb(projectors.processes)} MB with the log"
+    print(f"{what:26} {events / took:8,.0f} events/s in {took:6.1f} s; {each}; {memory}", flush=True)
 
 
-async def measured(dsn: str, postmaster: int, events: int, profile: Path | None) -> None:
-    """Fill the projections, then rebuild them."""
+async def measured(dsn: str, postmaster: int, events: int, numbers: Sequence[int], profile: Path | None) -> None:
+    """Fill the projections, then rebuild them with each number of projectors."""
     records, count = await filled(events)
-    queries: Queries = PostgresQueries(dsn)
-    deployment = Deployment(lambda: PostgresSchemas(dsn), queries)
-    writer = deployment.bus.writer("load")
-    await writer.start()
-    for start in range(0, len(records), 10_000):
-        await writer.commit(records[start : start + 10_000])
-    gc.freeze()  # the log lies in this process: without a broker, the collector would look through it again and again
+    gc.freeze()
     size = sum(len(record.value or b"") for record in records) // len(records)
-    print(f"{count:,} events of {size} bytes on {PARTITIONS} partitions", flush=True)
+    print(f"{count:,} events of {size} bytes on {PARTITIONS} partitions, of which one is the registry's", flush=True)
+    queries, schemas = PostgresQueries(dsn), PostgresSchemas(dsn)
+    await schemas.prepare(PARTITIONS)
 
-    async def folded() -> None:
-        await deployment.caught_up(3600)
+    async def folded() -> bool:
+        return sum(row.position for row in await queries.progress()) >= len(records)
 
-    async with deployment.projector(settings=ProjectorSettings()):
-        await timed("filling", count, postmaster, folded)
-        schemas = deployment.schemas()
+    async def all_folded() -> None:
+        await until(folded, 3600)
 
-        async def swapped() -> bool:
-            return (await queries.status()).generation > 0
+    for generation, number in enumerate(numbers, 1):
+
+        async def swapped(generation: int = generation) -> bool:
+            return (await queries.status()).generation >= generation
 
         async def rebuilt() -> None:
             await schemas.request_rebuild()
             await until(swapped, 3600)
 
-        profiler = cProfile.Profile() if profile else None
-        if profiler:
-            profiler.enable()
-        await timed("rebuild", count, postmaster, rebuilt)
-        if profiler and profile:
-            profiler.disable()
-            profiler.dump_stats(profile)
+        with Projectors(dsn, records, number, profile if generation == len(numbers) else None) as projectors:
+            if generation == 1:
+                await timed(
+                    f"filling, {number} projector(s)", count, postmaster, projectors, lambda: until(folded, 3600)
+                )
+            await timed(f"rebuild, {number} projector(s)", count, postmaster, projectors, rebuilt)
     await schemas.close()
     await queries.close()
 
@@ -150,6 +211,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run it on a Postgres of its own, which is removed afterwards."""
     parser = argparse.ArgumentParser(prog="scripts/bench rebuild", description=__doc__)
     parser.add_argument("--events", type=int, default=50_000)
+    parser.add_argument(
+        "--processes", type=int, nargs="*", default=[1, 2], help="numbers of projectors to rebuild with"
+    )
     parser.add_argument("--profile", type=Path)
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
@@ -159,7 +223,7 @@ def main(arguments: Sequence[str]) -> int:
             with psycopg.connect(stack.postgres_admin_dsn) as admin:
                 place_of = (admin.execute("SHOW data_directory").fetchone() or ("",))[0]
             postmaster = int((Path(place_of) / "postmaster.pid").read_text().split()[0])
-            asyncio.run(measured(dsn, postmaster, chosen.events, chosen.profile))
+            asyncio.run(measured(dsn, postmaster, chosen.events, chosen.processes, chosen.profile))
         finally:
             stack.reset()
     return 0

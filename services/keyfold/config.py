@@ -1,16 +1,17 @@
 """The one settings model that every process reads: a JSON file, checked once at start and frozen.
 
-It holds places and sizes, never secrets: PINs and private keys lie in 0600 files under the directories named here, and
-the Postgres connection strings name a password file. It starts nothing and connects to nothing.
+It holds places and sizes, never secrets: PINs and private keys lie in 0600 files under the directories named here,
+Kafka passwords in files of their own, and the Postgres connection strings name a password file. It starts nothing and
+connects to nothing.
 """
 
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from keyfold.events.errors import KeyfoldError
 
@@ -26,13 +27,40 @@ class ConfigError(KeyfoldError):
     code = "ConfigError"
 
 
+class KafkaSecurity(BaseModel):
+    """How a process proves to Kafka who it is, and Kafka to it. Secrets are named by file, never by value.
+
+    `SSL` with a certificate of one's own is mutual TLS; `SASL_SSL` is TLS with a SCRAM password. What each role may do
+    on the cluster is a matter of the brokers' access rules (`keyfold topics acl`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_ca_file: Path | None = None
+    ssl_certificate_file: Path | None = None
+    ssl_key_file: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _no_half_credentials(self) -> Self:
+        if self.security_protocol.startswith("SASL") and None in {self.sasl_username, self.sasl_password_file}:
+            raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password_file")
+        if self.ssl_key_file is not None and self.ssl_certificate_file is None:
+            raise ValueError("ssl_key_file needs ssl_certificate_file")
+        return self
+
+
 class Config(BaseModel):
     """Settings of one deployment, the same for all its processes.
 
     `deployment` is the fingerprint of the root identity (hex SHA-256): None until the root ceremony has run.
     `postgres_dsn` belongs to the owner of the projections, `postgres_reader_dsn` to those that only read
-    (CLI, auditors). `pins_directory` holds one 0600 file per token role; `identities_directory` the private keys of
-    services and principals. `development` allows what production refuses, such as a short deletion wait.
+    (CLI, auditors). `kafka` says who this process is to the brokers. `pins_directory` holds one 0600 file per token
+    role; `identities_directory` the private keys of services and principals. `development` allows what production
+    refuses, such as a short deletion wait.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -49,6 +77,7 @@ class Config(BaseModel):
     pins_directory: Path
     identities_directory: Path
     development: bool = False
+    kafka: KafkaSecurity = KafkaSecurity()
     session_pool_size: int = Field(default=1, ge=1, le=64)
     log_level: LogLevel = "info"
 

@@ -7,16 +7,21 @@ logged never includes plaintext, key material, PINs or connection strings with p
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Final
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_at_first_logger: Final[list[Callable[[], None]]] = []
 
 
 def configure_logging(service: str, level: str = "info") -> None:
     """Set up logging for this process. `service` is on every line; `level` is debug, info, warning or error."""
+    import structlog
+
+    _at_first_logger.clear()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -45,13 +50,28 @@ def configure_logging(service: str, level: str = "info") -> None:
     root.setLevel(_LEVELS[level])
 
 
-def get_logger(**context: Any) -> structlog.stdlib.BoundLogger:
+def configure_at_first_logger(configure: Callable[[], None]) -> None:
+    """Put `configure` off until somebody asks for a logger; at once, where somebody may have asked already.
+
+    structlog, and rich which it loads, take longer to import than most runs of the command line, which log nothing.
+    """
+    if "structlog" in sys.modules:
+        configure()
+    else:
+        _at_first_logger[:] = [configure]
+
+
+def get_logger(**context: Any) -> "structlog.stdlib.BoundLogger":
     """A logger whose first argument is the action: `log.info("partition-restored", partition=3)`."""
+    import structlog
+
+    while _at_first_logger:
+        _at_first_logger.pop()()
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(**context)
     return logger
 
 
-def _with_service(service: str) -> structlog.typing.Processor:
+def _with_service(service: str) -> "structlog.typing.Processor":
     def add(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         line["service"] = service
         return line

@@ -14,6 +14,7 @@ from typing import Any, Final
 import uvloop
 
 from keyfold.config import Config, load_config
+from keyfold.events.building import build_models
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import configure_logging, get_logger
 
@@ -58,6 +59,7 @@ def main(name: str, serve: Serve) -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     configure_logging(name, config.log_level)
+    build_models()
     try:
         uvloop.run(serve(config, arguments.instance))
     except KeyfoldError as error:

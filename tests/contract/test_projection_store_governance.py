@@ -311,6 +311,22 @@ async def test_limits_and_issuers_can_go(world: World, maker: Maker) -> None:
     assert await world.blue.load(gone) == dict.fromkeys(gone)
 
 
+async def test_what_was_done_about_incidents_and_suppressions(world: World, maker: Maker) -> None:
+    """The store keeps the acts on an incident together, and a suppression until it is deleted."""
+    act = {"incident": "00000000-0000-8000-8000-000000000001", "comment": "seen", "by": "alice"}
+    maker.suppress()
+    maker.decided(facts.IncidentAcknowledged, REGISTRY, "AcknowledgeIncident", **act)
+    maker.decided(facts.IncidentClosed, REGISTRY, "CloseIncident", **act, resolution="TRUE_POSITIVE")
+    await fold(world, maker)
+    (suppression,) = await world.queries.suppressions()
+    names = [f"incident/{act['incident']}", f"suppression/{suppression.suppression}"]
+    assert await world.blue.load(names) == {name: maker.view[name] for name in names}
+    maker.decided(facts.SuppressionDeleted, REGISTRY, "DeleteSuppression", suppression=suppression.suppression)
+    await fold(world, maker)
+    assert await world.queries.suppressions() == ()
+    assert await world.blue.load(names[1:]) == {names[1]: None}
+
+
 async def test_the_audit_of_a_grant_and_of_a_proposal(world: World) -> None:
     """Everything that was decided about it, with it or because of it is found by its id, and nothing else."""
     events = await folded(world, seed=13, steps=200)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import CommandLine
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 USE = 'permit(principal == Principal::"bob", action, resource);'
-PARTS = {"kafka", "postgres", "policy", "hsm", "notary", "projector", "scheduler", "supervisor"}
+PARTS = {"kafka", "postgres", "policy", "hsm", "notary", "projector", "scheduler", "analytics", "supervisor"}
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,8 @@ async def test_secrets_are_private_files(config: Config, cluster: MemoryCluster)
     labels = ("kms", "notary", "root", "seal")
     assert [path.name for path in pins] == [name for label in labels for name in (label, f"{label}.so")]
     identities = sorted(path.stem for path in config.identities_directory.iterdir())
-    assert identities == sorted(["admin-1", "admin-2", "scheduler", "policy", "hsm", "projector"])
+    principals = ["admin-1", "admin-2", "scheduler", "analytics-principal"]
+    assert identities == sorted([*principals, "policy", "hsm", "projector"])
     for path in (*pins, *config.identities_directory.iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len({path.read_bytes() for path in pins}) == 8

@@ -125,6 +125,16 @@ def _limit(r: Random, _made: Office) -> dict[str, Any]:
     return {"limit": r.choice("lm"), "kind": kind, "unit": unit, **size, "per": r.choice(["principal", "key"])}
 
 
+def _incident(r: Random, _made: Office) -> dict[str, Any]:
+    return {"incident": uuid(r.randint(900, 902)), "comment": r.choice(["", "seen"])}
+
+
+def _suppression(r: Random, made: Office) -> dict[str, Any]:
+    about = {"detector": r.choice([None, "fan-out"]), "entity": r.choice([None, "principal/erin"])}
+    days = r.choice([-1, 1, 90, 91])
+    return {"suppression": r.choice("st"), **about, "until": to_text(made.now_ms + days * DAY_MS)}
+
+
 def _signing_key(r: Random, made: Office) -> dict[str, Any]:
     name = f"key-{made.number}"
     return _person(r, made) | {"public_key": signer(name).public_key.hex()}
@@ -168,6 +178,10 @@ ARGUMENTS: Final[dict[str, Arguments]] = {
     "PutIssuerKeys": lambda _r, _: {"issuer": NAME, "jwks": jwks()},
     "PutLimit": _limit,
     "DeleteLimit": lambda r, _: {"limit": r.choice("lm")},
+    "AcknowledgeIncident": _incident,
+    "CloseIncident": lambda r, m: _incident(r, m) | {"resolution": r.choice(["BENIGN", "TRUE_POSITIVE"])},
+    "PutSuppression": _suppression,
+    "DeleteSuppression": lambda r, _: {"suppression": r.choice("st")},
     "PutPolicy": lambda r, _: {"policy": f"p{r.randint(0, 2)}", "text": r.choice(TEXTS)},
     "DeletePolicy": lambda r, _: {"policy": f"p{r.randint(0, 2)}"},
     "ProposeCommand": _proposal,

@@ -63,7 +63,7 @@ BASIS = [
         for kind in (
             facts.SealingKeyPublished, facts.PrincipalRegistered, facts.SigningKeyAdded, facts.PrincipalAuthenticated,
             facts.IssuerPut, facts.LimitPut, facts.KeyCreated, facts.GrantCreated, facts.ProposalCreated,
-            facts.TokenCapabilitiesFound, facts.StorageEpochBegun,
+            facts.TokenCapabilitiesFound, facts.StorageEpochBegun, facts.IncidentAcknowledged, facts.SuppressionPut,
         )
     ),
     swapped(BY_KIND[facts.ImportParametersIssued], ('"version":2', '"version":1')),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyfold.events import merkle
-from keyfold.events.merkle import ProofInvalid, levels_of, path_of, root_of, verify_inclusion
+from keyfold.events.merkle import ProofInvalid, levels_of, path_of, paths_of, root_of, verify_inclusion
 from keyfold.events.statements import (
     PATH_HEADER,
     STATEMENT_HEADER,
@@ -58,6 +58,7 @@ def test_roots_and_paths(size: int) -> None:
     for index, leaf in enumerate(leaves):
         expected = path(index, entries)
         assert list(path_of(levels, index)) == expected
+        assert paths_of(levels)[index] == b"".join(expected)
         verify_inclusion(leaf, index, size, expected, root)
 
 

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.property.incidents import WatchedArchive
 from tests.property.lasting import LastingArchive
 from tests.support.archive import Archive
 from tests.support.people import PARTITIONS
@@ -48,7 +49,7 @@ def differs(sources: dict[int, Iterator[Leaf]]) -> bool:
     return any(remake(recorded).verdict == "differs" for recorded in replay(sources))
 
 
-@given(seed=st.integers(0, 2**32), kind=st.sampled_from((Archive, LastingArchive)))
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from((Archive, LastingArchive, WatchedArchive)))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_decision_is_reproduced(seed: int, kind: type[Archive]) -> None:
     """Random deployments: each decision once, in its partition's order, signed by its principal, the same bytes."""
@@ -96,6 +97,19 @@ def test_long_lives_have_everything_in_them() -> None:
     assert kinds >= EVERYTHING
     assert len(kinds & {*get_args(KeySpec)}) > 3
     assert {"KeyDisabled", "KeyPendingImport", "KeyCompromised", "KeyVersionUnusable", "InvalidKeyUsage"} <= codes
+
+
+def test_acts_on_incidents_are_decided_again() -> None:
+    """Each kind of fact about them occurs and is reproduced; who forgets one decides otherwise."""
+    made = archive(3, 300, WatchedArchive)
+    kinds = {type(recorded.event) for recorded in replay(made.sources())}
+    about = {facts.IncidentAcknowledged, facts.IncidentClosed, facts.SuppressionPut, facts.SuppressionDeleted}
+    assert about <= kinds
+    assert not differs(made.sources())
+    for kind in (facts.IncidentClosed, facts.SuppressionPut):
+        with pytest.MonkeyPatch.context() as patch:
+            broken_evolve(kind)(patch)
+            assert differs(made.sources())
 
 
 def test_the_state_at_the_end_is_policys() -> None:

@@ -38,7 +38,9 @@ CIRCUMSTANCES: dict[str, dict[str, Any]] = {
     "period over": {"cause": "period"},
     "compromised": {"cause": "compromise"},
     "its time is over": {"cause": "expired"},
+    "one approval": {"approvals": ("ann",)},
     "two approvals": {"approvals": ("ann", "ben")},
+    "that a key is disabled or a principal suspended": {"proposes": "DisableKey"},
     "one's own": {"target": "somebody"},
     "on a key": {"on": key()},
 }

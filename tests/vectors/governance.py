@@ -1,4 +1,4 @@
-"""Examples of commands and events about who may do what: principals, issuers, limits, grants, proposals, budgets.
+"""Examples of commands and events about who may do what, with budgets and incidents.
 
 Part of `examples.py`, which gives the names (`given`), signs the commands and makes the decisions. A command is a
 stream, arguments and other data; an event is a class, a stream, the name of its command and data without the decision.
@@ -21,6 +21,8 @@ DEPLOYER = principal_name("acme", ISSUER_URL, SUBJECT)
 PROPOSED_USE = "ProposeCommand of a use"
 _TAGS = {"cost-centre": "4711"}
 _CONTEXT = {"tenant": "blue"}
+INCIDENT = "f3a1c2d4-5e6f-8a7b-9c8d-0e1f2a3b4c5d"
+_CLOSED = {"incident": INCIDENT, "resolution": "FALSE_POSITIVE"}
 
 
 def _base64url(data: bytes) -> str:
@@ -88,6 +90,16 @@ def _limit() -> dict[str, Any]:
     }
 
 
+def _suppression() -> dict[str, Any]:
+    return {
+        "suppression": "nightly-export",
+        "detector": "fan-out",
+        "entity": "principal/bob",
+        "until": NEXT_MONTH,
+        "comment": "it reads every key",
+    }
+
+
 def _grant() -> dict[str, Any]:
     return {
         "grantee": "bob",
@@ -134,6 +146,10 @@ def arguments(given: Any) -> dict[str, Command]:
         "PutIssuerKeys": (registry, {"issuer": "acme", "jwks": key_set(given)}, {"principal": "scheduler"}),
         "PutLimit": (registry, _limit(), {}),
         "DeleteLimit": (registry, {"limit": "readers-rate"}, {}),
+        "AcknowledgeIncident": (registry, {"incident": INCIDENT, "comment": "looking"}, {}),
+        "CloseIncident": (registry, {**_CLOSED, "comment": "the nightly export ran twice"}, {}),
+        "PutSuppression": (registry, _suppression(), {}),
+        "DeleteSuppression": (registry, {"suppression": "nightly-export"}, {}),
         "ProposeCommand": (key, {"verb": "DestroyKeyNow", "arguments": {}, "expires_at": NEXT_MONTH}, {}),
         "CancelProposal": (key, {"proposal": given.command_id("ProposeCommand")}, {}),
     }
@@ -166,6 +182,7 @@ def variants(given: Any) -> dict[str, Command]:
         "RegisterPrincipal with ML-DSA-65": ("registry", {**human, "public_key": strong, "algorithm": "ML-DSA-65"}, {}),
         "UpdatePrincipal without an end": ("registry", lasting, {}),
         "CreateGrant under a parent": (key, {**exact, "parent": given.command_id("CreateGrant")}, {"principal": "bob"}),
+        "PutSuppression of a detector": ("registry", {"suppression": "s", "detector": "rate", "until": NEXT_MONTH}, {}),
         "PutLimit as a quota": ("registry", {**quota, "principal": "bob", "key_id": given.KEY_ID}, {}),
         PROPOSED_USE: (key, {"verb": "Decrypt", "expires_at": NEXT_MONTH, **proposed}, {}),
         "Decrypt as proposed": (key, {}, {**plane, "proposal": given.command_id(PROPOSED_USE)}),
@@ -224,6 +241,20 @@ def events(given: Any) -> list[Event]:
         ),
         (facts.LimitPut, registry, "PutLimit", limit),
         (facts.LimitDeleted, registry, "DeleteLimit", {"limit": "readers-rate"}),
+        (
+            facts.IncidentAcknowledged,
+            registry,
+            "AcknowledgeIncident",
+            {"incident": INCIDENT, "comment": "looking", "by": "alice"},
+        ),
+        (
+            facts.IncidentClosed,
+            registry,
+            "CloseIncident",
+            {**_CLOSED, "comment": "the nightly export ran twice", "by": "alice"},
+        ),
+        (facts.SuppressionPut, registry, "PutSuppression", {**_suppression(), "by": "alice"}),
+        (facts.SuppressionDeleted, registry, "DeleteSuppression", {"suppression": "nightly-export"}),
         *_on_key(given),
     ]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 from pydantic import Field, StringConstraints
 
 from keyfold.events import arguments as args
+from keyfold.events import incident_arguments as incidents
 from keyfold.events import strictjson
 from keyfold.events import use_arguments as uses
 from keyfold.events.arguments import MAX_ITEMS
@@ -298,6 +299,22 @@ class DeleteLimit(Command[args.LimitArguments]):
     verb, scope = "DeleteLimit", "registry"
 
 
+class AcknowledgeIncident(Command[incidents.AcknowledgeIncidentArguments]):
+    verb, scope = "AcknowledgeIncident", "registry"
+
+
+class CloseIncident(Command[incidents.CloseIncidentArguments]):
+    verb, scope = "CloseIncident", "registry"
+
+
+class PutSuppression(Command[incidents.PutSuppressionArguments]):
+    verb, scope = "PutSuppression", "registry"
+
+
+class DeleteSuppression(Command[incidents.SuppressionArguments]):
+    verb, scope = "DeleteSuppression", "registry"
+
+
 class PutPolicy(Command[args.PutPolicyArguments]):
     verb, scope = "PutPolicy", "any"
 
@@ -427,6 +444,7 @@ COMMANDS: Final[tuple[type[AnyCommand], ...]] = (
     RegisterPrincipal, UpdatePrincipal, SuspendPrincipal, ResumePrincipal, RevokePrincipal,
     AddSigningKey, RotateSigningKey, RevokeSigningKey, AssumePrincipalWithWebIdentity,
     PutIssuer, DeleteIssuer, PutIssuerKeys, PutLimit, DeleteLimit, PutPolicy, DeletePolicy,
+    AcknowledgeIncident, CloseIncident, PutSuppression, DeleteSuppression,
     ProposeCommand, ApproveProposal, DenyProposal, CancelProposal,
     RotateSealingKey, EraseSealingKey, BeginStorageEpoch, EndStorageEpoch,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from keyfold.events import arguments as args
 from keyfold.events.arguments import MAX_PROTECTED_ITEMS, Origin, Protection, Tags
+from keyfold.events.incident_entities import Incident, Suppression
 from keyfold.events.signatures import SignatureAlgorithm
 from keyfold.events.specs import KeySpec, KeyUsage, WrappingAlgorithm
 from keyfold.events.storage import Capability
@@ -374,6 +375,8 @@ Entity = (
     | Grant
     | Grants
     | Proposal
+    | Incident
+    | Suppression
     | SealingKey
     | Capabilities
     | Deployment

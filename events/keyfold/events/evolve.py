@@ -8,7 +8,7 @@ the view it was given: the log and the state disagree, and the reader must stop.
 from collections.abc import Callable
 from typing import Any, Final
 
-from keyfold.events import evolve_governance, evolve_keys, facts
+from keyfold.events import evolve_governance, evolve_incidents, evolve_keys, facts
 from keyfold.events.entities import (
     CAPABILITIES,
     DEPLOYMENT,
@@ -123,4 +123,5 @@ _HANDLERS: Final[dict[type[facts.Event], Callable[[View, Any], Changes]]] = {
     facts.Genesis: _genesis,
     **evolve_keys.HANDLERS,
     **evolve_governance.HANDLERS,
+    **evolve_incidents.HANDLERS,
 }

@@ -5,8 +5,9 @@ that table (`trust`). Fields are whitelisted: no plaintext, no KMS ciphertext, n
 events carry the decision with the command's exact bytes, so that it can be checked, explained and made again from
 events alone; the HSM worker's events name the command's offset.
 
-The vocabulary is whole here. Its classes about who may do what are defined in `governance`, those about the life of
-keys in `key_life`, the HSM worker's in `outcomes`, `keystore` and `storage`, root's in `root`.
+The vocabulary is whole here. Its classes about who may do what are defined in `governance`, those about incidents in
+`incident_facts`, those about the life of keys in `key_life`, the HSM worker's in `outcomes`, `keystore` and `storage`,
+root's in `root`.
 """
 
 from typing import Final
@@ -46,6 +47,12 @@ from keyfold.events.governance import (
     SigningKeyAdded,
     SigningKeyRevoked,
     SigningKeyRotated,
+)
+from keyfold.events.incident_facts import (
+    IncidentAcknowledged,
+    IncidentClosed,
+    SuppressionDeleted,
+    SuppressionPut,
 )
 from keyfold.events.key_life import (
     ImportedKeyMaterialDeleted,
@@ -130,6 +137,8 @@ __all__ = [
     "ImportParametersCreated",
     "ImportParametersIssued",
     "ImportedKeyMaterialDeleted",
+    "IncidentAcknowledged",
+    "IncidentClosed",
     "InitialPolicy",
     "InitialPrincipal",
     "IssuerDeleted",
@@ -193,6 +202,8 @@ __all__ = [
     "StorageEpochBegun",
     "StorageEpochKeyDestroyed",
     "StorageEpochTurned",
+    "SuppressionDeleted",
+    "SuppressionPut",
     "TokenCapabilitiesFound",
     "UsageBudgetUpdated",
     "UsageBudgetWarning",
@@ -281,6 +292,7 @@ EVENT_TYPES: Final[tuple[type[Event], ...]] = (
     PrincipalRegistered, PrincipalUpdated, PrincipalSuspended, PrincipalResumed, PrincipalRevoked,
     SigningKeyAdded, SigningKeyRotated, SigningKeyRevoked, PrincipalAuthenticated,
     IssuerPut, IssuerDeleted, IssuerKeysPut, PolicyPut, PolicyDeleted, LimitPut, LimitDeleted,
+    IncidentAcknowledged, IncidentClosed, SuppressionPut, SuppressionDeleted,
     GrantCreated, GrantRetired, GrantRevoked,
     ProposalCreated, ProposalApproved, ProposalDenied, ProposalCancelled,
     StorageEpochBegun,

@@ -56,6 +56,15 @@ def path_of(levels: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
     return tuple(path)
 
 
+def paths_of(levels: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Return the inclusion paths of all leaves, each concatenated: those of `path_of`, made from the root down."""
+    above = [b""]
+    for level in reversed(levels[:-1]):
+        last = len(level) - 1
+        above = [(level[index ^ 1] if index ^ 1 <= last else b"") + above[index >> 1] for index in range(len(level))]
+    return above
+
+
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
     """Raise `ProofInvalid` unless the path leads from the leaf to the root, RFC 9162 section 2.1.3.2."""
     if not 0 <= index < size:

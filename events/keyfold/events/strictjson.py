@@ -8,7 +8,8 @@ validate the same bytes afterwards.
 import json
 import math
 import re
-from typing import Any, Final, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +18,7 @@ from keyfold.events.errors import InvalidCommand
 MAX_DEPTH: Final = 16
 
 _DECLARED: Final[set[str]] = set()
+_set: Final = object.__setattr__  # a frozen model does not let its own be called
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -26,18 +28,30 @@ class Frozen(BaseModel):
     """Base of every document: immutable, strictly typed, closed."""
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+        defer_build=True, frozen=True, strict=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
     )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_kwargs: Any) -> None:
         _DECLARED.update(cls.model_fields)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, as `BaseModel.model_copy` says; a shallow one of a closed model is a copy of its fields."""
+        if deep or self.__pydantic_private__ is not None or self.__pydantic_extra__ is not None:
+            return super().model_copy(update=update, deep=deep)
+        copied = type(self).__new__(type(self))
+        named = self.__pydantic_fields_set__
+        _set(copied, "__dict__", {**self.__dict__, **(update or {})})
+        _set(copied, "__pydantic_extra__", None)
+        _set(copied, "__pydantic_fields_set__", {*named, *update} if update else named.copy())
+        _set(copied, "__pydantic_private__", None)
+        return copied
+
 
 def loads(document: bytes) -> dict[str, Any]:
     """Parse one JSON object. Raises `InvalidCommand` for anything that is not exactly one unambiguous object."""
     try:
-        parsed = _DECODER.decode(document.decode("utf-8"))
+        parsed = _decoded(document.decode("utf-8"))
     except (ValueError, RecursionError):
         raise InvalidCommand("not one unambiguous JSON object") from None  # the cause would carry the document
     if not isinstance(parsed, dict):
@@ -61,6 +75,15 @@ def parse(model: type[Model], document: bytes) -> Model:
 def canonical(value: Any) -> bytes:
     """Serialise with sorted names and no spaces, so that equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _decoded(text: str) -> Any:
+    """Decode one value; where nothing stands around it, without looking for that."""
+    if text.startswith("{"):
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    return _DECODER.decode(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

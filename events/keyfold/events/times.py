@@ -5,6 +5,7 @@ It reads no clock: time is always an argument.
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, StringConstraints
@@ -36,6 +37,7 @@ def nearest_text(milliseconds: int) -> str:
     return to_text(min(max(milliseconds, 0), _LAST_MS))
 
 
+@lru_cache(maxsize=4096)
 def to_milliseconds(text: str) -> int:
     """Parse the one accepted form (UTC, milliseconds, `Z`). Raises `InvalidCommand` for any other."""
     if _MATCH(text) is None:  # fromisoformat alone also takes week dates, commas and mixed forms
@@ -47,6 +49,7 @@ def to_milliseconds(text: str) -> int:
     return (moment - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(maxsize=4096)
 def _checked(text: str) -> str:
     try:
         to_milliseconds(text)

@@ -28,6 +28,11 @@ NOTARY_STATE: Final = "keyfold.notary-state"
 COSIGNATURES: Final = "keyfold.cosignatures"
 ALERTS: Final = "keyfold.alerts"
 DEAD_LETTERS: Final = "keyfold.dead-letters"
+ANALYTICS_OBSERVATIONS: Final = "keyfold.analytics-observations"
+ANALYTICS_FINDINGS: Final = "keyfold.analytics-findings"
+ANALYTICS_SOURCES: Final = "keyfold.analytics-sources"
+ANALYTICS_ENTITIES: Final = "keyfold.analytics-entities"
+ANALYTICS_INCIDENTS: Final = "keyfold.analytics-incidents"
 
 MAX_COMMAND_BYTES: Final = 1 * MIB
 MAX_TICKET_BYTES: Final = 2 * MIB
@@ -40,7 +45,8 @@ class Topic:
 
     `partitions` is None where the deployment's N applies. `retention_ms` is -1 for ever.
     `append_time` asks the broker to stamp records (LogAppendTime): the only clock that decisions and certificates
-    trust, so every topic with signed statements has it.
+    trust, so every topic with signed statements has it. `internal` topics are between the workers of analytics alone;
+    nobody signs on them.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Topic:
     append_time: bool = False
     transactional: bool = False
     writers: frozenset[str] = field(default_factory=frozenset)
+    internal: bool = False
 
 
 TOPICS: Final[tuple[Topic, ...]] = (
@@ -66,6 +73,11 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(TILES, None, "none", -1, MIB, transactional=True, writers=frozenset({"notary"})),
     Topic(NOTARY_STATE, 1, "compact", -1, MAX_REPLY_BYTES, True, True, frozenset({"notary"})),
     Topic(COSIGNATURES, 1, "none", -1, MIB, writers=frozenset({"witness"})),
-    Topic(ALERTS, 1, "delete", 90 * DAY_MS, MIB, writers=frozenset({"analytics"})),
+    Topic(ALERTS, 1, "delete", 90 * DAY_MS, MIB, append_time=True, writers=frozenset({"analytics"})),
     Topic(DEAD_LETTERS, 1, "delete", 30 * DAY_MS, MIB, writers=frozenset({"policy", "hsm", "projector", "notary"})),
+    Topic(ANALYTICS_OBSERVATIONS, None, "delete", DAY_MS, MIB, append_time=True, internal=True),
+    Topic(ANALYTICS_FINDINGS, 1, "delete", 7 * DAY_MS, MIB, append_time=True, internal=True),
+    Topic(ANALYTICS_SOURCES, None, "compact", -1, MIB, internal=True),
+    Topic(ANALYTICS_ENTITIES, None, "compact", -1, MIB, internal=True),
+    Topic(ANALYTICS_INCIDENTS, 1, "compact", -1, MIB, internal=True),
 )

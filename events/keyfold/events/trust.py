@@ -118,6 +118,22 @@ class Trust:
         except SignatureInvalid:
             raise UntrustedRecord("the head's signature is not its signer's") from None
 
+    def verify_record(
+        self, role: str, topic: str, signer: str, signature: bytes, *, message: bytes, timestamp_ms: int
+    ) -> None:
+        """Check a record that is signed by itself, outside all chains, as alerts are. Raises `UntrustedRecord`.
+
+        Its signer is certified for the role and the topic at the record's broker time. Nothing of a revoked key counts:
+        such records have no number up to which they could.
+        """
+        licences = [c for c in self.certificates.get(signer, ()) if c.service == role and topic in c.topics]
+        if not licences or signer in self.revocations:
+            raise UntrustedRecord(f"the record is not signed by a key that is certified as {role} for {topic}")
+        try:
+            _valid_at(licences, timestamp_ms).verifier.verify(signature, message)
+        except SignatureInvalid:
+            raise UntrustedRecord("the record's signature is not its signer's") from None
+
     def notary_keys(self) -> tuple[tuple[bytes, bytes | None], ...]:
         """Return the keys that root ever certified for a notary and did not revoke: Ed25519, and ML-DSA-44 if any.
 

@@ -4,8 +4,8 @@ A command was checked by policy before, but a policy processor may be wrong or f
 form becomes an empty column here, never an error.
 """
 
-import json
 import re
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -49,7 +49,7 @@ def command_columns(text: str) -> dict[str, Any]:
         "reason": _reason(data, arguments),
         "source": _source(document),
         "dry_run": data.get("dry_run") is True,
-        "grant_id": _uuid(arguments.get("grant")),
+        "grant_id": _uuid(arguments.get("grant")) if arguments else None,
         "proposal_id": _uuid(data.get("proposal")) or _uuid(arguments.get("proposal")),
         "algorithm": _algorithm(verb, arguments),
     }
@@ -84,10 +84,17 @@ def _document(text: str) -> dict[str, Any]:
 def _contexts(contexts: Any) -> str | None:
     if not isinstance(contexts, list):
         return None
+    written: list[str] = []
     for context in contexts:
-        if not isinstance(context, dict) or not all(type(value) is str for value in context.values()):
+        if not isinstance(context, dict):
             return None
-    return json.dumps(contexts, ensure_ascii=False)
+        pairs: list[str] = []
+        for name, value in context.items():
+            if type(value) is not str:
+                return None
+            pairs.append(f"{encode_basestring(name)}: {encode_basestring(value)}")
+        written.append("{" + ", ".join(pairs) + "}")
+    return "[" + ", ".join(written) + "]"
 
 
 def _reason(data: dict[str, Any], arguments: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from typing import Final
 from keyfold.events import facts, topics
 from keyfold.events.chains import Accepted, Place
 from keyfold.events.directory import directory_names
-from keyfold.events.entities import Entity
+from keyfold.events.entities import Entity, Key
 from keyfold.events.evolve import evolve
 from keyfold.events.statements import PATH_HEADER, SIGNATURE_HEADER, SIGNER_HEADER, STATEMENT_HEADER, Header
 from keyfold.projections import tables
@@ -24,7 +24,9 @@ from keyfold.projections.positions import Offsets
 from keyfold.projections.rows import AuditRow, DirectoryRecord, Report, Usage
 from keyfold.projections.tables import Staged
 from keyfold.projections.usage import UsageKey, add, usage_of
+from keyfold.projections.uses import Authorized, Charges, Use
 
+_WITHOUT_STATE: Final = (facts.KeyUsed, facts.CommandCompleted)  # they look at no entity and change none
 _VERBATIM: Final = frozenset({SIGNER_HEADER, STATEMENT_HEADER, SIGNATURE_HEADER, PATH_HEADER})
 
 
@@ -44,6 +46,43 @@ class Leaf:
     accepted: Accepted
     event: facts.Event
     headers: Sequence[Header]
+
+    @property
+    def time(self) -> str:
+        """The event's."""
+        return self.event.time
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is a decision of policy: those alone stand in the order of time."""
+        return isinstance(self.event, facts.PolicyEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class UseLeaf:
+    """A believed record that is a plain use: where it stands, and what it says."""
+
+    kafka_offset: int
+    accepted: Accepted
+    use: Use
+
+    @property
+    def time(self) -> str:
+        """The event's."""
+        return self.use.time
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is a decision of policy."""
+        return isinstance(self.use, Authorized)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A believed record that is not to be folded: it keeps its place in the log, and says nothing here."""
+
+    kafka_offset: int
+    accepted: Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +125,7 @@ class View(Mapping[str, Entity]):
         return self.loaded[name]
 
 
-def wanted(leaves: Iterable[Leaf]) -> set[str]:
+def wanted(leaves: Iterable[Leaf | UseLeaf]) -> set[str]:
     """Name the entities that folding these records surely looks at; `NotLoaded` names the others.
 
     Who is registered counts as looked at: rows of a principal of that name, if there is one, are to be replaced.
@@ -94,6 +133,10 @@ def wanted(leaves: Iterable[Leaf]) -> set[str]:
     names: set[str] = set()
     created: set[str] = set()
     for leaf in leaves:
+        if isinstance(leaf, UseLeaf):
+            if isinstance(leaf.use, Authorized) and leaf.use.protected and leaf.use.subject not in created:
+                names.add(leaf.use.subject)
+            continue
         event, subject = leaf.event, leaf.event.subject
         if isinstance(event, facts.KeyCreated):
             created.add(subject)
@@ -121,18 +164,14 @@ class Fold:
         self._rows: dict[tuple[object, ...], Staged] = {}
         self._directory: dict[str, Leaf] = {}
         self._reports: list[Report] = []
+        self._charges = Charges()
 
     def add(self, leaf: Leaf) -> None:
         """Fold one record. Raises `NotLoaded` or `StateMismatch`; then nothing moved."""
         event = leaf.event
-        try:
-            changes = evolve(self._view, event)
-        except KeyError as error:
-            raise StateMismatch(
-                f"offset {leaf.kafka_offset} of {topics.EVENTS}-{self._before.partition} ({event.type}) does not "
-                f"follow from the state: {error}; the log or the projection is wrong, compare them before a rebuild"
-            ) from None
-        self._view.changed.update(changes)
+        if not isinstance(event, _WITHOUT_STATE):
+            self._settle()
+        self._evolve(event, leaf.kafka_offset)
         place = audit_row(self._before.partition, self._position, leaf.kafka_offset, leaf.accepted, event)
         self._audit.append(place)
         for usage in usage_of(event):
@@ -141,6 +180,22 @@ class Fold:
             self._merge(row)
         self._note_directory(leaf)
         self._time = event.time
+        self._believe(leaf.accepted, leaf.kafka_offset)
+
+    def use(self, leaf: UseLeaf) -> None:
+        """Fold a plain use, as `add` folds its event. Raises `NotLoaded` or `StateMismatch`; then nothing moved."""
+        use, offset = leaf.use, leaf.kafka_offset
+        if isinstance(use, Authorized):
+            self._require(use, offset)
+            self._charges.add(use, offset)
+        else:
+            add(self._usage, use.usage())
+        self._audit.append(use.row(self._before.partition, self._position, offset, leaf.accepted))
+        self._time = use.time
+        self._believe(leaf.accepted, offset)
+
+    def pass_over(self, leaf: Passed) -> None:
+        """Move on over a leaf of the log."""
         self._believe(leaf.accepted, leaf.kafka_offset)
 
     def strange(self, accepted: Accepted, report: Report) -> None:
@@ -155,6 +210,7 @@ class Fold:
 
     def batch(self, places: Mapping[str, Place], next_offset: int | None = None) -> Batch:
         """Return the whole batch. `next_offset` moves on over places that no reader is given."""
+        self._settle()
         after = replace(
             self._before,
             next=max(self._next, next_offset or 0),
@@ -173,6 +229,30 @@ class Fold:
             directory=directory,
             reports=tuple(self._reports),
         )
+
+    def _evolve(self, event: facts.Event, kafka_offset: int) -> None:
+        try:
+            changes = evolve(self._view, event)
+        except KeyError as error:
+            raise StateMismatch(
+                f"offset {kafka_offset} of {topics.EVENTS}-{self._before.partition} ({event.type}) does not "
+                f"follow from the state: {error}; the log or the projection is wrong, compare them before a rebuild"
+            ) from None
+        self._view.changed.update(changes)
+
+    def _require(self, use: Authorized, kafka_offset: int) -> None:
+        """Raise now what would be raised when the use is settled."""
+        version = use.protected
+        if version is None:
+            return
+        key = self._view.get(use.subject)
+        if not isinstance(key, Key) or version > len(key.versions):
+            self._evolve(use.event(), kafka_offset)
+
+    def _settle(self) -> None:
+        """Let what uses have charged become state; before anything that may look at it."""
+        for event, offset in self._charges.take():
+            self._evolve(event, offset)
 
     def _believe(self, accepted: Accepted, kafka_offset: int) -> None:
         self._position += 1

@@ -9,11 +9,11 @@ from keyfold.events.streams import NAME_PATTERN, UUID_PATTERN
 
 KINDS: Final = (
     "key", "principal", "signing_key", "alias", "policy", "issuer", "limit", "grant", "grants", "proposal",
-    "sealing_key", "deployment", "capabilities",
+    "incident", "suppression", "sealing_key", "deployment", "capabilities",
 )  # fmt: skip
 _WHOLE: Final = frozenset({DEPLOYMENT, CAPABILITIES})
 _FORMS: Final = {
-    **dict.fromkeys(("key", "grant", "proposal", "sealing_key"), re.compile(UUID_PATTERN)),
+    **dict.fromkeys(("key", "grant", "proposal", "incident", "sealing_key"), re.compile(UUID_PATTERN)),
     "grants": re.compile(f"{UUID_PATTERN}/{NAME_PATTERN}"),
 }
 _BUCKET: Final = re.compile(

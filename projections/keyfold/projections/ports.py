@@ -25,6 +25,7 @@ from keyfold.events.entities import (
     Proposal,
     SealingKey,
 )
+from keyfold.events.incident_entities import Suppression
 from keyfold.projections.fold import Batch
 from keyfold.projections.positions import Offsets
 from keyfold.projections.rows import (
@@ -232,6 +233,9 @@ class Queries(Protocol):
     async def issuers(self) -> tuple[Issuer, ...]: ...
 
     async def limits(self) -> tuple[Limit, ...]: ...
+
+    async def suppressions(self) -> tuple[Suppression, ...]:
+        """Return all suppressions of findings by name, those that are over too."""
 
     async def buckets(self, principal: str | None = None) -> tuple[BucketRow, ...]:
         """Return how full limits are, once for each partition that has charged them."""

@@ -1,7 +1,8 @@
 """Replay: believing the records of one partition in their order, before anything is folded. Pure.
 
-Every record becomes one of three things: a `Leaf` (an event that counts), a `Strange` leaf (authentic and in its place,
-but no event that its author may write), or a `Report` (no leaf at all). A gap raises: the reader must stop.
+Every record becomes one of three things: a `Leaf` (an event that counts; a plain use may be a `UseLeaf`), a `Strange`
+leaf (authentic and in its place, but no event that its author may write), or a `Report` (no leaf at all). A gap raises:
+the reader must stop.
 """
 
 import re
@@ -16,9 +17,10 @@ from keyfold.events.errors import RecordError
 from keyfold.events.statements import SIGNER_HEADER, Header, UntrustedRecord
 from keyfold.events.times import nearest_text
 from keyfold.events.trust import Trust
-from keyfold.projections.fold import Leaf
+from keyfold.projections.fold import Leaf, Passed, UseLeaf
 from keyfold.projections.positions import Offsets
 from keyfold.projections.rows import Report
+from keyfold.projections.uses import use_of
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -49,6 +51,9 @@ class Strange:
     report: Report
 
 
+Item = Leaf | UseLeaf | Passed | Strange | Report
+
+
 def _event(accepted: Accepted) -> facts.Event:
     return read_event(accepted, topics.EVENTS)
 
@@ -70,12 +75,15 @@ class Replay:
             return self._report(record, error)
         return self._item(record, accepted, _event)
 
-    def judged(self, record: Record, verdict: Accepted | RecordError, parse: Parse) -> Leaf | Strange | Report:
-        """Return what `read` does, from what `chains` said of the record and a quicker `read_event`."""
+    def judged(self, record: Record, verdict: Accepted | RecordError, parse: Parse) -> Item:
+        """Return what `read` does, from what `chains` said of the record and a quicker `read_event`; uses as such."""
         if isinstance(verdict, UntrustedRecord | ChainRepeat):
             return self._report(record, verdict)
         if isinstance(verdict, RecordError):
             raise verdict
+        use = use_of(verdict)
+        if use is not None:
+            return UseLeaf(record.offset, verdict, use)
         return self._item(record, verdict, parse)
 
     def _item(self, record: Record, accepted: Accepted, parse: Parse) -> Leaf | Strange:

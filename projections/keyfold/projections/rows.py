@@ -12,9 +12,11 @@ from keyfold.events.storage import KeyErased
 Outcome = Literal["authorized", "denied", "dry-run", "completed", "failed", "recorded"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class AuditRow:
-    """One event. `partition` and `position` are its leaf in the log; `value` the exact bytes that were signed.
+    """One event. A value, though not frozen: there is one for each event, and freezing costs more than all else in it.
+
+    `partition` and `position` are its leaf in the log; `value` the exact bytes that were signed.
 
     `outcome`: policy let a command through (`authorized`), would have (`dry-run`) or did not (`denied`), the worker did
     it (`completed`) or could not (`failed`), or it is a fact without a command (`recorded`). `code` is the error code

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from keyfold.events import entities
 from keyfold.events.entities import Entity, Key, Principal, PrincipalKey
+from keyfold.events.incident_entities import Incident, Suppression
 from keyfold.events.streams import REGISTRY
 from keyfold.projections.naming import bucket_columns
 from keyfold.projections.rows import DirectoryRecord, Report, Usage
@@ -31,6 +32,8 @@ PRIMARY_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "grants": ("grant_id",),
     "grant_index": ("key_id", "grantee"),
     "proposals": ("proposal_id",),
+    "handled_incidents": ("incident",),
+    "suppressions": ("suppression",),
     "aliases": ("alias",),
     "policies": ("stream", "policy"),
     "sealing_keys": ("sealing_key",),
@@ -54,6 +57,8 @@ _TABLES: Final[Mapping[type[Any], str]] = {
     entities.Grant: "grants",
     entities.Grants: "grant_index",
     entities.Proposal: "proposals",
+    Incident: "handled_incidents",
+    Suppression: "suppressions",
     entities.SealingKey: "sealing_keys",
     entities.Deployment: "deployment",
     entities.Capabilities: "capabilities",
@@ -63,6 +68,7 @@ _REMOVABLE: Final[Mapping[str, tuple[str, str]]] = {
     "signing-key": ("signing_key_index", "signing_key"),
     "issuer": ("issuers", "issuer"),
     "limit": ("limits", "limit_name"),
+    "suppression": ("suppressions", "suppression"),
 }
 _RENAMED: Final = {"grant": "grant_id", "group": "group_name", "limit": "limit_name", "proposal": "proposal_id"}
 

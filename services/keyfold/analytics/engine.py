@@ -39,6 +39,10 @@ class Engine:
             scope: tuple(each for each in detectors if scope in each.scopes) for scope in ("principal", "key")
         }
 
+    def of(self, entity: str) -> tuple[Detector[Any], ...]:
+        """Return the detectors that look at an entity."""
+        return self.detectors["key" if entity.startswith(KEY) else "principal"]
+
     def take(self, entity: str, state: EntityState, observations: Iterable[Observation]) -> None:
         """Take in observations of an entity; those of one source partition in the order of their offsets."""
         for seen in observations:
@@ -58,7 +62,7 @@ class Engine:
     def close(self, entity: str, state: EntityState, watermark_ms: int) -> list[Finding]:
         """Close the ticks that end at or before a time up to which all sources have come, and return what is found."""
         found: list[Finding] = []
-        detectors = self.detectors["key" if entity.startswith(KEY) else "principal"]
+        detectors = self.of(entity)
         for start in sorted(start for start in state.ticks if start + TICK_MS <= watermark_ms):
             tick = state.ticks.pop(start)
             state.closed_ms = tick.end_ms

@@ -5,8 +5,10 @@ value of an encryption context is interpreted; protected values are digests alre
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from hashlib import sha256
+from typing import Any, Final, Literal, NamedTuple
 
 from keyfold.events import facts
 from keyfold.events.times import to_milliseconds
@@ -20,6 +22,8 @@ RESULTS: Final[tuple[Result, ...]] = ("authorized", "denied", "completed", "fail
 PRINCIPAL: Final = "principal/"
 KEY: Final = "key/"
 _MAX_CONTEXT_VALUES: Final = 16
+_MAX_PAIR: Final = 256
+_MAX_NAME: Final = 256
 
 
 class Ref(NamedTuple):
@@ -84,11 +88,33 @@ def observe(row: AuditRow, event: facts.Event) -> Observation | None:
     )
 
 
+def rejection(source: int, offset: int, time_ms: int, letter: Mapping[str, Any]) -> Observation | None:
+    """Return what counts of a dead letter: that a principal's command was not admitted, and why.
+
+    Only letters that name a principal count (its signature was verified); nothing else is known of the command.
+    `source` is how its place tells dead letters from partitions of the log. Raises `ValueError`.
+    """
+    principal, code = letter.get("principal"), letter.get("code")
+    if principal is None or code is None:
+        return None
+    if not all(isinstance(name, str) and 0 < len(name) <= _MAX_NAME for name in (principal, code)):
+        raise ValueError("a dead letter whose principal and code are no names")
+    ref = Ref(time_ms, source, offset, f"dead-letter/{offset}")
+    return Observation(ref=ref, result="rejected", verb="", principal=principal, key_id=None, code=code)
+
+
 def _pairs(contexts: str | None) -> tuple[str, ...]:
     if contexts is None or contexts == "[{}]":
         return ()
-    pairs = {f"{name}={value}": None for context in json.loads(contexts) for name, value in context.items()}
+    pairs = {_short(f"{name}={value}"): None for context in json.loads(contexts) for name, value in context.items()}
     return tuple(pairs)[:_MAX_CONTEXT_VALUES]
+
+
+def _short(pair: str) -> str:
+    """Long values are told apart by their digest: much may stand in a context, and all of this is remembered."""
+    if len(pair) <= _MAX_PAIR:
+        return pair
+    return f"{pair[: _MAX_PAIR - 40]}…{sha256(pair.encode()).hexdigest()[:32]}"
 
 
 def _target(event: facts.Event) -> str | None:

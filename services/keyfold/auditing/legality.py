@@ -12,8 +12,9 @@ from typing import Final
 from keyfold.auditing.findings import Illegal
 from keyfold.auditing.outcomes import Ticket, check_outcome, ticket_of
 from keyfold.auditing.registry_history import RegistryHistory
-from keyfold.auditing.rules import check_decision
+from keyfold.auditing.rules import examine, no_command
 from keyfold.auditing.seen import SeenCommands
+from keyfold.auditing.signed import Pending
 from keyfold.deciding.cedar import Authorizer
 from keyfold.deciding.replaying import Leaf, Moment, Recorded
 from keyfold.deciding.world import World
@@ -43,51 +44,57 @@ class Legality:
         self._waiting: set[tuple[str, str]] = set()
         self._authorizer = Authorizer()
 
-    def take(self, leaf: Leaf, *, full: bool = True) -> Iterator[Illegal]:
-        """Fold the next event and yield what is wrong about it. Without `full`, its signatures and rules are taken for
-        granted. Exhaust the iterator: nothing moves on without that."""
-        event = leaf.event
+    def take(self, leaf: Leaf, *, full: bool = True) -> list[Illegal | Pending]:
+        """Fold the next event and return what is wrong about it, and what depends on signatures that are not verified
+        yet. Without `full`, its signatures and rules are taken for granted."""
+        event, found = leaf.event, list[Illegal | Pending]()
         if isinstance(event, facts.PolicyEvent):
-            yield from self._decision(leaf, event, full=full)
-            return
+            self._decision(leaf, event, found, full=full)
+            return found
         if leaf.role in self._seen:
-            yield from self._other(leaf)
+            if leaf.statement_n <= self._folded[leaf.role]:
+                known = f"a decision before it knew statement {self._folded[leaf.role]}"
+                found.append(Illegal("OrderBroken", f"{leaf.role} statements that no decision knew yet", known))
             self._seen[leaf.role] = max(self._seen[leaf.role], leaf.statement_n)
             self._later.append(leaf)
         if isinstance(event, facts.Outcome):
             self.outcomes += 1
-            yield from self._outcome(event)
+            self._outcome(event, found)
         elif isinstance(event, facts.UsageBudgetWarning) and event.data.offset != self._offset:
-            yield Illegal("OrderBroken", f"a warning about offset {self._offset}", f"one about {event.data.offset}")
+            told = f"one about {event.data.offset}"
+            found.append(Illegal("OrderBroken", f"a warning about offset {self._offset}", told))
+        return found
 
-    def finish(self) -> Iterator[Illegal]:
+    def finish(self) -> list[Illegal | Pending]:
         """Fold what no decision has known yet, at the end of the log."""
-        yield from self._know({"hsm": self._seen["hsm"], "root": self._seen["root"]})
+        found = list[Illegal | Pending]()
+        self._know(self._seen["hsm"], self._seen["root"], found)
+        return found
 
-    def _other(self, leaf: Leaf) -> Iterator[Illegal]:
-        if leaf.statement_n <= self._folded[leaf.role]:
-            known = f"a decision before it knew statement {self._folded[leaf.role]}"
-            yield Illegal("OrderBroken", f"{leaf.role} statements that no decision knew yet", known)
-
-    def _decision(self, leaf: Leaf, event: facts.PolicyEvent, *, full: bool) -> Iterator[Illegal]:
+    def _decision(self, leaf: Leaf, event: facts.PolicyEvent, found: list[Illegal | Pending], *, full: bool) -> None:
         decision = event.data.decision
         self.decisions += 1
-        yield from self._positions(event)
-        yield from self._know({"hsm": decision.facts_n, "root": decision.root_n})
+        if not self._in_order(event):
+            found.extend(self._disorder(event))
+        self._offset, self._time = max(self._offset, decision.offset), max(self._time, event.time)
+        self._registry_n = max(self._registry_n, decision.registry_n)
+        self._know(decision.facts_n, decision.root_n, found)
         recorded = Recorded(leaf, event, Moment(self._world(event)))
-        checks = (self._rules, self._once, self._open) if full else (self._once, self._open)
-        for check in checks:
+        for check in (self._rules, self._once, self._open) if full else (self._once, self._open):
             try:
-                check(recorded)
+                pending = check(recorded)
             except Illegal as illegal:
-                yield illegal
+                found.append(illegal)
             except Refusal as refusal:
-                yield Illegal("CommandMismatch", "a command", f"bytes that are none ({refusal.code})")
-        yield from self._fold(event)
+                found.append(no_command(refusal))
+            else:
+                if pending is not None:
+                    found.append(pending)
+        self._fold(event, found)
 
-    def _rules(self, recorded: Recorded) -> None:
+    def _rules(self, recorded: Recorded) -> Pending:
         self.signatures += 1
-        check_decision(recorded)
+        return examine(recorded)
 
     def _open(self, recorded: Recorded) -> None:
         ticket = ticket_of(recorded.event, recorded.command, self.entities)
@@ -95,8 +102,20 @@ class Legality:
             self.tickets[recorded.decision.offset] = ticket
             self._waiting.add(ticket.identity)
 
-    def _positions(self, event: facts.PolicyEvent) -> Iterator[Illegal]:
+    def _in_order(self, event: facts.PolicyEvent) -> bool:
         """Commands are decided in their order; time and what is known of other chains only grow."""
+        decision = event.data.decision
+        return (
+            decision.offset > self._offset
+            and event.time >= self._time
+            and decision.registry_n >= self._registry_n
+            and (self._registry is None or decision.registry_n <= self._registry.leaves)
+            and self._folded["hsm"] <= decision.facts_n <= self._seen["hsm"]
+            and self._folded["root"] <= decision.root_n <= self._seen["root"]
+        )
+
+    def _disorder(self, event: facts.PolicyEvent) -> Iterator[Illegal]:
+        """Yield what is not in order, if anything is."""
         decision = event.data.decision
         if decision.offset <= self._offset:
             yield Illegal("OrderBroken", f"a command offset above {self._offset}", str(decision.offset))
@@ -112,20 +131,19 @@ class Legality:
             if not self._folded[role] <= known <= self._seen[role]:
                 told = f"{self._folded[role]} to {self._seen[role]} known statements of {role}"
                 yield Illegal("OrderBroken", told, str(known))
-        self._offset, self._time = max(self._offset, decision.offset), max(self._time, event.time)
-        self._registry_n = max(self._registry_n, decision.registry_n)
 
-    def _know(self, known: dict[str, int]) -> Iterator[Illegal]:
+    def _know(self, facts_n: int, root_n: int, found: list[Illegal | Pending]) -> None:
         """Fold what a decision knew of others, in the order of the log."""
-        self._folded = {role: max(number, self._folded[role]) for role, number in known.items()}
-        while self._later and self._later[0].statement_n <= self._folded[self._later[0].role]:
-            yield from self._fold(self._later.popleft().event)
+        folded, later = self._folded, self._later
+        folded["hsm"], folded["root"] = max(facts_n, folded["hsm"]), max(root_n, folded["root"])
+        while later and later[0].statement_n <= folded[later[0].role]:
+            self._fold(later.popleft().event, found)
 
-    def _fold(self, event: facts.Event) -> Iterator[Illegal]:
+    def _fold(self, event: facts.Event, found: list[Illegal | Pending]) -> None:
         try:
             changes = evolve(self.entities, event)
         except KeyError as error:
-            yield Illegal("DoesNotFollow", f"{error} to be there", event.type)
+            found.append(Illegal("DoesNotFollow", f"{error} to be there", event.type))
             return
         for name, entity in changes.items():
             if entity is None:
@@ -156,14 +174,14 @@ class Legality:
         ):
             raise Illegal("DecidedTwice", f"one decision of command {identifier}", "another one")
 
-    def _outcome(self, outcome: facts.Outcome) -> Iterator[Illegal]:
+    def _outcome(self, outcome: facts.Outcome, found: list[Illegal | Pending]) -> None:
         ticket = self.tickets.pop(outcome.data.offset, None)
         if ticket is None:
-            yield Illegal("OutcomeMismatch", "an accepted command without an outcome",
-                          f"{outcome.type} of offset {outcome.data.offset}")  # fmt: skip
+            told = f"{outcome.type} of offset {outcome.data.offset}"
+            found.append(Illegal("OutcomeMismatch", "an accepted command without an outcome", told))
             return
         self._waiting.discard(ticket.identity)
         try:
             check_outcome(ticket, outcome)
         except Illegal as illegal:
-            yield illegal
+            found.append(illegal)

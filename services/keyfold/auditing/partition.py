@@ -4,14 +4,19 @@ Hashing is never cut short: it is what the signed tree heads are compared with. 
 where a chain breaks, nothing behind it can be in its place, so the looking at contents ends there and is told.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from keyfold.auditing.batches import by_statement
 from keyfold.auditing.findings import Finding, Findings, Illegal
 from keyfold.auditing.legality import Legality
 from keyfold.auditing.registry_history import RegistryHistory
 from keyfold.auditing.rooted import Assumed
+from keyfold.auditing.settling import Settling
+from keyfold.auditing.signed import Checker, OwnChecker, Pending
 from keyfold.auditing.sources import RecordSource
 from keyfold.bus import Inbound
 from keyfold.deciding.replaying import Leaf
@@ -98,23 +103,46 @@ class Verified:
 
 
 async def verify_partition(
-    source: RecordSource, trust: Trust, task: Task, registry: RegistryHistory | None, note: Note
+    source: RecordSource,
+    trust: Trust,
+    task: Task,
+    registry: RegistryHistory | None,
+    note: Note,
+    *,
+    checker: Checker | None = None,
 ) -> Verified:
-    """Verify one partition; `registry` is None for partition 0, whose result has it for the others."""
-    verifying = PartitionVerifier(trust, source.partitions, task, registry)
-    async for batch in source.records(task.partition):
-        within = [record for record in batch if task.end_offset is None or record.offset < task.end_offset]
-        verifying.take(within)
-        note(task.partition, len(within))
-        if len(within) < len(batch):
-            break
+    """Verify one partition; `registry` is None for partition 0, whose result has it for the others.
+
+    Others of this process have their turn between batches.
+    """
+    verifying = PartitionVerifier(trust, source.partitions, task, registry, checker=checker)
+    async for batch in by_statement(_until(source.records(task.partition), task.end_offset)):
+        verifying.take(batch)
+        note(task.partition, len(batch))
+        await asyncio.sleep(0)
     return verifying.finish()
+
+
+async def _until(batches: AsyncIterator[list[Inbound]], end_offset: int | None) -> AsyncIterator[list[Inbound]]:
+    async for batch in batches:
+        within = [record for record in batch if end_offset is None or record.offset < end_offset]
+        yield within
+        if len(within) < len(batch):
+            return
 
 
 class PartitionVerifier:
     """The state of one pass. Give it the batches in their order, then take the result."""
 
-    def __init__(self, trust: Trust, partitions: int, task: Task, registry: RegistryHistory | None) -> None:
+    def __init__(
+        self,
+        trust: Trust,
+        partitions: int,
+        task: Task,
+        registry: RegistryHistory | None,
+        *,
+        checker: Checker | None = None,
+    ) -> None:
         self._trust, self._assumed = trust, Assumed.of(trust)
         self._task = task
         self._sizes = sorted(task.roots, reverse=True)
@@ -124,10 +152,11 @@ class PartitionVerifier:
         self._own = RegistryHistory() if registry is None else None
         self._view: dict[str, Entity] = {}
         self._told: Verified = Verified(task.partition, registry=self._own)
+        self._settling = Settling(self._told.findings, checker or OwnChecker())
         self._check_size()
 
     def take(self, records: Sequence[Inbound]) -> None:
-        """Verify the next records."""
+        """Verify the next records. What is found may be told later, in its order."""
         first = self._tree.size
         self._grow(leaves_of(records), records)
         if self._told.unread is None:
@@ -137,12 +166,12 @@ class PartitionVerifier:
                     break
         if records:
             self._told.last_offset = records[-1].offset
+        self._settling.close()
 
     def finish(self) -> Verified:
         """Return what was found, after comparing the end with checkpoints that say more."""
         told, legality = self._told, self._legality
-        for illegal in legality.finish() if told.unread is None else ():
-            told.findings.add(self._finding(max(0, self._tree.size - 1), None, illegal))
+        self._tell(max(0, self._tree.size - 1), None, legality.finish() if told.unread is None else ())
         told.leaves, told.root = self._tree.size, self._tree.root()
         told.decisions, told.signatures, told.outcomes = legality.decisions, legality.signatures, legality.outcomes
         told.waiting = len(legality.tickets)
@@ -150,7 +179,8 @@ class PartitionVerifier:
             most = self._sizes[0]
             end = f"offset {told.last_offset}" if told.last_offset is not None else "no record"
             found = f"the log ends at leaf {told.leaves} ({end})"
-            told.findings.add(self._tree_finding("Truncated", f"{most} leaves, as a checkpoint says", found))
+            self._settling.add(self._tree_finding("Truncated", f"{most} leaves, as a checkpoint says", found))
+        self._settling.finish()
         return told
 
     # The tree
@@ -179,7 +209,7 @@ class PartitionVerifier:
         elif told.differs is None:  # once it is another tree, it stays one
             told.differs, told.signed = (told.covered, size), expected
             expectation = f"root {expected.hex()} of {size} leaves, as a checkpoint says"
-            told.findings.add(self._tree_finding("RootDiffers", expectation, self._range(size, found)))
+            self._settling.add(self._tree_finding("RootDiffers", expectation, self._range(size, found)))
 
     def _range(self, size: int, root: bytes) -> str:
         return (
@@ -210,7 +240,7 @@ class PartitionVerifier:
             leaf = first + index
             self._told.full += full
             if isinstance(result, RecordError):
-                self._told.findings.add(self._finding(leaf, record, result))
+                self._settling.add(self._finding(leaf, record, result))
                 if isinstance(result, ChainGap):
                     self._told.unread = leaf
                     return
@@ -226,13 +256,19 @@ class PartitionVerifier:
         try:
             event = event_of(accepted)
         except UntrustedRecord as error:
-            self._told.findings.add(self._finding(leaf, record, error))
+            self._settling.add(self._finding(leaf, record, error))
             return
         known = Leaf(self._task.partition, position, accepted.role, accepted.place.head.n, event, accepted.entry.value)
-        for illegal in self._legality.take(known, full=full):
-            self._told.findings.add(self._finding(leaf, record, illegal))
+        self._tell(leaf, record, self._legality.take(known, full=full))
         if self._own is not None:
             self._own.note(position + 1, self._folded(event))
+
+    def _tell(self, leaf: int, record: Inbound | None, found: Iterable[Illegal | Pending]) -> None:
+        for each in found:
+            if isinstance(each, Pending):
+                self._settling.wait(each, partial(self._finding, leaf, record))
+            else:
+                self._settling.add(self._finding(leaf, record, each))
 
     def _folded(self, event: facts.Event) -> Changes:
         """Fold the registry in the order of the log, as all who follow it do: what does not follow is passed over."""

@@ -9,10 +9,11 @@ from hashlib import sha256
 from typing import Any, Final
 
 from keyfold.auditing.findings import Illegal
+from keyfold.auditing.signed import Pending, not_signed, signed_of
 from keyfold.deciding import using
 from keyfold.deciding.control import CONTROL
 from keyfold.deciding.lifecycle import check_state
-from keyfold.deciding.remaking import check_signature, principal_of
+from keyfold.deciding.remaking import principal_of
 from keyfold.deciding.replaying import Recorded
 from keyfold.deciding.world import World
 from keyfold.events import commands, facts
@@ -33,13 +34,33 @@ _BY_CIPHERTEXT: Final = frozenset({"Decrypt", "ReEncrypt", "ReEncryptFrom"})
 
 def check_decision(recorded: Recorded) -> None:
     """Raise `Illegal` unless a decision is what it must be. The world must be the one before it."""
+    pending = examine(recorded)
+    illegal = pending.settled(valid=all(each.valid() for each in pending.signed))
+    if illegal is not None:
+        raise illegal
+
+
+def examine(recorded: Recorded) -> Pending:
+    """Look at all of a decision but whether its signatures are good. Raises `Illegal` for what comes before them."""
     try:
         command = recorded.command
     except Refusal as refusal:
-        raise Illegal("CommandMismatch", "a command", f"bytes that are none ({refusal.code})") from None
+        raise no_command(refusal) from None
     _check_record(recorded, command)
-    _check_signer(recorded, command)
-    _check_became(recorded, command)
+    pending = Pending([], (command.data.principal, command.data.signing_key))
+    try:
+        _check_signer(recorded, command, pending)
+        _check_became(recorded, command)
+    except Illegal as illegal:
+        pending.otherwise = illegal
+    except Refusal as refusal:
+        pending.otherwise = no_command(refusal)
+    return pending
+
+
+def no_command(refusal: Refusal) -> Illegal:
+    """Return the finding about bytes that are no command."""
+    return Illegal("CommandMismatch", "a command", f"bytes that are none ({refusal.code})")
 
 
 def executed_command(event: facts.PolicyEvent, command: AnyCommand) -> AnyCommand:
@@ -64,17 +85,18 @@ def _check_record(recorded: Recorded, command: AnyCommand) -> None:
         raise Illegal("OrderBroken", f"a decision before {command.data.expires_at}", f"one at {event.time}")
 
 
-def _check_signer(recorded: Recorded, command: AnyCommand) -> None:
+def _check_signer(recorded: Recorded, command: AnyCommand, pending: Pending) -> None:
+    world = recorded.world
     try:
-        check_signature(recorded)
-        key = principal_of(command, recorded.world).key(command.data.signing_key)
+        principal = principal_of(command, world)
+        pending.signed.extend(signed_of(recorded, principal))
     except (KeyfoldError, KeyError) as error:
         reason = error.code if isinstance(error, KeyfoldError) else f"no such principal: {error}"
-        signer = f"{command.data.principal}, key {command.data.signing_key[:16]}"
-        raise Illegal("SignatureInvalid", f"a signature of {signer}", reason) from None
+        raise not_signed(pending.signer, reason) from None
+    key = principal.key(command.data.signing_key)
     federated = isinstance(command, commands.AssumePrincipalWithWebIdentity)  # its token may be read a little late
-    usable = key is not None and (federated or key.usable(recorded.world.now_ms))
-    if not usable or _revoked(command, recorded.world):
+    usable = key is not None and (federated or key.usable(world.now_ms))
+    if not usable or _revoked(command, world):
         raise Illegal("SignatureInvalid", "a signing key that is in use", "one that is revoked or over")
 
 

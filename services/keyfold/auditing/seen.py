@@ -23,6 +23,8 @@ class SeenCommands:
             for over in [each for each in self._by_minute if each <= minute]:
                 del self._by_minute[over]
         name = int(command_id.replace("-", ""), 16) ^ (hash(principal) << 64)
-        known = any(name in names for names in self._by_minute.values())
+        known = False
+        for names in self._by_minute.values():
+            known = known or name in names
         self._by_minute.setdefault(expires_ms // MINUTE_MS, set()).add(name)
         return known

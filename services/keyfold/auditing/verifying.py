@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from keyfold.auditing.collecting import collecting_rarely
 from keyfold.auditing.findings import Finding, Findings, first_of
 from keyfold.auditing.heads import Heads, add_all
 from keyfold.auditing.locating import locate
@@ -20,7 +21,7 @@ from keyfold.auditing.registry_history import RegistryHistory
 from keyfold.auditing.rooted import Rooted, read_root
 from keyfold.auditing.sources import Opener, PublishedSource, RecordSource
 from keyfold.auditing.succession import succession
-from keyfold.auditing.workers import Workers
+from keyfold.auditing.workers import Known, workers
 from keyfold.events.checkpoints import parse_checkpoint
 from keyfold.events.errors import RecordError
 from keyfold.events.notes import NoteInvalid, VerifierKey, parse_note
@@ -90,6 +91,11 @@ async def verify(source: RecordSource, wanted: Wanted, note: Note = nothing, ope
 
     Raises `NotRooted`, `CheckpointUnusable`, and what the source raises where it cannot be read.
     """
+    with collecting_rarely():
+        return await _verify(source, wanted, note, opener)
+
+
+async def _verify(source: RecordSource, wanted: Wanted, note: Note, opener: Opener | None) -> Report:
     published = await source.checkpoints()
     ends = await _ends(source)
     rooted = await read_root(source, wanted.deployment)
@@ -99,13 +105,16 @@ async def verify(source: RecordSource, wanted: Wanted, note: Note = nothing, ope
     for name, document in wanted.checkpoints:
         heads.add(document, name)
     tasks = {each: _task(heads, wanted, each, since, ends.get(each)) for each in range(source.partitions)}
-    first = await verify_partition(source, heads.trust, tasks[0], None, note)
-    registry = first.registry or RegistryHistory()
     rest = [tasks[each] for each in range(1, source.partitions) if wanted.only in {None, each}]
     if opener is None or wanted.processes < 2:
+        first = await verify_partition(source, heads.trust, tasks[0], None, note)
+        registry = first.registry or RegistryHistory()
         others = [await verify_partition(source, heads.trust, task, registry, note) for task in rest]
     else:
-        others = await Workers(opener, rooted, registry, wanted.processes).verify(rest, note)
+        async with workers(opener, source.partitions, wanted.processes) as several:
+            first = await verify_partition(source, heads.trust, tasks[0], None, note, checker=several.checker)
+            known = Known.of(rooted, first.registry or RegistryHistory(), heads.trust)
+            others = await several.verify(source, known, rest, note)
     report = Report(wanted.deployment, [first, *others], heads, rooted)
     report.more += await _out_of_order(source, heads, wanted)
     for told in report.partitions:

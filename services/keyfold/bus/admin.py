@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from keyfold.bus import offsets, teardown
-from keyfold.bus.errors import BusError, BusUnavailable, TopicMismatch
+from keyfold.bus.errors import BusError, BusUnavailable, TopicMismatch, unavailable
 from keyfold.bus.settings import BusSettings
 from keyfold.bus.topic_plan import Plan, plan
 from keyfold.events.topics import TOPICS, Topic
@@ -129,7 +129,7 @@ class KafkaAdmin:
             async with asyncio.timeout(self._settings.query_timeout_s):
                 return await call
         except (TimeoutError, kafka.KafkaError) as error:
-            raise BusUnavailable(f"could not {what}: {error!r}; check the brokers and the permissions") from error
+            raise unavailable(f"could not {what}", error) from error
 
     async def _present(self, deadline: float) -> set[str]:
         """Return the topics there are; a broker that has just come back names no brokers for a moment."""

@@ -2,6 +2,7 @@
 
     KeyfoldError
     ├── BusError
+    │   ├── NotAuthorized         the brokers do not let this user do that: access rules are missing, or rightly so
     │   ├── PositionLost          the log no longer holds what comes next: stop the partition, an operator decides
     │   ├── RecordTooLarge        found before anything was sent; names the record by its place in the call
     │   ├── TopicMismatch         the cluster is not what the table of topics says; names every difference
@@ -16,15 +17,33 @@
 It holds no retry policy: `retriable` says that the same thing may succeed later, the process decides when.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from aiokafka import errors as kafka
 
 from keyfold.events.errors import KeyfoldError, Unavailable
+
+AUTHORIZATION_ERRORS: Final = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
+)
 
 
 class BusError(KeyfoldError):
     """Something about the bus that trying again does not cure."""
 
     code = "BusError"
+
+
+class NotAuthorized(BusError):
+    """The brokers' access rules do not let this user do what was asked."""
+
+    code = "NotAuthorized"
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        super().__init__(f"{what}: {type(error).__name__}; see `keyfold topics acl` for what each role needs")
 
 
 class PositionLost(BusError):
@@ -79,8 +98,20 @@ class BusUnavailable(Unavailable):
     code = "BusUnavailable"
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the brokers answered that this user may not."""
+    return isinstance(error, AUTHORIZATION_ERRORS)
+
+
+def unavailable(what: str, error: BaseException) -> KeyfoldError:
+    """Say why something did not happen: not allowed, or no answer in time."""
+    return NotAuthorized(what, error) if is_refusal(error) else BusUnavailable(f"{what}: {error!r}")
+
+
 def start_failure(what: str, error: Exception) -> KeyfoldError:
     """Say what kept a client from starting: brokers that do not answer, or a refusal that will not go away."""
+    if is_refusal(error):
+        return NotAuthorized(f"{what} could not start", error)
     if getattr(error, "retriable", isinstance(error, TimeoutError | OSError)):
         return BusUnavailable(f"{what} could not start: {error!r}; check the brokers")
     return BusError(f"{what} could not start: {error!r}; check settings and permissions")

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
@@ -19,8 +18,8 @@ from keyfold.bus import teardown
 from keyfold.bus.assignment import decode_claim, encode_claim, share_out
 from keyfold.bus.errors import BusError
 from keyfold.bus.settings import BusSettings
+from keyfold.logging import get_logger
 
-_log = structlog.get_logger(__name__)
 _POLL_MS: Final = 500
 _REJOIN_PAUSE_S: Final = 1.0
 
@@ -67,7 +66,9 @@ class KafkaMembership:
     def note(self, partitions: frozenset[int]) -> None:
         """Take in a new assignment. Called in the rebalance callback: nothing here may wait or fail."""
         if partitions != self._wanted:
-            _log.info("assignment", action="membership.assigned", group=self._group, partitions=sorted(partitions))
+            get_logger().info(
+                "assignment", action="membership.assigned", group=self._group, partitions=sorted(partitions)
+            )
         self._wanted = partitions
         self._changed.set()
 
@@ -76,7 +77,9 @@ class KafkaMembership:
             try:
                 await self._join_and_poll()
             except Exception as error:  # noqa: BLE001 - whatever ends a consumer, the answer is another one
-                _log.warning("membership lost", action="membership.rejoin", group=self._group, reason=repr(error))
+                get_logger().warning(
+                    "membership lost", action="membership.rejoin", group=self._group, reason=repr(error)
+                )
             await asyncio.sleep(_REJOIN_PAUSE_S)
 
     async def _join_and_poll(self) -> None:

@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
-from keyfold.bus.errors import BusUnavailable
+from keyfold.bus.errors import BusUnavailable, NotAuthorized, is_refusal
 
 EARLIEST: Final = -2
 LATEST: Final = -1
@@ -41,6 +41,8 @@ async def ask_offsets(
                 await asyncio.sleep(client._retry_backoff)
     except (TimeoutError, KafkaError) as error:
         cause = cause or error
+    if cause is not None and is_refusal(cause):
+        raise NotAuthorized(f"offsets of {topic}", cause) from cause
     raise BusUnavailable(f"no offsets of {topic} within {timeout_s} s; check the brokers and the topic") from cause
 
 

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
 
 from keyfold.bus import offsets, teardown
-from keyfold.bus.errors import BusError, BusUnavailable, PositionLost, start_failure
+from keyfold.bus.errors import BusError, BusUnavailable, PositionLost, start_failure, unavailable
 from keyfold.bus.freshness import CatchUp
 from keyfold.bus.ports import MAX_POLL_RECORDS
 from keyfold.bus.records import Inbound
@@ -66,7 +66,7 @@ class KafkaReader:
         except kafka.ConsumerStoppedError as error:
             raise BusError(f"the reader of {self._name} was stopped while it read") from error
         except kafka.KafkaError as error:
-            raise BusUnavailable(f"{self._name} cannot be read: {error!r}") from error
+            raise unavailable(f"{self._name} cannot be read", error) from error
         self._note_watermark()
         return [_inbound(record) for record in found.get(self._place, ())]
 

@@ -7,16 +7,15 @@ import asyncio
 from collections.abc import Awaitable, Generator
 from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 
 from keyfold.bus import batches, teardown
-from keyfold.bus.errors import BusError, BusUnavailable, UnknownDestination, start_failure
+from keyfold.bus.errors import BusError, BusUnavailable, UnknownDestination, start_failure, unavailable
 from keyfold.bus.records import Outbound
 from keyfold.bus.settings import BusSettings
+from keyfold.logging import get_logger
 
-_log = structlog.get_logger(__name__)
 _REFRESH_PAUSE_S: Final = 1.0
 
 
@@ -62,7 +61,7 @@ class KafkaSender:
                     headers=list(record.headers),
                 )
         except (TimeoutError, kafka.KafkaError) as error:
-            raise BusUnavailable(f"{record.topic}-{record.partition} takes no records: {error!r}") from error
+            raise unavailable(f"{record.topic}-{record.partition} takes no records", error) from error
         future.add_done_callback(self._note)
         return _Delivery(future)
 
@@ -126,11 +125,11 @@ class KafkaSender:
         dead = self._producer
         task = dead._sender.sender_task
         reason = "cancelled" if task.cancelled() else repr(task.exception())
-        _log.warning("producer lost", action="sender.revive", reason=reason)
+        get_logger().warning("producer lost", action="sender.revive", reason=reason)
         try:
             await self.start()
         except BusUnavailable as error:
-            _log.warning("producer not replaced", action="sender.revive", reason=str(error))
+            get_logger().warning("producer not replaced", action="sender.revive", reason=str(error))
             return
         await teardown.close_producer(dead, self._settings.stop_timeout_s)
 
@@ -154,4 +153,4 @@ class _Delivery:
         try:
             return int((await asyncio.shield(self._future)).offset)
         except kafka.KafkaError as error:
-            raise BusUnavailable(f"a record was not delivered: {error!r}") from error
+            raise unavailable("a record was not delivered", error) from error

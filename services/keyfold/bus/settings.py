@@ -1,18 +1,17 @@
 """Settings of the bus: addresses, deadlines, and how to authenticate. Secrets are named by file, never by value."""
 
 import ssl
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from keyfold.config import Config, KafkaSecurity
 
 MIB = 1024 * 1024
 
 
-class BusSettings(BaseModel):
+class BusSettings(KafkaSecurity):
     """Frozen; every number carries its unit in its name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bootstrap_servers: str
     client_id: str = "keyfold"
@@ -33,19 +32,16 @@ class BusSettings(BaseModel):
     fetch_max_bytes: int = 32 * MIB
     metadata_max_age_s: float = Field(default=30.0, gt=0)
 
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    ssl_ca_file: Path | None = None
-    ssl_certificate_file: Path | None = None
-    ssl_key_file: Path | None = None
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password_file: Path | None = None
-
     @model_validator(mode="after")
     def _a_fetch_is_no_timeout(self) -> "BusSettings":
         if self.fetch_max_wait_ms >= self.request_timeout_s * 1000:
             raise ValueError("fetch_max_wait_ms must be below request_timeout_s, or idle fetches count as failures")
         return self
+
+    @classmethod
+    def of(cls, config: Config, client_id: str) -> Self:
+        """Return the settings by which a process of a deployment reaches its brokers."""
+        return cls(bootstrap_servers=config.bootstrap_servers, client_id=client_id, **config.kafka.model_dump())
 
     def connection(self) -> dict[str, Any]:
         """Return the arguments that every aiokafka client takes. Reads the files that are named."""
@@ -59,7 +55,7 @@ class BusSettings(BaseModel):
         }
         if self.security_protocol in {"SSL", "SASL_SSL"}:
             arguments["ssl_context"] = self._ssl_context()
-        if self.security_protocol.startswith("SASL") and self.sasl_password_file is not None:
+        if self.sasl_password_file is not None:
             arguments["sasl_mechanism"] = self.sasl_mechanism
             arguments["sasl_plain_username"] = self.sasl_username
             arguments["sasl_plain_password"] = self.sasl_password_file.read_text(encoding="utf-8").strip()

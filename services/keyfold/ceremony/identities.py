@@ -15,8 +15,11 @@ from keyfold.identity import Identity, IdentityUnusable, create_identity, load_i
 
 ADMINISTRATORS: Final = ("admin-1", "admin-2")
 SCHEDULER: Final = "scheduler"
+ANALYTICS: Final = "analytics"
+ANALYTICS_FILE: Final = "analytics-principal"
+"""Its key as a principal is another than the service's, which signs alerts."""
 NOTARY: Final = "notary"
-SERVICE_ROLES: Final = ("policy", "hsm", "projector", NOTARY)
+SERVICE_ROLES: Final = ("policy", "hsm", "projector", NOTARY, ANALYTICS)
 
 
 def identity_path(directory: Path, name: str) -> Path:
@@ -24,18 +27,21 @@ def identity_path(directory: Path, name: str) -> Path:
     return directory / f"{name}.json"
 
 
-def ensure_identity(directory: Path, name: str, deployment: str) -> Identity:
-    """Make an identity file, or take the one that an earlier attempt made. Raises `CeremonyIncomplete`."""
+def ensure_identity(directory: Path, name: str, deployment: str, file: str | None = None) -> Identity:
+    """Make an identity file, or take the one that an earlier attempt made. Raises `CeremonyIncomplete`.
+
+    It is called by its name, or as `file` says.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = identity_path(directory, name)
+    path = identity_path(directory, file or name)
     if not path.exists():
         return _checked(create_identity(path, name, deployment), path)
-    return load_known(directory, name, deployment)
+    return load_known(directory, name, deployment, file)
 
 
-def load_known(directory: Path, name: str, deployment: str) -> Identity:
+def load_known(directory: Path, name: str, deployment: str, file: str | None = None) -> Identity:
     """Read an identity file of this deployment. Raises `CeremonyIncomplete`."""
-    path = identity_path(directory, name)
+    path = identity_path(directory, file or name)
     try:
         identity = load_identity(path)
     except IdentityUnusable as error:

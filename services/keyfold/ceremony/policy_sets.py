@@ -15,9 +15,10 @@ NAMES: Final = (
     "approvers",
     "operators",
     "services",
+    "analytics",
     "everybody",
 )
-READY: Final = ("quorum", "quorum-identities")
+READY: Final = ("quorum", "quorum-identities", "analytics-issuing")
 
 
 def initial_policies() -> dict[str, str]:

@@ -5,7 +5,7 @@
  2. look at the log: a genesis of this root is the end of it, any other content is refused;
  3. tokens with their PINs; the root identity, the notary's keys, key encryption keys and the first storage epoch's key
     inside;
- 4. identity files: services but the notary, two administrators, the scheduler;
+ 4. identity files: services but the notary, two administrators, the scheduler, analytics as a principal;
  5. one transaction: genesis and the service keys' certificates. Before it commits the deployment does not exist, and
     everything made so far is used again by the next attempt; afterwards it does.
 
@@ -24,6 +24,8 @@ from keyfold.ceremony.errors import CeremonyRefused
 from keyfold.ceremony.head import Head, author_of, read_head
 from keyfold.ceremony.identities import (
     ADMINISTRATORS,
+    ANALYTICS,
+    ANALYTICS_FILE,
     NOTARY,
     SCHEDULER,
     SERVICE_ROLES,
@@ -120,8 +122,8 @@ async def _begin(
 def _first_events(
     config: Config, root_public_key: bytes, notary: ServiceKeys, deployment: str, now_ms: int
 ) -> list[facts.Event]:
-    def key(name: str) -> bytes:
-        return ensure_identity(config.identities_directory, name, deployment).signer.public_key
+    def key(name: str, file: str | None = None) -> bytes:
+        return ensure_identity(config.identities_directory, name, deployment, file).signer.public_key
 
     genesis = statements.genesis(
         1,
@@ -131,6 +133,7 @@ def _first_events(
         development=config.development,
         administrators={name: key(name) for name in ADMINISTRATORS},
         scheduler=key(SCHEDULER),
+        analytics=key(ANALYTICS, ANALYTICS_FILE),
         policies=initial_policies(),
     )
     keys = {role: notary if role == NOTARY else ServiceKeys(key(role)) for role in SERVICE_ROLES}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyfold.ceremony.identities import SCHEDULER
+from keyfold.ceremony.identities import ANALYTICS, SCHEDULER
 from keyfold.events import facts, topics
 from keyfold.events.signatures import check_public_key
 from keyfold.events.statements import Entry
@@ -14,6 +14,7 @@ from keyfold.events.trust import MAX_CERTIFICATE_MS
 
 ADMINISTRATORS_GROUP: Final = "administrators"
 SERVICES_GROUP: Final = "services"
+ANALYTICS_GROUP: Final = "analytics"
 
 
 def certified_topics(role: str) -> list[str]:
@@ -30,10 +31,11 @@ def genesis(
     development: bool,
     administrators: Mapping[str, bytes],
     scheduler: bytes,
+    analytics: bytes,
     policies: Mapping[str, str],
 ) -> facts.Event:
     """Build the first event. Raises ValueError for a public key that anybody could sign for."""
-    for key in (root_public_key, scheduler, *administrators.values()):
+    for key in (root_public_key, scheduler, analytics, *administrators.values()):
         check_public_key(key)
     return facts.Genesis.new(
         _identifier(number),
@@ -43,7 +45,10 @@ def genesis(
         partitions=partitions,
         development=development,
         administrators=[_principal(name, key, ADMINISTRATORS_GROUP) for name, key in administrators.items()],
-        services=[_principal(SCHEDULER, scheduler, SERVICES_GROUP)],
+        services=[
+            _principal(SCHEDULER, scheduler, SERVICES_GROUP),
+            _principal(ANALYTICS, analytics, ANALYTICS_GROUP),
+        ],
         policies=_policies(policies),
     )
 

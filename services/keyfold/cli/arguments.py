@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from keyfold.cli.exits import UsageError
-from keyfold.client import When
-from keyfold.client.control import Options
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.signatures import PUBLIC_KEY_BYTES, SignatureAlgorithm
 from keyfold.events.streams import UUID_PATTERN
 from keyfold.events.times import to_milliseconds
+
+if TYPE_CHECKING:
+    from keyfold.client import When
+    from keyfold.client.control import Options
 
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="A key id or an alias, like alias/orders.")]
 PrincipalName = Annotated[str, typer.Argument(metavar="NAME", help="The principal.")]
@@ -68,9 +70,9 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _ALGORITHMS: Final[dict[int, SignatureAlgorithm]] = {size: name for name, size in PUBLIC_KEY_BYTES.items()}
 
 
-def how(reason: str | None, dry_run: bool) -> Options:
+def how(reason: str | None, dry_run: bool) -> "Options":
     """Return how a command is to be sent."""
-    return Options(reason=reason, dry_run=dry_run)
+    return {"reason": reason, "dry_run": dry_run}
 
 
 def identifier(text: str) -> str:
@@ -115,7 +117,7 @@ def time_of(text: str, option: str) -> str:
     return text
 
 
-def moment(text: str, option: str = "--expires") -> When:
+def moment(text: str, option: str = "--expires") -> "When":
     """Read a span from now (30d, 12h, 15m, 90s) or a time, as `time_of` does. Raises `UsageError`."""
     span = _SPAN.fullmatch(text)
     if span is not None:
@@ -126,17 +128,17 @@ def moment(text: str, option: str = "--expires") -> When:
         raise UsageError(f"{error}; or a span like 30d, 12h, 15m or 90s") from None
 
 
-def optional_moment(text: str | None) -> When | None:
+def optional_moment(text: str | None) -> "When | None":
     """Read what `moment` does, if anything was said."""
     return None if text is None else moment(text)
 
 
-def bound(text: str | None, option: str) -> When | None:
+def bound(text: str | None, option: str) -> "When | None":
     """Read what `moment` does, if anything was said; `never` takes a bound away and stays as it is."""
     return text if text in {None, "never"} else moment(text or "", option)
 
 
-def past(text: str, option: str) -> When:
+def past(text: str, option: str) -> "When":
     """Read a time, or a span that ends now: `2h` is two hours ago. Raises `UsageError`."""
     when = moment(text, option)
     return -when if isinstance(when, timedelta) else when

@@ -12,12 +12,6 @@
 import json
 from typing import Any, Final
 
-from keyfold.bus import BusError
-from keyfold.ceremony import CeremonyIncomplete, CeremonyRefused
-from keyfold.client import InvalidArgument
-from keyfold.client.envelope import EnvelopeInvalid
-from keyfold.config import ConfigError
-from keyfold.embedded import EmbeddedError
 from keyfold.events.errors import (
     InvalidCiphertext,
     InvalidCommand,
@@ -29,9 +23,6 @@ from keyfold.events.errors import (
     TokenUnavailable,
     Unavailable,
 )
-from keyfold.identity import IdentityUnusable
-from keyfold.log import RegistryBroken, StateCorrupt
-from keyfold.projections.errors import ProjectionError
 
 OK: Final = 0
 REFUSED: Final = 1
@@ -41,15 +32,20 @@ INTEGRITY: Final = 4
 BUG: Final = 70
 INTERRUPTED: Final = 130
 
-_CODES: Final[tuple[tuple[tuple[type[BaseException], ...], int], ...]] = (
-    ((EnvelopeInvalid, InvalidCiphertext, InvalidSignature, InvalidMac), INTEGRITY),
-    ((RecordError, RegistryBroken, StateCorrupt, ProjectionError), INTEGRITY),
-    ((InvalidArgument, IdentityUnusable, InvalidCommand, FileNotFoundError, IsADirectoryError, PermissionError), USAGE),
-    ((CeremonyRefused, CeremonyIncomplete), REFUSED),
-    ((TokenUnavailable, Unavailable, EmbeddedError, ConfigError, BusError), UNAVAILABLE),
+_CODES: Final[tuple[tuple[tuple[type[BaseException] | str, ...], int], ...]] = (
+    (("keyfold.client.envelope.format.EnvelopeInvalid", InvalidCiphertext, InvalidSignature, InvalidMac), INTEGRITY),
+    ((RecordError, "keyfold.log.registry.RegistryBroken", "keyfold.log.state_topic.StateCorrupt"), INTEGRITY),
+    (("keyfold.projections.errors.ProjectionError",), INTEGRITY),
+    (("keyfold.client.errors.InvalidArgument", "keyfold.identity.IdentityUnusable", InvalidCommand), USAGE),
+    ((FileNotFoundError, IsADirectoryError, PermissionError), USAGE),
+    (("keyfold.ceremony.errors.CeremonyRefused", "keyfold.ceremony.errors.CeremonyIncomplete"), REFUSED),
+    ((TokenUnavailable, Unavailable, "keyfold.embedded.errors.EmbeddedError"), UNAVAILABLE),
+    (("keyfold.config.ConfigError", "keyfold.bus.errors.BusError"), UNAVAILABLE),
     ((Refusal,), REFUSED),
     ((KeyfoldError, OSError), UNAVAILABLE),
 )
+"""The first line that holds the error's class or one of its bases. Classes of packages that not every command needs
+stand here by name: to look an error up must not import what the command that failed did not."""
 
 
 class NotReady(Unavailable):
@@ -74,7 +70,8 @@ def exit_code(error: BaseException) -> int:
     """Return the exit code that an error ends the program with."""
     if isinstance(error, UsageError):
         return USAGE
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), BUG)
+    lineage = {kind for base in type(error).__mro__ for kind in (base, f"{base.__module__}.{base.__qualname__}")}
+    return next((code for kinds, code in _CODES if not lineage.isdisjoint(kinds)), BUG)
 
 
 def describe(error: BaseException) -> dict[str, Any]:

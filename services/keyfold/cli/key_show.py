@@ -6,7 +6,7 @@ read from the directory and believed by the worker's signature. A key as of an e
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,15 +14,16 @@ from keyfold.cli import output
 from keyfold.cli.arguments import KeyName, OneVersion
 from keyfold.cli.projected import key_of
 from keyfold.cli.session import Session, now_ms, of
-from keyfold.cli.time_travel.key_at import KeyAt, key_at
 from keyfold.cli.time_travel.reading import ArchiveDirectory, At, Trail, instant, opened
-from keyfold.cli.transfer import STANDARD
-from keyfold.client import PublicKey
 from keyfold.events.entities import Key, KeyVersion
 from keyfold.events.key_states import state_of
 from keyfold.events.times import to_text
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import PublicKeyRow, Usage, VersionRow
+
+if TYPE_CHECKING:
+    from keyfold.cli.time_travel.key_at import KeyAt
+    from keyfold.client import PublicKey
 
 app = typer.Typer()
 
@@ -78,8 +79,9 @@ def show(
     if when is None and not trail and archive is None:
         _show(session, key)
         return
+    from keyfold.cli.time_travel.key_at import key_at
 
-    async def work() -> KeyAt:
+    async def work() -> "KeyAt":
         async with opened(session, trail=trail, archive=archive) as log:
             return await key_at(log, key, when)
 
@@ -127,10 +129,12 @@ def public_key(
 
     Example: keyfold key public-key alias/releases -o releases.pem
     """
+    from keyfold.cli.transfer import STANDARD
+
     session = of(context)
     config = session.config
 
-    async def work() -> PublicKey:
+    async def work() -> "PublicKey":
         async with session.client(config) as kms:
             return await kms.public_key(key, version)
 
@@ -204,7 +208,7 @@ def _facts(found: Described) -> list[tuple[str, Any]]:
     ]
 
 
-def _grants(found: KeyAt) -> str:
+def _grants(found: "KeyAt") -> str:
     rows = [
         (g.grant, "Expired" if g.status == "Active" and not g.live(found.at_ms) else g.status, g.grantee, g.verbs,
          g.created_by, g.expires_at)

@@ -4,17 +4,7 @@ from typing import Annotated
 
 import typer
 
-from keyfold.cli import (
-    blast_radius,
-    erasure,
-    key_compromise,
-    key_import,
-    key_life,
-    key_show,
-    key_validity,
-    key_versions,
-    output,
-)
+from keyfold.cli import output
 from keyfold.cli.arguments import (
     NotAfter,
     NotBefore,
@@ -36,9 +26,7 @@ from keyfold.events.specs import KeySpec, KeyUsage
 from keyfold.projections.ports import Queries
 from keyfold.projections.rows import KeySummary
 
-app = typer.Typer(name="key", help="Create keys and lead them through their life.", no_args_is_help=True)
-for _module in (key_show, key_life, key_validity, key_versions, key_compromise, key_import, blast_radius, erasure):
-    app.add_typer(_module.app)
+app = typer.Typer()
 
 
 @app.command()

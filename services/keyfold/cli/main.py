@@ -8,31 +8,9 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import Abort, TyperException
 
-from keyfold.cli import (
-    agreement,
-    audit,
-    exits,
-    grants,
-    hsm,
-    issuers,
-    key_import,
-    keys,
-    lifecycle,
-    limits,
-    operations,
-    policy_tools,
-    principals,
-    proposals,
-    protect,
-    registry,
-    signing,
-    trail,
-    witness,
-)
-from keyfold.cli.capabilities import capabilities
-from keyfold.cli.demo.command import demo
-from keyfold.cli.doctor import doctor
-from keyfold.cli.rewrap import rewrap
+from keyfold.cli import exits
+from keyfold.cli.commands import COMMANDS
+from keyfold.cli.lazy import group_of
 from keyfold.cli.session import (
     DATA_VARIABLE,
     DEFAULT_PRINCIPAL,
@@ -42,8 +20,6 @@ from keyfold.cli.session import (
     default_data,
     quiet_logging,
 )
-from keyfold.cli.status import status
-from keyfold.cli.time_travel import history, replay, who_could
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 refused, 2 usage, 3 unavailable, 4 integrity. Global options may stand anywhere."
@@ -59,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    cls=group_of(*COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -78,36 +55,6 @@ def options(
 ) -> None:
     """Keyfold: a key management system whose only truth is an event log."""
     context.obj = Session((data or default_data()).expanduser().absolute(), principal, as_json)
-
-
-app.command()(lifecycle.init)
-app.command()(lifecycle.up)
-app.command()(lifecycle.down)
-app.command()(lifecycle.reset)
-app.command()(status)
-app.command()(doctor)
-app.command()(demo)
-policy_tools.register(registry.policies)
-for _group in (keys.app, registry.aliases, principals.app, issuers.app):
-    app.add_typer(_group)
-app.command()(issuers.login)
-for _group in (registry.policies, grants.app, proposals.app, limits.app):
-    app.add_typer(_group)
-for _verb in (
-    protect.encrypt, protect.decrypt, protect.re_encrypt, rewrap, protect.data_key, agreement.data_key_pair,
-    protect.random, signing.sign, signing.verify, signing.mac, signing.verify_mac,
-    agreement.derive, agreement.encapsulate, agreement.decapsulate,
-):  # fmt: skip
-    app.command(_verb.__name__.replace("_", "-"))(_verb)
-app.command("import")(key_import.import_)
-app.command()(capabilities)
-app.command("who-could")(who_could.command)
-app.command("history")(history.command)
-app.command("replay")(replay.command)
-for _group in (
-    hsm.app, trail.app, audit.app, witness.app, operations.projections, operations.topics, operations.ceremony,
-):  # fmt: skip
-    app.add_typer(_group)
 
 
 def main() -> None:

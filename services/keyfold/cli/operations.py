@@ -10,6 +10,7 @@ from keyfold.cli import output
 from keyfold.cli.exits import NotReady, UsageError
 from keyfold.cli.rebuild_at.command import drop, list_, rebuilt_at
 from keyfold.cli.session import Session, now_ms, of
+from keyfold.cli.topic_acls import acl
 from keyfold.events import topics as topic_table
 from keyfold.projections.ports import SchemaStatus, lag
 from keyfold.projections.rows import Progress
@@ -110,6 +111,9 @@ async def _rebuild(session: Session, timeout_s: float | None) -> dict[str, Any]:
         await schemas.close()
     facts: dict[str, Any] = output.plain(now)
     return facts
+
+
+topics.command("acl")(acl)
 
 
 @topics.command()

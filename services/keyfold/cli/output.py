@@ -5,8 +5,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
 NONE = "-"
 
 
@@ -14,6 +12,8 @@ def plain(value: Any) -> Any:
     """Turn models, dataclasses, paths and sets into what JSON knows."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    from pydantic import BaseModel  # who has a model has it loaded; tables need none
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, bytes):

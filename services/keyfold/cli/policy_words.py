@@ -76,7 +76,9 @@ def _asked(asked: Asked) -> Iterator[tuple[str, Any]]:
         yield f"context {number}", f"{', '.join(f'{name}={value}' for name, value in context.items()) or '-'}{nobody}"
     if asked.items:
         yield "items", f"{asked.items}, {output.size(asked.bytes)}"
-    for name in ("reason", "source", "cause", "target", "algorithm", "message_type", "key_version", "destination"):
+    for name in (
+        "reason", "source", "cause", "target", "algorithm", "message_type", "key_version", "destination", "proposes",
+    ):  # fmt: skip
         if getattr(asked, name):
             yield name, getattr(asked, name)
     yield "approvals", asked.approvals

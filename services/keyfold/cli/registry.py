@@ -1,11 +1,12 @@
 """`keyfold alias …`, `keyfold policy …`: names and rules."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from keyfold.cli import output
 from keyfold.cli.arguments import KeyName, NoWait, Reason, Trial, how, read_text
+from keyfold.cli.lazy import Lazy, group_of
 from keyfold.cli.projected import key_id_of
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
@@ -16,7 +17,26 @@ from keyfold.events.errors import NotFound
 from keyfold.projections.rows import PolicyRow
 
 aliases = typer.Typer(name="alias", help="Names for keys.", no_args_is_help=True)
-policies = typer.Typer(name="policy", help="Who may do what: Cedar policies.", no_args_is_help=True)
+_LOOKING: Final = (
+    Lazy(
+        "explain",
+        "policy_explain:policy_explain",
+        "Say why a command was answered as it was: who asked what, by which policies, grants and limits.",
+    ),
+    Lazy(
+        "simulate",
+        "policy_simulate:policy_simulate",
+        "Ask proposed policies about every command in the log: what would be denied, what would be allowed.",
+    ),
+    Lazy(
+        "suggest",
+        "policy_suggest:policy_suggest",
+        "Write the least Cedar that permits what a principal really did: verbs, keys and encryption contexts.",
+    ),
+)
+policies = typer.Typer(
+    name="policy", help="Who may do what: Cedar policies.", no_args_is_help=True, cls=group_of(*_LOOKING)
+)
 
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="A name, like alias/orders.")]
 OnKey = Annotated[str | None, typer.Option("--key", metavar="KEY", help="On this key only, not for all.")]

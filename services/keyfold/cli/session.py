@@ -1,6 +1,7 @@
 """What every command works with: where the deployment lies, who acts, how to print, and its connections.
 
-Global options may stand anywhere on the command line: `main` moves them to the front.
+Global options may stand anywhere on the command line: `main` moves them to the front. Every start of the program
+imports this module, so that each connection imports what it needs when it is asked for.
 """
 
 import io
@@ -12,22 +13,21 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
-import uvloop
 
-from keyfold.bus import Bus, BusSettings, KafkaBus
 from keyfold.cli.exits import NotReady
-from keyfold.cli.output import to_json
-from keyfold.cli.parts import is_down
-from keyfold.client import Keyfold
-from keyfold.config import CONFIG_FILE, Config, load_config
-from keyfold.embedded import Stack
 from keyfold.events.errors import Unavailable
-from keyfold.identity import Identity
-from keyfold.logging import configure_logging
-from keyfold.projections.store import PostgresQueries
+from keyfold.logging import configure_at_first_logger, configure_logging
+
+if TYPE_CHECKING:
+    from keyfold.bus import Bus
+    from keyfold.client import Keyfold
+    from keyfold.config import Config
+    from keyfold.embedded import Stack
+    from keyfold.identity import Identity
+    from keyfold.projections.store import PostgresQueries
 
 T = TypeVar("T")
 DATA_VARIABLE: Final = "KEYFOLD_DATA"
@@ -59,15 +59,21 @@ class Session:
     @property
     def settings_file(self) -> Path:
         """Where the settings of the deployment are kept."""
+        from keyfold.config import CONFIG_FILE
+
         return self.data / CONFIG_FILE
 
-    def stack(self, *, development: bool = False) -> Stack:
+    def stack(self, *, development: bool = False) -> "Stack":
         """The local stack in the data directory, kept running by its supervisor."""
+        from keyfold.embedded import Stack
+
         return Stack(self.data, supervised=True, development=development, report=self.say)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> "Config":
         """The deployment's settings. Raises `NotReady` where there is none yet, `ConfigError` where they are wrong."""
+        from keyfold.config import load_config
+
         if not self.settings_file.exists():
             raise NotReady(f"there is no deployment in {self.data}; run `keyfold up`, or name another with --data")
         config = load_config(self.settings_file)
@@ -75,27 +81,34 @@ class Session:
             raise NotReady("this deployment was not initialised; run `keyfold init` (or `keyfold up`)")
         return config
 
-    def bus(self, config: Config) -> Bus:
+    def bus(self, config: "Config") -> "Bus":
         """The bus of the deployment."""
-        return KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id="keyfold-cli"))
+        from keyfold.bus import BusSettings, KafkaBus
 
-    def identity(self, config: Config) -> Path:
+        return KafkaBus(BusSettings.of(config, "keyfold-cli"))
+
+    def identity(self, config: "Config") -> Path:
         """The identity file of who acts."""
         if "/" in self.principal or self.principal.endswith(".json"):
             return Path(self.principal).expanduser()
         return config.identities_directory / f"{self.principal}.json"
 
-    def client(self, config: Config, identity: Identity | Path | None = None) -> Keyfold:
+    def client(self, config: "Config", identity: "Identity | Path | None" = None) -> "Keyfold":
         """A client, to be entered with `async with`."""
+        from keyfold.bus import BusSettings
+        from keyfold.client import Keyfold
+
         return Keyfold.connect(
-            bootstrap_servers=config.bootstrap_servers,
+            bus_settings=BusSettings.of(config, "keyfold-cli"),
             identity=identity or self.identity(config),
             deployment=config.deployment,
         )
 
     @asynccontextmanager
-    async def queries(self, config: Config) -> AsyncIterator[PostgresQueries]:
+    async def queries(self, config: "Config") -> "AsyncIterator[PostgresQueries]":
         """The projections, as a reader."""
+        from keyfold.projections.store import PostgresQueries
+
         reading = PostgresQueries(config.postgres_reader_dsn)
         try:
             yield reading
@@ -109,20 +122,29 @@ class Session:
 
     def show(self, value: Any, human: str) -> None:
         """Print a result: as data with `--json`, else as text."""
+        from keyfold.cli.output import to_json
+
         sys.stdout.write((to_json(value) if self.as_json else human) + "\n")
         sys.stdout.flush()
 
     def show_lines(self, rows: Iterable[tuple[Any, str]]) -> None:
         """Print results as they come, one line each."""
+        from keyfold.cli.output import to_json
+
         for value, human in rows:
             sys.stdout.write((to_json(value, lines=True) if self.as_json else human) + "\n")
         sys.stdout.flush()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run asynchronous work to its end. Raises `NotReady` instead of what follows from nothing being started."""
+        import uvloop
+
         try:
             return uvloop.run(work)
         except Unavailable:
+            from keyfold.cli.parts import is_down
+            from keyfold.embedded import Stack
+
             if not is_down(Stack(self.data)):
                 raise
             raise NotReady(f"the deployment in {self.data} is not running; run `keyfold up`") from None
@@ -149,9 +171,17 @@ def buffered_output() -> None:
 def quiet_logging() -> None:
     """Libraries' log lines would break the one-line errors; KEYFOLD_DEBUG=1 shows them."""
     debug = bool(os.environ.get("KEYFOLD_DEBUG"))
-    configure_logging("cli", "debug" if debug else "error")
-    if not debug:
+
+    def configure() -> None:
+        configure_logging("cli", "debug" if debug else "error")
+        if not debug:
+            logging.getLogger().setLevel(logging.CRITICAL + 1)
+
+    if debug:
+        configure()
+    else:
         logging.getLogger().setLevel(logging.CRITICAL + 1)
+        configure_at_first_logger(configure)
 
 
 def now_ms() -> int:

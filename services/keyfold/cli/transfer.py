@@ -11,21 +11,23 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import size
 from keyfold.cli.session import Session
-from keyfold.client import Keyfold
 from keyfold.client.envelope.files import atomic_output
 from keyfold.events.errors import BatchTooLarge
+
+if TYPE_CHECKING:
+    from keyfold.client import Keyfold
 
 STANDARD: Final = "-"
 ITEM_LIMIT: Final = 900_000
 """Bytes that one command carries of one item."""
 _IN_MEMORY: Final = 16 * 1024 * 1024
 
-Work = Callable[[Keyfold, BinaryIO, BinaryIO], Awaitable[int]]
+Work = Callable[["Keyfold", BinaryIO, BinaryIO], Awaitable[int]]
 
 
 def convert(session: Session, source: str, target: str, work: Work, done: str) -> None:

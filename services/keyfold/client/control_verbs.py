@@ -2,12 +2,24 @@
 
 from keyfold.client.governance_verbs import GovernanceVerbs
 from keyfold.client.import_verbs import ImportVerbs
+from keyfold.client.incident_verbs import IncidentVerbs
 from keyfold.client.key_verbs import KeyVerbs
 from keyfold.client.lifecycle_verbs import LifecycleVerbs
+from keyfold.client.once import Once
 from keyfold.client.principal_verbs import PrincipalVerbs
 from keyfold.client.proposal_verbs import ProposalVerbs
 from keyfold.client.storage_verbs import StorageVerbs
 
 
-class ControlVerbs(KeyVerbs, LifecycleVerbs, ImportVerbs, StorageVerbs, PrincipalVerbs, GovernanceVerbs, ProposalVerbs):
+class ControlVerbs(
+    KeyVerbs,
+    LifecycleVerbs,
+    ImportVerbs,
+    StorageVerbs,
+    PrincipalVerbs,
+    GovernanceVerbs,
+    IncidentVerbs,
+    ProposalVerbs,
+    Once,
+):
     """All control verbs of a client."""

@@ -11,10 +11,12 @@
 Every message names the command, the key and what to do. None contains plaintext, ciphertext or an encryption context.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from keyfold.client.intents import Intent
 from keyfold.events.errors import KeyfoldError, Refusal, Unavailable, refusal_by_code
+
+if TYPE_CHECKING:
+    from keyfold.client.intents import Intent
 
 
 class InvalidArgument(KeyfoldError, ValueError):
@@ -41,7 +43,7 @@ class DirectoryIncomplete(Unavailable):
     code: ClassVar[str] = "DirectoryIncomplete"
 
 
-def refused(code: str, intent: Intent, command_id: str, *, item: bool = False) -> Refusal:
+def refused(code: str, intent: "Intent", command_id: str, *, item: bool = False) -> Refusal:
     """Return the typed error for a wire code, with a message that says what was refused and what to do."""
     kind = refusal_by_code(code)
     what = "failed for one item of" if item else "was refused"
@@ -49,7 +51,7 @@ def refused(code: str, intent: Intent, command_id: str, *, item: bool = False) -
     return kind(f"{intent.verb} on {intent.name} {place}: {code}: {kind.hint}")
 
 
-def overdue(intent: Intent, command_id: str | None) -> DeadlineExceeded:
+def overdue(intent: "Intent", command_id: str | None) -> DeadlineExceeded:
     """Return the error of a call whose deadline passed; without a command id nothing was sent."""
     if command_id is None:
         return DeadlineExceeded(f"{intent.verb} on {intent.name} was not sent before its deadline; call again")

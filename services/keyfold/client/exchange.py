@@ -109,7 +109,7 @@ class Exchange:
             parcel.fail(ClientClosed("the client is closed") if self._closed else DirectoryIncomplete(message))
             finished()
             return
-        stamp = self._stamp()
+        stamp = self._stamp(intent.command_id)
         order = self._writer.write(intent, list(parcel.items), list(parcel.contexts), key, stamp)
         now, settings = self._loop.time(), self._settings
         flight = Flight(
@@ -135,11 +135,11 @@ class Exchange:
         """Return the time by this client's clock, in milliseconds since 1970."""
         return self._clock_ms()
 
-    def _stamp(self) -> Stamp:
+    def _stamp(self, command_id: str | None) -> Stamp:
         now = self._clock_ms()
         fresh = os.urandom(32 + RANDOM_BYTES)
         expires = now + int(self._settings.command_lifetime_s * 1000)
-        return Stamp(uuid7(now, fresh[32:]), fresh[:32], now, expires, self.registry_revision)
+        return Stamp(command_id or uuid7(now, fresh[32:]), fresh[:32], now, expires, self.registry_revision)
 
     def _send(self, flight: Flight) -> None:
         self._outbox.put(flight.order.record, lambda error: self._give_up(flight, error))

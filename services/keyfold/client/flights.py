@@ -6,7 +6,8 @@ How an answer is taken (design, section 3):
  - a retriable refusal is asked again, under a new id, a bounded number of times;
  - `AlreadyExecuted` completes a control verb from its summary; a data verb's result was lost on the way: it is looked
    for, then asked again with `retry_of`, a bounded number of times;
- - what carries out an approved proposal is one command for good: neither asked again nor divided;
+ - what carries out an approved proposal, or has an id that the caller gave it, is one command for good: neither asked
+   again nor divided;
  - a refusal of a record that holds more than one caller's call is not their refusal: the record is divided.
 """
 
@@ -71,7 +72,8 @@ def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
         return Step.DELIVER
     if code == errors.AlreadyExecuted.code:
         return _executed_before(flight, answer, retry_attempts)
-    return Step.FAIL if flight.intent.proposal is not None else _refused(flight, code, retry_attempts)
+    one = flight.intent.proposal is not None or flight.intent.command_id is not None
+    return Step.FAIL if one else _refused(flight, code, retry_attempts)
 
 
 def _refused(flight: Flight, code: str, retry_attempts: int) -> Step:

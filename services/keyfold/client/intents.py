@@ -11,8 +11,8 @@ class Intent:
     """A verb on a stream. `arguments` is JSON text; `alias` is the name by which the caller called the key.
 
     `reason` is the caller's word for why. A `dry_run` is decided only. `proposal` is the approved proposal that this
-    one command carries out: such a command has one id for good, and is never divided. `collector`
-    takes the command's receipt, if one is wanted.
+    one command carries out: such a command has one id for good, and is never divided. `command_id` is the id that the
+    caller gave the command, which is then not asked again. `collector` takes the command's receipt, if one is wanted.
     """
 
     verb: str
@@ -24,6 +24,7 @@ class Intent:
     reason: str | None = None
     dry_run: bool = False
     proposal: str | None = None
+    command_id: str | None = None
     collector: Collector | None = field(default=None, compare=False, repr=False)
 
     @property

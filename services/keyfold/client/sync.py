@@ -183,11 +183,16 @@ class Keyfold:
     revoke_grant = _blocking(Async.revoke_grant)
     put_limit = _blocking(Async.put_limit)
     delete_limit = _blocking(Async.delete_limit)
+    acknowledge_incident = _blocking(Async.acknowledge_incident)
+    close_incident = _blocking(Async.close_incident)
+    put_suppression = _blocking(Async.put_suppression)
+    delete_suppression = _blocking(Async.delete_suppression)
 
     propose = _blocking(Async.propose)
     approve_proposal = _blocking(Async.approve_proposal)
     deny_proposal = _blocking(Async.deny_proposal)
     cancel_proposal = _blocking(Async.cancel_proposal)
+    once = _blocking(Async.once)
 
     def _wait(self, work: Coroutine[Any, Any, R]) -> R:
         loop = self._loop

@@ -41,12 +41,21 @@ _ASSUME: Final = type_of(AssumePrincipalWithWebIdentity.verb)
 
 
 class Rejected(errors.KeyfoldError):
-    """A record is no acceptable command. `reply` is set where somebody authentic can be told."""
+    """A record is no acceptable command. `reply` is set where somebody authentic can be told.
+
+    `principal` is whose command it was, where that was verified: registered, and its own key signed it.
+    """
 
     code = "Rejected"
 
-    def __init__(self, refusal: errors.Refusal, reply: ReplyAddress | None = None, command_id: str = "") -> None:
-        self.refusal, self.reply, self.command_id = refusal, reply, command_id
+    def __init__(
+        self,
+        refusal: errors.Refusal,
+        reply: ReplyAddress | None = None,
+        command_id: str = "",
+        principal: str | None = None,
+    ) -> None:
+        self.refusal, self.reply, self.command_id, self.principal = refusal, reply, command_id, principal
         super().__init__(f"{refusal.code}: {refusal}")
 
 
@@ -237,7 +246,9 @@ def _check_times(command: AnyCommand, now_ms: int) -> int:
 
 
 def _rejected(command: AnyCommand, refusal: errors.Refusal) -> Rejected:
-    return Rejected(refusal, command.data.reply, command.id)
+    """To be called when the command's name was checked; who brings a token is not yet known by it."""
+    principal = None if isinstance(command, AssumePrincipalWithWebIdentity) else command.data.principal
+    return Rejected(refusal, command.data.reply, command.id, principal)
 
 
 def reply_topic_allowed(topic: str) -> bool:

@@ -6,7 +6,18 @@ Each rule returns the event's class and its data, or raises the refusal. Authori
 from collections.abc import Callable
 from typing import Any, Final
 
-from keyfold.deciding import federation, grants, identities, imports, keys, limits, proposals, storage, versions
+from keyfold.deciding import (
+    federation,
+    grants,
+    identities,
+    imports,
+    incidents,
+    keys,
+    limits,
+    proposals,
+    storage,
+    versions,
+)
 from keyfold.deciding.cedar import validate_policy
 from keyfold.deciding.keys import governed_key
 from keyfold.deciding.rules import Rule
@@ -68,6 +79,7 @@ CONTROL: Final[dict[str, Callable[[Any, Any], Rule]]] = {
     **storage.RULES,
     **grants.RULES,
     **limits.RULES,
+    **incidents.RULES,
     **proposals.RULES,
     "CreateAlias": _create_alias,
     "UpdateAlias": _update_alias,

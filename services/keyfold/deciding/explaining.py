@@ -41,6 +41,7 @@ class Asked:
     message_type: str
     key_version: int
     destination: str
+    proposes: str
     approvals: tuple[str, ...]
     answer: Answer
     uncovered: tuple[int, ...]
@@ -148,6 +149,7 @@ def _asked(question: Question, world: World) -> Asked:
         message_type=request.message_type,
         key_version=request.key_version,
         destination=request.destination,
+        proposes=request.proposes,
         approvals=request.approvals,
         answer=answer,
         uncovered=verdict.uncovered,

@@ -25,6 +25,7 @@ _CAUSE: Final = _named_by("cause")
 _MESSAGE_TYPE: Final = _named_by("message_type")
 _VERSION: Final = _named_by("key_version", "version")
 _DESTINATION: Final = _named_by("destination_key_id", "source_key_id")
+_PROPOSES: Final = _named_by("verb")
 
 
 def request_of(
@@ -61,6 +62,7 @@ def request_of(
         message_type=_said(command, _MESSAGE_TYPE) or "",
         key_version=_said(command, _VERSION) or 0,
         destination=_said(command, _DESTINATION) or "",
+        proposes=_said(command, _PROPOSES) or "",
     )
 
 

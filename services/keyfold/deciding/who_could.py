@@ -156,5 +156,6 @@ def _may(person: Principal, verb: str, command: AnyCommand, world: World) -> boo
     request = request_of(command, person, world.entities, world.now_ms)._replace(
         action=verb, target=about, creation=None, contexts=[{}], items=0, bytes=0, cause="", source="", algorithm="",
         message_type="", key_version=0, destination="",
+        proposes=command.verb if verb == "ProposeCommand" else "",
     )  # fmt: skip
     return world.authorizer.authorize(request, world.registry, world.deployment.policies_revision).allowed

@@ -13,7 +13,9 @@ from keyfold.embedded.errors import PartFailed
 from keyfold.embedded.parts import Part
 from keyfold.embedded.processes import Process
 
-SERVICES: Final = ("policy", "hsm", "notary", "projector", "scheduler")
+_ANALYTICS: Final = ("analytics",) if importlib.util.find_spec("river") is not None else ()
+SERVICES: Final = ("policy", "hsm", "notary", "projector", "scheduler", *_ANALYTICS)
+"""In starting order. Analytics runs where its extra (`keyfold[analytics]`) is installed."""
 
 
 def service_part(config: Config, config_file: Path, name: str) -> Part:

@@ -78,7 +78,7 @@ async def _serve(
     tokens: tuple[Token, Token, Custody, SealingKeys, ThreadPoolExecutor],
 ) -> None:
     kms, seal, custody, sealing, threads = tokens
-    bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-hsm-{instance}"))
+    bus = KafkaBus(BusSettings.of(config, f"keyfold-hsm-{instance}"))
     sender, follower = bus.sender(), RegistryFollower(bus, config.deployment or "")
     author = _author(config, follower)
     keyring = Keyring(bus, follower, sealing, config.partitions, clock_ms)

@@ -103,7 +103,7 @@ async def _with_tokens(config: Config) -> Report:
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
     export_softhsm2_conf(config)
-    bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id="keyfold-hsm-inventory"))
+    bus = KafkaBus(BusSettings.of(config, "keyfold-hsm-inventory"))
     with ExitStack() as stack:
         module = load_module(config.pkcs11_module)
         kms, seal = [

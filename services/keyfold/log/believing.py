@@ -36,15 +36,18 @@ _TYPE: Final = b'"type":"'
 
 def leaves_of(records: Sequence[Inbound]) -> list[bytes]:
     """Return the leaf hash of each record, as `log_leaves.leaf_of` says it."""
-    common: Sequence[Header] = ()
+    common: Sequence[Header] | None = None
     tail = b""
     found: list[bytes] = []
     for record in records:
         key, value, headers = record.key, record.value, record.headers
-        if key is None or value is None or not _plain(headers):
+        if key is None or value is None or len(headers) != 4:
             found.append(leaf_of(key, value, headers))
             continue
-        if headers[:3] != common:
+        if headers[:3] != common or headers[3][0] != PATH_HEADER or headers[3][1] is None:
+            if not _plain(headers):
+                found.append(leaf_of(key, value, headers))
+                continue
             common = headers[:3]
             tail = b"".join(len(part).to_bytes(4, "big") + part for _, part in common)
         head = b"\x00" + len(key).to_bytes(4, "big") + key + len(value).to_bytes(4, "big")
@@ -61,12 +64,22 @@ def _plain(headers: Sequence[Header]) -> bool:
     )
 
 
+def _alike(run: Sequence[Inbound]) -> bool:
+    """Tell whether all records of one statement have such headers. The first three are the same in all of them."""
+    return _plain(run[0].headers) and all(
+        len(record.headers) == 4 and record.headers[3][0] == PATH_HEADER and record.headers[3][1] is not None
+        for record in run
+    )
+
+
 class Believer(ChainReader):
     """The chains of one partition of the events topic."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         super().__init__(topics.EVENTS, partition, partitions)
-        self._lies_here = lru_cache(maxsize=65_536)(lambda stream: lies_in(stream, partition, partitions))
+        self._lies_here = lru_cache(maxsize=65_536)(
+            lambda key: lies_in(key.decode("utf-8", "replace"), partition, partitions)
+        )
 
     def accept_all(self, trust: Trust, records: Sequence[Inbound]) -> Iterator[Accepted | RecordError]:
         """Yield for each record, in order, what `accept` returns or raises. Take each before asking for the next."""
@@ -87,7 +100,7 @@ class Believer(ChainReader):
     def _whole(self, trust: Trust, run: Sequence[Inbound]) -> list[Accepted] | None:
         """Accept all records of one statement, or none: then each is looked at alone."""
         headers = run[0].headers
-        if not all(_plain(record.headers) for record in run):
+        if not _alike(run):
             return None
         signer, document = headers[0][1].decode("ascii", "replace"), headers[1][1]
         try:
@@ -103,7 +116,7 @@ class Believer(ChainReader):
         return [Accepted(statement.role, signer, place, entry) for place, entry in zip(places, entries, strict=True)]
 
     def _placed(self, record: Inbound) -> Entry:
-        if record.key is None or record.value is None or not self._lies_here(record.key.decode("utf-8", "replace")):
+        if record.key is None or record.value is None or not self._lies_here(record.key):
             raise UntrustedRecord("the record key is no stream of this partition")
         return Entry(record.key, record.value)
 
@@ -123,8 +136,8 @@ def _covered(root: str, entries: Sequence[Entry], run: Sequence[Inbound]) -> boo
     if levels[-1][0].hex() != root:
         return False
     return all(
-        record.headers[3][1] == index.to_bytes(4, "big") + b"".join(merkle.path_of(levels, index))
-        for index, record in enumerate(run)
+        record.headers[3][1] == index.to_bytes(4, "big") + path
+        for index, (record, path) in enumerate(zip(run, merkle.paths_of(levels), strict=True))
     )
 
 
@@ -149,7 +162,8 @@ def _canonical(value: bytes) -> facts.Event | None:
     if model is None or b"\\u" in value:
         return None
     try:
-        event = model.model_validate_json(value)
+        event: facts.Event = model.__pydantic_validator__.validate_json(value)
     except ValidationError:
         return None
-    return event if event.type == model.type_name and event.to_value() == value else None
+    same = event.type == model.type_name and model.__pydantic_serializer__.to_json(event) == value
+    return event if same else None

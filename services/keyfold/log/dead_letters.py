@@ -30,8 +30,11 @@ class DeadLetters:
         self.reported = 0
         self.suppressed = 0
 
-    async def report(self, record: Inbound, reason: str) -> None:
-        """Report one record. Failures to do so are logged: the record itself stays where it is."""
+    async def report(self, record: Inbound, reason: str, code: str | None = None, principal: str | None = None) -> None:
+        """Report one record. Failures to do so are logged: the record itself stays where it is.
+
+        `code` is that of the refusal. `principal` is whose record it was: only where its signature was verified.
+        """
         now = self._clock()
         self._tokens = min(float(PER_SECOND), self._tokens + (now - self._last) * PER_SECOND)
         self._last = now
@@ -51,6 +54,7 @@ class DeadLetters:
             "sha256": sha256(record.value or b"").hexdigest(),
             "suppressed_before": self.suppressed,
         }
+        document |= {name: value for name, value in (("code", code), ("principal", principal)) if value is not None}
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._sender.send(Outbound(topics.DEAD_LETTERS, 0, None, strictjson.canonical(document)))

@@ -27,7 +27,7 @@ async def serve(config: Config, instance: str) -> None:
 
 
 async def _serve(config: Config, deployment: str, instance: str, token: InToken) -> None:
-    bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-notary-{instance}"))
+    bus = KafkaBus(BusSettings.of(config, f"keyfold-notary-{instance}"))
     sender, keeper = bus.sender(), TrustKeeper(bus, deployment, config.partitions)
     author = Author(
         deployment,

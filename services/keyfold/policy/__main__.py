@@ -13,7 +13,7 @@ async def serve(config: Config, instance: str) -> None:
     """Run until SIGTERM or SIGINT."""
     signer = load_identity(config.identities_directory / "policy.json").signer
     deployment = config.deployment or ""
-    bus = KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id=f"keyfold-policy-{instance}"))
+    bus = KafkaBus(BusSettings.of(config, f"keyfold-policy-{instance}"))
     sender = bus.sender()
     follower = RegistryFollower(bus, deployment)
     author = Author(

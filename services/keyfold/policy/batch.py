@@ -9,6 +9,7 @@ becomes `CommandDenied{InternalError}` of that command.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple
 
 from keyfold.bus import Inbound, Outbound
 from keyfold.deciding.admission import Admitted, Place, Rejected, admit
@@ -29,6 +30,15 @@ from keyfold.policy.state import Draft
 _log = get_logger()
 
 
+class DeadLetter(NamedTuple):
+    """A record that was not admitted, and why; its principal where that was verified."""
+
+    record: Inbound
+    reason: str
+    code: str
+    principal: str | None
+
+
 @dataclass(slots=True)
 class Batch:
     """What a batch produced. `replies` and `dead_letters` leave after the commit."""
@@ -36,7 +46,7 @@ class Batch:
     events: list[Entry] = field(default_factory=list)
     tickets: list[Entry] = field(default_factory=list)
     replies: list[Outbound] = field(default_factory=list)
-    dead_letters: list[tuple[Inbound, str]] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
 class Decider:
@@ -117,7 +127,7 @@ class Decider:
         return denial(admitted, world, errors.InternalError.code), {}
 
     def _reject(self, record: Inbound, rejected: Rejected, batch: Batch) -> None:
-        batch.dead_letters.append((record, str(rejected)))
+        batch.dead_letters.append(DeadLetter(record, str(rejected), rejected.refusal.code, rejected.principal))
         if rejected.reply is None or record.key is None or record.value is None:
             return
         digest = sha256(record.value).hexdigest()
@@ -132,7 +142,8 @@ class Decider:
         if (known.digest, known.body_digest) != (admitted.command_digest, admitted.body_digest):
             # No event: the id's one decision stands. Two commands under one id are worth a dead letter, though.
             conflict = errors.IdempotencyConflict()
-            batch.dead_letters.append((record, f"{conflict.code}: {conflict}"))
+            reason, whose = f"{conflict.code}: {conflict}", admitted.principal.principal
+            batch.dead_letters.append(DeadLetter(record, reason, conflict.code, whose))
             self._reply(admitted, conflict.code, None, batch)
         elif known.summary is not None:
             reply = self._answerer.executed_before(admitted, known.summary)

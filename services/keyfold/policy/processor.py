@@ -178,8 +178,8 @@ class Owned:
         return offsets[-1]
 
     async def _say(self, batch: Batch) -> None:
-        for record, reason in batch.dead_letters:
-            await self._parts.dead_letters.report(record, reason)
+        for letter in batch.dead_letters:
+            await self._parts.dead_letters.report(*letter)
         full: set[tuple[str, int]] = set()
         for reply in batch.replies:
             if (reply.topic, reply.partition) not in full and not await self._sent(reply):

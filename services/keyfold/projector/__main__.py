@@ -11,6 +11,7 @@ import uvloop
 
 from keyfold.bus import BusSettings, KafkaBus
 from keyfold.config import Config, ConfigError, load_config, mark_ready
+from keyfold.events.building import build_models
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import configure_logging, get_logger
 from keyfold.projections.store import PostgresSchemas
@@ -26,7 +27,7 @@ def compose(config: Config, instance_id: str) -> Projector:
         raise ConfigError("the settings name no deployment; run `keyfold init` first")
     settings = ProjectorSettings()
     parts = Parts(
-        bus=KafkaBus(BusSettings(bootstrap_servers=config.bootstrap_servers, client_id="keyfold-projector")),
+        bus=KafkaBus(BusSettings.of(config, "keyfold-projector")),
         schemas=PostgresSchemas(config.postgres_dsn, deadline_s=settings.store_deadline_s),
         deployment=config.deployment,
         partitions=config.partitions,
@@ -53,6 +54,7 @@ def main() -> int:
     try:
         config = load_config(arguments.config)
         configure_logging(NAME, config.log_level)
+        build_models()
         uvloop.run(_run(compose(config, f"{NAME}-{arguments.instance}")))
     except (KeyfoldError, ExceptionGroup) as failure:
         errors = _expected(failure)

@@ -1,5 +1,8 @@
 """One partition of the events topic, folded into one schema: restore, then batch after batch.
 
+A schema that is being built is filled one batch ahead: the next is folded while Postgres writes the one before it. One
+that is live is not: what is told to others was committed.
+
 A step, and what is true if we crash after each part of it:
  1. read and fold a batch: nothing happened; it is read again.
  2. apply it in one Postgres transaction with the partition's offsets: rows, audit and offsets are there, the directory
@@ -53,6 +56,7 @@ class PartitionWorker:
         self._retry = Retry(settings.first_retry_s, settings.longest_retry_s)
         self._log = _log.bind(partition=partition, schema=name)
         self._published = 0
+        self._writing: asyncio.Task[None] | None = None
         self.serving = asyncio.Event()
         self.halted: KeyfoldError | None = None
 
@@ -74,15 +78,17 @@ class PartitionWorker:
         reader = self._bus.reader(topics.EVENTS, self._partition, committed=True)
         try:
             folding = await self._restore(reader)
-            was_live = False
+            live = False
             while True:
-                if self._is_live() and not was_live:
+                if self._is_live() and not live:
+                    await self._written()
                     await self._publish_backlog(folding.offsets)
-                    was_live = True
+                    live = True
                 self.serving.set()
-                await self._step(reader, folding)
+                await self._step(reader, folding, live=live)
                 self._retry.reset()
         finally:
+            await self._give_up_writing()
             await reader.stop()
 
     async def _restore(self, reader: Reader) -> Folding:
@@ -93,31 +99,61 @@ class PartitionWorker:
         self._log.info("partition-restored", offset=offsets.next, position=offsets.position)
         return folding
 
-    async def _step(self, reader: Reader, folding: Folding) -> None:
-        records = await reader.poll(self._settings.idle_poll_s, self._max_records())
+    async def _step(self, reader: Reader, folding: Folding, *, live: bool) -> None:
+        most = self._settings.max_records if live else self._settings.max_records_building
+        records = await reader.poll(self._settings.idle_poll_s, most)
         offsets = folding.offsets
         if not records and reader.position() <= offsets.next and self._published == offsets.published:
+            await self._written()
             return
-        await self._commit(folding, records, reader.position())
-        if records and self._is_live():
+        more = not live and len(records) >= self._settings.max_records  # there is more, most likely
+        await self._commit(folding, records, reader.position(), live=live, more=more)
+        if records and live:
             await asyncio.sleep(self._pace.delay(asyncio.get_running_loop().time()))
 
-    async def _commit(self, folding: Folding, records: Sequence[Inbound], position: int) -> None:
-        batch, gap = await folding.fold(records, position)
+    async def _commit(
+        self, folding: Folding, records: Sequence[Inbound], position: int, *, live: bool, more: bool
+    ) -> None:
+        try:
+            batch, gap = await folding.fold(records, position, more=more)
+        except KeyfoldError:
+            await self._written()
+            raise
+        await self._written()
         batch = replace(batch, after=replace(batch.after, published=self._published))
-        await self._store.apply(batch)
-        # If we crash here, the batch counts; restoring publishes its part of the directory.
         folding.promote(batch)
-        await self._publish(batch)
+        self._writing = asyncio.create_task(self._write(batch, live=live), name=f"projector-write-{self._partition}")
+        if not more or gap is not None:
+            await self._written()
         if gap is not None:
             raise gap
 
-    async def _publish(self, batch: Batch) -> None:
-        if self._is_live():
+    async def _write(self, batch: Batch, *, live: bool) -> None:
+        await self._store.apply(batch)
+        # If we crash here, the batch counts; restoring publishes its part of the directory.
+        if live:
             await self._publisher.publish(batch.directory)
             # If we crash here, the same records are published again.
             self._published = batch.after.next
         await self._publisher.report(batch.reports)
+
+    async def _written(self) -> None:
+        """Wait for the batch that is being written. Raises what kept it from being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            try:
+                await writing  # who is cancelled here cancels it too
+            finally:
+                await asyncio.wait({writing})
+
+    async def _give_up_writing(self) -> None:
+        """Whether a batch that was under way is there is seen when the offsets are read again."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.cancel()
+            await asyncio.wait({writing})
+            if not writing.cancelled():
+                writing.exception()  # heard, and nothing is to be done about it
 
     async def _publish_backlog(self, offsets: Offsets) -> None:
         since = offsets.published
@@ -126,9 +162,6 @@ class PartitionWorker:
             await self._publisher.publish(records)
             since = records[-1].kafka_offset + 1 if len(records) == _PAGE else offsets.next
         self._published = since
-
-    def _max_records(self) -> int:
-        return self._settings.max_records if self._is_live() else self._settings.max_records_building
 
     async def _halt(self, error: KeyfoldError) -> None:
         """Stop loudly: in the log, and in the offsets for whoever looks at the projections."""

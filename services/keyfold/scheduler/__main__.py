@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvloop
 
+from keyfold.bus import BusSettings
 from keyfold.client import Keyfold
 from keyfold.config import Config, ConfigError, load_config, mark_ready
 from keyfold.events.errors import KeyfoldError
@@ -50,7 +51,7 @@ async def _serve(config: Config) -> None:
         async with open_key_sets(config.data_directory / _KEY_SETS, settings.key_set_timeout_s) as key_sets:
             while not stop.is_set():
                 kms = Keyfold.connect(
-                    bootstrap_servers=config.bootstrap_servers,
+                    bus_settings=BusSettings.of(config, "keyfold-scheduler"),
                     identity=config.identities_directory / _IDENTITY,
                     deployment=config.deployment,
                 )

@@ -21,6 +21,7 @@ from keyfold.auditing.verifying import Wanted
 from keyfold.cli import exits, main
 from keyfold.cli.audit.progress import Progress
 from keyfold.cli.exits import UsageError
+from keyfold.config import KafkaSecurity
 
 LOG = (14, 90)
 MODULE: Any = importlib.import_module("keyfold.cli.audit.verify")
@@ -110,7 +111,9 @@ def test_all_rows_that_differ_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
         return compared
 
     class Played:
-        config = SimpleNamespace(bootstrap_servers="", partitions=PARTITIONS, postgres_reader_dsn="")
+        config = SimpleNamespace(
+            bootstrap_servers="unused:1", kafka=KafkaSecurity(), partitions=PARTITIONS, postgres_reader_dsn=""
+        )
 
     log = honest(*LOG)
     monkeypatch.setattr(MODULE, "compare", played)

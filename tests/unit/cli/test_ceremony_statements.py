@@ -7,11 +7,13 @@ from keyfold.events import facts, topics
 from keyfold.events.signatures import Signer
 from keyfold.events.trust import Trust
 
-ROOT, ADMIN, OTHER, SCHEDULER, SERVICE = (Signer(bytes([n]) * 32).public_key for n in range(1, 6))
+ROOT, ADMIN, OTHER, SCHEDULER, SERVICE, ANALYTICS = (Signer(bytes([n]) * 32).public_key for n in range(1, 7))
 WEAK = bytes(32)
 
 
-def make(root: bytes = ROOT, admin: bytes = ADMIN, scheduler: bytes = SCHEDULER) -> facts.Event:
+def make(
+    root: bytes = ROOT, admin: bytes = ADMIN, scheduler: bytes = SCHEDULER, analytics: bytes = ANALYTICS
+) -> facts.Event:
     return genesis(
         1,
         1_800_000_000_000,
@@ -20,6 +22,7 @@ def make(root: bytes = ROOT, admin: bytes = ADMIN, scheduler: bytes = SCHEDULER)
         development=False,
         administrators={"admin-1": admin, "admin-2": OTHER},
         scheduler=scheduler,
+        analytics=analytics,
         policies={"p": "permit(principal, action, resource);"},
     )
 
@@ -31,7 +34,7 @@ def test_genesis_is_a_valid_event() -> None:
     assert (event.id, event.subject, event.source) == ("root.1", "registry", "keyfold/root")
 
 
-@pytest.mark.parametrize("weak", ["root", "admin", "scheduler"])
+@pytest.mark.parametrize("weak", ["root", "admin", "scheduler", "analytics"])
 def test_a_key_that_anybody_can_sign_for_is_refused(weak: str) -> None:
     """Points of small order have valid signatures without a private key: none may enter the log."""
     with pytest.raises(ValueError, match="not a usable"):

@@ -5,9 +5,12 @@ from tests.unit.projections.deployment import Deployment
 from tests.unit.projections.histories import DEPLOYMENT, PARTITIONS, Maker, genesis_events, seeded
 
 from keyfold.cli.rebuild_at.filling import Filling, fill
+from keyfold.deciding import replaying
+from keyfold.deciding.as_of import Prefix
 from keyfold.events import facts
 from keyfold.events.chains import ChainGap
-from keyfold.events.streams import partition_of
+from keyfold.events.streams import partition_of, partition_stream
+from keyfold.events.times import to_text
 from keyfold.log import TrustKeeper
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 
@@ -74,3 +77,31 @@ async def test_a_gap_stops_it(schemas: MemorySchemas, denials: list[facts.Event]
     await deployment.write(deployment.log.sign(denials[5:]))
     with pytest.raises(ChainGap):
         await filled(deployment, schemas, denials[-1].time)
+
+
+async def test_what_others_state_later_does_not_cut_and_does_not_count(schemas: MemorySchemas) -> None:
+    """Decisions of the moment stand behind what a worker has stated after it; the same as when a key is shown then."""
+    maker = Denials(seeded(2), 0)
+    maker.make(2)
+    moment = to_text(maker.now_ms)
+    stated = facts.TokenCapabilitiesFound.new(
+        "later", partition_stream(PARTITION), to_text(maker.now_ms + 5_000), module="m", capabilities=[], imports={}
+    )
+    denials = [event for event in maker.events if event.subject == "principal/alice"]
+    after = Denials(seeded(3), 0, maker.now_ms + 10_000).make(1)
+    deployment = Deployment(lambda: schemas, MemoryQueries(schemas))
+    await deployment.write(deployment.log.sign(genesis_events()))
+    for event in (denials[0], stated, denials[1], stated, after[0]):
+        await deployment.write(deployment.log.sign([event]))
+    filling = await filled(deployment, schemas, moment)
+    rows = await deployment.queries.audit_log(PARTITION)
+    assert [row.value for row in rows] == [event.to_value() for event in denials]
+    assert [row.position for row in rows] == [0, 2]
+    assert (filling.reached, filling.offsets.position) == (True, 3)
+    prefix = Prefix(moment)
+    assert prefix.over(_leaf(after[0]))
+    assert [prefix.holds(_leaf(event)) for event in (denials[0], stated, denials[1])] == [True, False, True]
+
+
+def _leaf(event: facts.Event) -> replaying.Leaf:
+    return replaying.Leaf(PARTITION, 0, event.role, 1, event, event.to_value())

@@ -157,6 +157,18 @@ CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
         },
     ),
     "DeleteLimit": (lambda kms, **how: kms.delete_limit("l", **how), {"limit": "l"}),
+    "AcknowledgeIncident": (
+        lambda kms, **how: kms.acknowledge_incident(ID, "mine", **how), {"incident": ID, "comment": "mine"}
+    ),
+    "CloseIncident": (
+        lambda kms, **how: kms.close_incident(ID, "FALSE_POSITIVE", **how),
+        {"incident": ID, "resolution": "FALSE_POSITIVE", "comment": ""},
+    ),
+    "PutSuppression": (
+        lambda kms, **how: kms.put_suppression("s", entity="principal/bob", until=LATER, **how),
+        {"suppression": "s", "detector": None, "entity": "principal/bob", "until": LATER, "comment": ""},
+    ),
+    "DeleteSuppression": (lambda kms, **how: kms.delete_suppression("s", **how), {"suppression": "s"}),
     "PutPolicy": (lambda kms, **how: kms.put_policy("p", "permit();", **how), {"policy": "p", "text": "permit();"}),
     "DeletePolicy": (lambda kms, **how: kms.delete_policy("p", **how), {"policy": "p"}),
     "ProposeCommand": (
@@ -344,6 +356,11 @@ async def test_an_approval_that_was_answered_before_has_no_status(deployment: An
         lambda kms: kms.put_issuer("ci", "u", "a", ["HS256"]),
         lambda kms: kms.put_limit("l", "rate", 0, 60),
         lambda kms: kms.put_limit("l", "rate", 5, timedelta(milliseconds=1)),
+        lambda kms: kms.acknowledge_incident("x"),
+        lambda kms: kms.close_incident(ID, "SOLVED"),
+        lambda kms: kms.put_suppression("s", entity="registry", until=LATER),
+        lambda kms: kms.put_suppression("s", detector="Fan out", until=LATER),
+        lambda kms: kms.put_suppression("s", detector="d", until="soon"),
         lambda kms: kms.tag_key(KEY, {}),
         lambda kms: kms.update_usage_budget(KEY, 0),
         lambda kms: kms.create_key(rotate_at_percent=96),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keyfold.bus import BusUnavailable, Outbound, RecordTooLarge
-from keyfold.client import DeadlineExceeded, Keyfold
+from keyfold.client import DeadlineExceeded, InvalidArgument, Keyfold
 from keyfold.events import topics
 from keyfold.events.errors import AliasMoved, AlreadyExecuted, InvalidState, NotFound, RegistryBehind
 
@@ -295,3 +295,44 @@ async def test_a_record_that_can_never_be_sent_fails_at_once(deployment: Any, mo
         monkeypatch.setattr(kms._exchange._outbox._sender, "send", too_large)
         with pytest.raises(RecordTooLarge):
             await kms.encrypt(kms.new_key_id(), b"x")
+
+
+ONCE = "0190f000-0000-8000-8000-00000000abcd"
+
+
+async def test_a_command_under_a_given_id_is_sent_with_it(deployment: Any) -> None:
+    """And answered as any other; another program that sends it again is told so, and nothing is done twice."""
+    got: list[Any] = []
+    deployment.scripts.append(lambda order: got.append(order.command))
+    async with deployment.connect(**FAST) as kms:
+        key = (await kms.create_key()).key_id
+        done = await kms.once(ONCE, "DisableKey", key, arguments={"reason": "x"}, reason="y")
+    assert done.command_id == ONCE
+    command = got[-1]
+    assert (command.id, command.verb, command.subject) == (ONCE, "DisableKey", f"key/{key}")
+    assert (command.data.arguments.reason, command.data.reason) == ("x", "y")
+
+
+async def test_a_command_under_a_given_id_is_never_asked_again(deployment: Any) -> None:
+    """Under another id it would be another command, so even a refusal that passes is raised."""
+    deployment.scripts.append(refuse("RegistryBehind", 1, "SuspendPrincipal"))
+    async with deployment.connect(**FAST) as kms:
+        with pytest.raises(RegistryBehind):
+            await kms.once(ONCE, "SuspendPrincipal", arguments={"principal": "bob"})
+        assert kms.counters()["retried"] == 0
+
+
+@pytest.mark.parametrize(
+    ("identifier", "verb", "arguments"),
+    [("x", "DisableKey", {}), (ONCE.upper(), "DisableKey", {}), (ONCE, "Encrypt", {}), (ONCE, "Disable", {}),
+     (ONCE, "DisableKey", {"why": 1})],
+)  # fmt: skip
+async def test_what_cannot_be_sent_under_a_given_id(
+    deployment: Any, identifier: str, verb: str, arguments: Any
+) -> None:
+    """Another form of id, a use of a key, an unknown verb, wrong arguments: refused before anything is sent."""
+    async with deployment.connect(**FAST) as kms:
+        key = kms.new_key_id()
+        with pytest.raises(InvalidArgument):
+            await kms.once(identifier, verb, key, arguments=arguments)
+    assert await records(deployment) == []

@@ -16,7 +16,10 @@ AT = "2026-01-01T00:00:00.000Z"
 K1 = "01890000-0000-7000-8000-000000000001"
 K2 = "01890000-0000-7000-8000-000000000002"
 MONDAY_NINE = 1_767_603_600_000  # 2026-01-05T09:00:00Z
-OWN = ("items", "bytes", "reason", "source", "cause", "algorithm", "message_type", "key_version", "destination")
+OWN = (
+    "items", "bytes", "reason", "source", "cause", "algorithm", "message_type", "key_version", "destination",
+    "proposes",
+)  # fmt: skip
 SIGNING_KEY = PrincipalKey(signing_key="0" * 64, public_key="0" * 64, algorithm="Ed25519", added_at=AT)
 
 

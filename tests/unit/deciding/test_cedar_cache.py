@@ -30,6 +30,7 @@ ALGORITHM = 'permit(principal, action, resource) when { context.algorithm == "RS
 MESSAGE_TYPE = 'permit(principal, action, resource) when { context.message_type == "RAW" };'
 VERSION = "permit(principal, action, resource) when { context.key_version > 1 };"
 DESTINATION = f'permit(principal, action, resource) when {{ context.destination == "{K2}" }};'
+PROPOSES = 'permit(principal, action, resource) when { context.proposes == "DisableKey" };'
 USAGE = 'permit(principal, action, resource) when { context.key_usage == "ENCRYPT_DECRYPT" };'
 ORIGIN = 'permit(principal, action, resource) when { context.origin == "KEYFOLD" };'
 STATUS = 'permit(principal, action, resource is Key) when { resource.status == "Enabled" };'
@@ -38,7 +39,7 @@ APPROVALS = "permit(principal, action, resource) when { context.approvals.count 
 TIME = "permit(principal, action, resource) when { context.time.hour == 9 };"
 KEY = key()
 EVERYTHING = Mentions(None, **{name: name != "creator" for name in Mentions._fields[1:]})
-OTHERS = {"algorithm": "x", "message_type": "y", "key_version": 7, "destination": "z"}
+OTHERS = {"algorithm": "x", "message_type": "y", "key_version": 7, "destination": "z", "proposes": "RotateKey"}
 
 
 class Evaluations:
@@ -102,6 +103,8 @@ def on(**changes: Any) -> Request:
         (VERSION, {"key_version": 7}, {"key_version": 1}, True),
         (DESTINATION, {"destination": "z"}, OTHERS | {"items": 9}, False),
         (DESTINATION, {"destination": "z"}, {"destination": K2}, True),
+        (PROPOSES, {"proposes": "RotateKey"}, OTHERS | {"items": 9}, False),
+        (PROPOSES, {"proposes": "RotateKey"}, {"proposes": "DisableKey"}, True),
         (USAGE, {}, OTHERS, False),
         (USAGE, {}, {"key": key(key_spec="RSA_2048", key_usage="SIGN_VERIFY")}, True),
         (ORIGIN, {}, {"key": key(origin="EXTERNAL")}, True),
@@ -325,6 +328,7 @@ def test_only_policies_in_scope_are_evaluated(monkeypatch: pytest.MonkeyPatch) -
         ('context.message_type == "x"', Mentions(message_type=True)),
         ("context.key_version < 3", Mentions(key_version=True)),
         ('context["destination"] == ""', Mentions(destination=True)),
+        ('context.proposes == "x"', Mentions(proposes=True)),
         ("resource.compromised", Mentions()),
         ("context has target", Mentions(target=True)),
         ('context has target && context.target.hasTag("a")', Mentions(target=True)),

@@ -72,6 +72,9 @@ CASES: dict[str, tuple[Request, str, bool]] = {
     "destination": (request("ReEncryptFrom", KEY, destination=K2), f'context.destination == "{K2}"', True),
     "another destination": (request("ReEncryptFrom", KEY, destination=K2), f'context.destination == "{K1}"', False),
     "no destination": (request("ReEncrypt", KEY), 'context.destination == ""', True),
+    "proposed": (request("ProposeCommand", proposes="DisableKey"), 'context.proposes == "DisableKey"', True),
+    "another proposed": (request("ProposeCommand", proposes="RotateKey"), 'context.proposes == "DisableKey"', False),
+    "nothing proposed": (request("DisableKey", KEY), 'context.proposes == ""', True),
     # what the key is
     "usage": (sign(), 'context.key_usage == "SIGN_VERIFY" && context.origin == "EXTERNAL"', True),
     "usage of the resource": (

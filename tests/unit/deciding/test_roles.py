@@ -11,7 +11,7 @@ import pytest
 from tests.unit.deciding.cedar_requests import AT, key, principal, request
 
 from keyfold.ceremony.policy_sets import initial_policies, ready_policies
-from keyfold.ceremony.statements import ADMINISTRATORS_GROUP, SERVICES_GROUP
+from keyfold.ceremony.statements import ADMINISTRATORS_GROUP, ANALYTICS_GROUP, SERVICES_GROUP
 from keyfold.deciding.authorizing import USE_COMPROMISED_VERSION
 from keyfold.deciding.cedar import Authorizer, Verdict, validate_policy
 from keyfold.deciding.repair import repairers
@@ -20,100 +20,110 @@ from keyfold.events.entities import DEPLOYMENT, Deployment, Entity, Principal, R
 from keyfold.events.specs import USAGE_OF_VERB
 
 ROLES: Final = (
-    "administrators", "key-administrators", "key-users", "auditors", "approvers", "operators", "services", "",
+    "administrators", "key-administrators", "key-users", "auditors", "approvers", "operators", "services", "analytics",
+    "",
 )  # fmt: skip
 
 # `+` a policy of the role permits it, `-` one forbids it whatever else permits it, `.` none says anything. In the order
 # of ROLES; the last column is a principal without a role. What follows a verb is the circumstance, see `CIRCUMSTANCES`.
 TABLE: Final = """
-    CreateKey                                + + . - . . . .
-    RotateKey                                + + . - . . . .
-    RotateKey usage-budget                   + + . - . . + .
-    RotateKey period                         + + . - . . + .
-    RotateKey compromise                     + + . - . + + .
-    EnableKey                                + + . - . . . .
-    DisableKey                               + + . - . + . .
-    ScheduleKeyDeletion                      + + . - . . . .
-    CancelKeyDeletion                        + + . - . . . .
-    DestroyKey                               + + . - . . + .
-    DestroyKeyNow                            - - - - - - - -
-    DestroyKeyNow one-approval               - - - - - - - -
-    DestroyKeyNow two-approvals              + + . - - . . .
-    TagResource                              + + . - . . . .
-    UntagResource                            + + . - . . . .
-    UpdateUsageBudget                        + + . - . . . .
-    UpdateKeyValidity                        + + . - . . . .
-    EnableKeyRotation                        + + . - . . . .
-    DisableKeyRotation                       + + . - . . . .
-    DisableKeyVersion                        + + . - . . . .
-    EnableKeyVersion                         + + . - . . . .
-    DestroyKeyVersion                        + + . - . . . .
-    MarkKeyCompromised                       + + . - . + . .
-    GetPublicKey                             + + + - . . . .
-    GetParametersForImport                   + + . - . . . .
-    ImportKeyMaterial                        + + . - . . . .
-    DeleteImportedKeyMaterial                + + . - . . . .
-    DeleteImportedKeyMaterial expired        + + . - . . + .
-    CreateGrant                              + + . - . . . .
-    RetireGrant                              + + . - . . . .
-    RevokeGrant                              + + . - . . . .
-    Encrypt                                  - - + - . . . .
-    Decrypt                                  - - + - . . . .
-    ReEncrypt                                - - + - . . . .
-    ReEncryptFrom                            - - + - . . . .
-    ReEncryptTo                              - - + - . . . .
-    GenerateDataKey                          - - + - . . . .
-    GenerateDataKeyWithoutPlaintext          - - + - . . . .
-    GenerateDataKeyPair                      - - + - . . . .
-    GenerateDataKeyPairWithoutPlaintext      - - + - . . . .
-    Sign                                     - - + - . . . .
-    Verify                                   - - + - . . . .
-    GenerateMac                              - - + - . . . .
-    VerifyMac                                - - + - . . . .
-    DeriveSharedSecret                       - - + - . . . .
-    Encapsulate                              - - + - . . . .
-    Decapsulate                              - - + - . . . .
-    GenerateRandom                           - - + - . . . .
-    UseCompromisedVersion                    . . . - . . . .
-    CreateAlias                              + + . - . . . .
-    UpdateAlias                              + + . - . . . .
-    DeleteAlias                              + + . - . . . .
-    RegisterPrincipal                        + . . - . . . .
-    UpdatePrincipal                          + . . - . . . .
-    UpdatePrincipal oneself                  + . . - . . . .
-    SuspendPrincipal                         + . . - . + . .
-    ResumePrincipal                          + . . - . . . .
-    RevokePrincipal                          + . . - . . . .
-    AddSigningKey                            + . . - . . . .
-    AddSigningKey oneself                    + . . - . . . .
-    RotateSigningKey                         + . . - . . . .
-    RotateSigningKey oneself                 + + + - + + + +
-    RevokeSigningKey                         + . . - . . . .
-    RevokeSigningKey oneself                 + . . - . . . .
-    AssumePrincipalWithWebIdentity           + + + - + + + +
-    PutIssuer                                + . . - . . . .
-    DeleteIssuer                             + . . - . . . .
-    PutIssuerKeys                            + . . - . + + .
-    PutLimit                                 + . . - . . . .
-    DeleteLimit                              + . . - . . . .
-    PutPolicy                                + . . - . . . .
-    PutPolicy on-key                         + . . - . . . .
-    DeletePolicy                             + . . - . . . .
-    DeletePolicy on-key                      + . . - . . . .
-    ProposeCommand                           + . . - - . . .
-    ProposeCommand on-key                    + + . - - . . .
-    ApproveProposal                          . . . - + . . .
-    ApproveProposal on-key                   . . . - + . . .
-    DenyProposal                             . . . - + . . .
-    DenyProposal on-key                      . . . - + . . .
-    CancelProposal                           + . . - . . . .
-    CancelProposal on-key                    + . . - . . . .
-    RotateSealingKey                         + . . - . + + .
-    EraseSealingKey                          + . . - . + + .
-    BeginStorageEpoch                        - - - - - - - -
-    BeginStorageEpoch one-approval           - - - - - - - -
-    BeginStorageEpoch two-approvals          + . . - - . . .
-    EndStorageEpoch                          + . . - . . + .
+    CreateKey                                + + . - . . . . .
+    RotateKey                                + + . - . . . . .
+    RotateKey usage-budget                   + + . - . . + . .
+    RotateKey period                         + + . - . . + . .
+    RotateKey compromise                     + + . - . + + . .
+    EnableKey                                + + . - . . . . .
+    DisableKey                               + + . - . + . . .
+    DisableKey one-approval                  + + . - . + . + .
+    ScheduleKeyDeletion                      + + . - . . . . .
+    CancelKeyDeletion                        + + . - . . . . .
+    DestroyKey                               + + . - . . + . .
+    DestroyKeyNow                            - - - - - - - - -
+    DestroyKeyNow one-approval               - - - - - - - - -
+    DestroyKeyNow two-approvals              + + . - - . . . .
+    TagResource                              + + . - . . . . .
+    UntagResource                            + + . - . . . . .
+    UpdateUsageBudget                        + + . - . . . . .
+    UpdateKeyValidity                        + + . - . . . . .
+    EnableKeyRotation                        + + . - . . . . .
+    DisableKeyRotation                       + + . - . . . . .
+    DisableKeyVersion                        + + . - . . . . .
+    EnableKeyVersion                         + + . - . . . . .
+    DestroyKeyVersion                        + + . - . . . . .
+    MarkKeyCompromised                       + + . - . + . . .
+    GetPublicKey                             + + + - . . . . .
+    GetParametersForImport                   + + . - . . . . .
+    ImportKeyMaterial                        + + . - . . . . .
+    DeleteImportedKeyMaterial                + + . - . . . . .
+    DeleteImportedKeyMaterial expired        + + . - . . + . .
+    CreateGrant                              + + . - . . . . .
+    RetireGrant                              + + . - . . . . .
+    RevokeGrant                              + + . - . . . . .
+    Encrypt                                  - - + - . . . . .
+    Decrypt                                  - - + - . . . . .
+    ReEncrypt                                - - + - . . . . .
+    ReEncryptFrom                            - - + - . . . . .
+    ReEncryptTo                              - - + - . . . . .
+    GenerateDataKey                          - - + - . . . . .
+    GenerateDataKeyWithoutPlaintext          - - + - . . . . .
+    GenerateDataKeyPair                      - - + - . . . . .
+    GenerateDataKeyPairWithoutPlaintext      - - + - . . . . .
+    Sign                                     - - + - . . . . .
+    Verify                                   - - + - . . . . .
+    GenerateMac                              - - + - . . . . .
+    VerifyMac                                - - + - . . . . .
+    DeriveSharedSecret                       - - + - . . . . .
+    Encapsulate                              - - + - . . . . .
+    Decapsulate                              - - + - . . . . .
+    GenerateRandom                           - - + - . . . . .
+    UseCompromisedVersion                    . . . - . . . . .
+    CreateAlias                              + + . - . . . . .
+    UpdateAlias                              + + . - . . . . .
+    DeleteAlias                              + + . - . . . . .
+    RegisterPrincipal                        + . . - . . . . .
+    UpdatePrincipal                          + . . - . . . . .
+    UpdatePrincipal oneself                  + . . - . . . . .
+    SuspendPrincipal                         + . . - . + . . .
+    SuspendPrincipal one-approval            + . . - . + . + .
+    SuspendPrincipal unnamed                 + . . - . + . - .
+    ResumePrincipal                          + . . - . . . . .
+    RevokePrincipal                          + . . - . . . . .
+    AddSigningKey                            + . . - . . . . .
+    AddSigningKey oneself                    + . . - . . . . .
+    RotateSigningKey                         + . . - . . . . .
+    RotateSigningKey oneself                 + + + - + + + + +
+    RevokeSigningKey                         + . . - . . . . .
+    RevokeSigningKey oneself                 + . . - . . . . .
+    AssumePrincipalWithWebIdentity           + + + - + + + + +
+    PutIssuer                                + . . - . . . . .
+    DeleteIssuer                             + . . - . . . . .
+    PutIssuerKeys                            + . . - . + + . .
+    PutLimit                                 + . . - . . . . .
+    DeleteLimit                              + . . - . . . . .
+    AcknowledgeIncident                      + . . - . + . . .
+    CloseIncident                            + . . - . + . . .
+    PutSuppression                           + . . - . . . . .
+    DeleteSuppression                        + . . - . . . . .
+    PutPolicy                                + . . - . . . . .
+    PutPolicy on-key                         + . . - . . . . .
+    DeletePolicy                             + . . - . . . . .
+    DeletePolicy on-key                      + . . - . . . . .
+    ProposeCommand                           + . . - - . . . .
+    ProposeCommand on-key                    + + . - - . . . .
+    ProposeCommand disabling                 + . . - - . . + .
+    ProposeCommand suspending                + . . - - . . + .
+    ApproveProposal                          . . . - + . . . .
+    ApproveProposal on-key                   . . . - + . . . .
+    DenyProposal                             . . . - + . . . .
+    DenyProposal on-key                      . . . - + . . . .
+    CancelProposal                           + . . - . . . . .
+    CancelProposal on-key                    + . . - . . . . .
+    RotateSealingKey                         + . . - . + + . .
+    EraseSealingKey                          + . . - . + + . .
+    BeginStorageEpoch                        - - - - - - - - -
+    BeginStorageEpoch one-approval           - - - - - - - - -
+    BeginStorageEpoch two-approvals          + . . - - . . . .
+    EndStorageEpoch                          + . . - . . + . .
 """
 
 CAUSED: Final = frozenset({"RotateKey", "DeleteImportedKeyMaterial"})
@@ -125,6 +135,9 @@ CIRCUMSTANCES: Final[dict[str, dict[str, Any]]] = {
     "one-approval": {"approvals": ("ann",)},
     "two-approvals": {"approvals": ("ann", "bob")},
     "oneself": {"target": "somebody"},
+    "unnamed": {"target": None},
+    "disabling": {"proposes": "DisableKey"},
+    "suspending": {"proposes": "SuspendPrincipal"},
     "on-key": {},
 }
 
@@ -206,8 +219,30 @@ def test_the_data_plane_is_closed_to_those_who_administer() -> None:
 
 
 def test_the_groups_of_genesis_have_roles() -> None:
-    """Administrators and the scheduler are registered into groups that the policies name."""
-    assert {ADMINISTRATORS_GROUP, SERVICES_GROUP} <= set(ROLES)
+    """Administrators, the scheduler and analytics are registered into groups that the policies name."""
+    assert {ADMINISTRATORS_GROUP, SERVICES_GROUP, ANALYTICS_GROUP} <= set(ROLES)
+
+
+@pytest.mark.parametrize("texts", [initial_policies(), initial_policies() | ready_policies()])
+@pytest.mark.parametrize("group", ["administrators", "services", "callers"])
+def test_analytics_suspends_no_administrator_and_no_service(texts: dict[str, str], group: str) -> None:
+    """Whatever is approved, and also where it may act at once."""
+    policies = registry(texts, principal("mallory", (group,)))
+    asked = {"policies": policies, "target": "mallory", "approvals": ("ann", "bob")}
+    assert ask("SuspendPrincipal", "analytics", **asked).allowed is (group == "callers")
+
+
+def test_analytics_proposes_nothing_else() -> None:
+    """One verb after the other: what it may not propose, it could not carry out either."""
+    proposed = {verb for verb in BY_VERB if ask("ProposeCommand", "analytics", proposes=verb).allowed}
+    agreed = {verb for verb in BY_VERB if ask(verb, "analytics", approvals=("ann", "bob")).allowed}
+    assert proposed == agreed - {"AssumePrincipalWithWebIdentity"} == {"DisableKey", "SuspendPrincipal"}
+
+
+def test_analytics_acts_at_once_where_it_is_let() -> None:
+    """By a policy of its own, and then in these two verbs only."""
+    alone = {verb for verb in BY_VERB if ask(verb, "analytics", policies=QUORUM).allowed}
+    assert alone - {"AssumePrincipalWithWebIdentity"} == {"DisableKey", "SuspendPrincipal"}
 
 
 @pytest.mark.parametrize("name", sorted(initial_policies() | ready_policies()))

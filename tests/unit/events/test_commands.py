@@ -15,11 +15,12 @@ VERBS = [model.verb for model in commands.COMMANDS]
 DATA_VERBS = [model.verb for model in commands.COMMANDS if model.data_plane]
 VARIANTS = [
     "CreateKey with a usage budget", "RotateKey for its usage budget", "RegisterPrincipal with ML-DSA-65",
-    "UpdatePrincipal without an end", "CreateGrant under a parent", "PutLimit as a quota", "ProposeCommand of a use",
-    "Decrypt as proposed", "Decrypt as a dry run", "CreateKey for signatures", "CreateKey for imported material",
-    "RotateKey after a compromise", "UpdateKeyValidity without an end", "MarkKeyCompromised in all versions",
-    "DeleteImportedKeyMaterial at its end", "CreateGrant for signatures", "Decrypt with RSA", "Sign of a digest",
-    "Sign of a message representative", "ApproveProposal of a use",
+    "UpdatePrincipal without an end", "CreateGrant under a parent", "PutSuppression of a detector",
+    "PutLimit as a quota", "ProposeCommand of a use", "Decrypt as proposed", "Decrypt as a dry run",
+    "CreateKey for signatures", "CreateKey for imported material", "RotateKey after a compromise",
+    "UpdateKeyValidity without an end", "MarkKeyCompromised in all versions", "DeleteImportedKeyMaterial at its end",
+    "CreateGrant for signatures", "Decrypt with RSA", "Sign of a digest", "Sign of a message representative",
+    "ApproveProposal of a use",
 ]  # fmt: skip
 ENVELOPE = ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"]
 
@@ -35,7 +36,7 @@ def refused(document: dict[str, Any], match: str | None = None) -> None:
 
 def test_every_verb_is_known() -> None:
     """Verbs and types name each command once."""
-    assert len(set(VERBS)) == len(VERBS) == 69
+    assert len(set(VERBS)) == len(VERBS) == 73
     assert {verb: model.verb for verb, model in commands.BY_VERB.items()} == {verb: verb for verb in VERBS}
     assert commands.type_of("Encrypt") == "keyfold.command.Encrypt.v1"
 

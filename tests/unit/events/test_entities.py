@@ -24,7 +24,8 @@ def full(with_key: Book) -> Book:
     """A deployment with an entity of every kind."""
     for kind in (
         facts.SealingKeyPublished, facts.AliasCreated, facts.PrincipalAuthenticated, facts.IssuerPut, facts.LimitPut,
-        facts.GrantCreated, facts.ProposalCreated, facts.TokenCapabilitiesFound,
+        facts.GrantCreated, facts.ProposalCreated, facts.TokenCapabilitiesFound, facts.IncidentClosed,
+        facts.SuppressionPut,
     ):  # fmt: skip
         with_key.tell(kind)
     with_key.tell(facts.CommandDenied, why={"charges": {"bucket/rate/readers-rate/alice": 1}})
@@ -36,6 +37,7 @@ def test_names(full: Book) -> None:
     own = {
         "key": "key_id", "principal": "principal", "policy": "policy", "issuer": "issuer", "limit": "limit",
         "grant": "grant", "proposal": "proposal", "sealing-key": "sealing_key",
+            "incident": "incident", "suppression": "suppression",
     }  # fmt: skip
     kinds = set()
     for name, entity in full.view.items():

@@ -117,6 +117,7 @@ EXECUTES: list[tuple[type[facts.Event], dict[str, Any]]] = [
     (facts.CommandAuthorized, {"verb": "Decrypt", "key_version": None}),
     (facts.PrincipalRegistered, {}),
     (facts.LimitPut, {}),
+    (facts.SuppressionPut, {}),
 ]
 
 

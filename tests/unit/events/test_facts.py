@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from keyfold.events import commands, event, facts, governance, key_life, keystore, outcomes, root, storage, topics
+from keyfold.events import (
+    commands,
+    event,
+    facts,
+    governance,
+    incident_facts,
+    key_life,
+    keystore,
+    outcomes,
+    root,
+    storage,
+    topics,
+)
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.signatures import Verifier, command_message_of_digest
 
@@ -33,7 +45,7 @@ VARIANTS = [
 ]
 
 
-MODULES = (facts, governance, key_life, keystore, outcomes, root, storage)
+MODULES = (facts, governance, incident_facts, key_life, keystore, outcomes, root, storage)
 
 
 @pytest.fixture(params=NAMES + VARIANTS)

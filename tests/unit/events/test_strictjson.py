@@ -1,9 +1,10 @@
 """The strict JSON reader: one meaning or none."""
 
 import json
+from typing import Any
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.strictjson import MAX_DEPTH, Frozen, canonical, loads, parse
@@ -119,3 +120,21 @@ def test_canonical_refuses_nan() -> None:
     """What is not JSON is not written."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical(float("nan"))
+
+
+def parts_of(model: BaseModel) -> object:
+    return (type(model), model.__dict__, model.model_fields_set, model.__pydantic_extra__, model.__pydantic_private__)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("update", [None, {}, {"number": 2}, {"number": 2, "names": {"b": 1}}, {"stranger": 1}])
+def test_copies_are_those_of_the_library(update: dict[str, Any] | None, deep: bool) -> None:
+    """Values, the names that were given, and what is shared or not; the original stays as it was."""
+    first = Document(text="a", names={"a": 1})
+    copied, expected = (copy(first, update=update, deep=deep) for copy in (Document.model_copy, BaseModel.model_copy))
+    assert parts_of(copied) == parts_of(expected)
+    assert list(copied.__dict__) == list(expected.__dict__)
+    assert (copied.names is first.names) == (expected.names is first.names)
+    assert parts_of(first) == parts_of(Document(text="a", names={"a": 1}))
+    assert copied.__dict__ is not first.__dict__
+    assert copied.model_fields_set is not first.model_fields_set

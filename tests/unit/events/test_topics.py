@@ -9,7 +9,7 @@ PROOFS = (topics.CHECKPOINTS, topics.TILES)
 
 def test_names_are_unique() -> None:
     """Every topic is listed once, in the project's name space."""
-    assert len(BY_NAME) == len(TOPICS) == 14
+    assert len(BY_NAME) == len(TOPICS) == 19
     assert all(name.startswith("keyfold.") for name in BY_NAME)
 
 

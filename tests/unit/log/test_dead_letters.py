@@ -101,3 +101,16 @@ async def test_null_record() -> None:
     topic = Topic()
     await DeadLetters(topic, "hsm").report(Inbound(topics.EVENTS, 0, 1, 0, None, None), "null")
     assert json.loads(topic.sent[0].value or b"")["sha256"] == sha256(b"").hexdigest()
+
+
+async def test_code_and_principal_where_they_are_known() -> None:
+    """Analytics counts refused commands by them; they are left out where nothing was verified."""
+    topic = Topic()
+    letters = DeadLetters(topic, "policy")
+    await letters.report(RECORD, "Expired: late", "Expired", "alice")
+    await letters.report(RECORD, "not JSON", "InvalidCommand")
+    await letters.report(RECORD, "not JSON")
+    known = [json.loads(sent.value or b"") for sent in topic.sent]
+    assert [(each.get("code"), each.get("principal")) for each in known] == [
+        ("Expired", "alice"), ("InvalidCommand", None), (None, None)
+    ]  # fmt: skip

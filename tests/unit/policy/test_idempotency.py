@@ -182,3 +182,19 @@ def test_replies_echo_nothing() -> None:
         "command_id", "command_digest", "outcome", "code", "key_id", "version", "decision", "registry_revision",
     }  # fmt: skip
     assert b"4711" not in (reply.value or b"")
+
+
+def test_dead_letters_name_the_principal_where_it_was_verified() -> None:
+    """A conflict and an expired command are somebody's; what a stranger signed is nobody's."""
+    desk = office()
+    desk.decide(ENCRYPT)
+    another = command("Encrypt", KEY, 2, contexts=[{"other": "context"}])
+    late = command("Encrypt", KEY, 3)
+    stranger = signed_by(signer("stranger"), ENCRYPT.value, KEY)
+    letters = desk.decide(another, stranger).dead_letters
+    assert [(letter.code, letter.principal) for letter in letters] == [
+        ("IdempotencyConflict", "alice"), ("UnknownPrincipal", None)
+    ]  # fmt: skip
+    desk.now_ms += 10 * LIFETIME_MS
+    (letter,) = desk.decide(late).dead_letters
+    assert (letter.code, letter.principal) == ("Expired", "alice")

@@ -12,6 +12,7 @@ from tests.unit.projections.choosing import Chooser
 
 from keyfold.events import facts
 from keyfold.events.entities import Grant, Issuer, Key, Limit, Principal, Proposal, RegistryPolicy, bucket_name
+from keyfold.events.incident_entities import Incident, Suppression
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
 
@@ -29,7 +30,7 @@ class Governing(Chooser):
 
     def governing_steps(self, key: Key | None) -> list[Step]:
         """What may happen now, apart from and with this key."""
-        found = [self.register, self.put_issuer, self.put_limit, self.reset_policy]
+        found = [self.register, self.put_issuer, self.put_limit, self.reset_policy, self.see_to_incident, self.suppress]
         found += [lambda: self.propose(REGISTRY, "RotateSealingKey")]
         people = [each for each in self.all_of(Principal) if each.status != "Revoked"]
         found += self._person_steps(self.random.choice(people)) if people else []
@@ -40,6 +41,9 @@ class Governing(Chooser):
         if limits := self.all_of(Limit):
             limit = self.random.choice(limits)
             found += [lambda: self.decided(facts.LimitDeleted, REGISTRY, "DeleteLimit", limit=limit.limit)]
+        if suppressed := self.all_of(Suppression):
+            gone = {"suppression": self.random.choice(suppressed).suppression}
+            found += [lambda: self.decided(facts.SuppressionDeleted, REGISTRY, "DeleteSuppression", **gone)]
         if open_ones := [each for each in self.all_of(Proposal) if each.open]:
             proposal = self.random.choice(open_ones)
             found += [lambda: self.close(proposal)] + [lambda: self.approve(proposal)] * 2
@@ -159,6 +163,27 @@ class Governing(Chooser):
             group=self.random.choice([None, "readers"]),
             key_id=key.key_id if key else None,
             verbs=self.random.choice([[], ["Decrypt"]]),
+        )
+
+    def see_to_incident(self) -> None:
+        known = [each.incident for each in self.all_of(Incident)]
+        act = {"incident": self.random.choice([self.uuid(), *known]), "comment": self.random.choice(["", "seen"])}
+        if self.random.random() < 0.5:
+            self.decided(facts.IncidentAcknowledged, REGISTRY, "AcknowledgeIncident", by="alice", **act)
+        else:
+            self.decided(facts.IncidentClosed, REGISTRY, "CloseIncident", by="bob", resolution="BENIGN", **act)
+
+    def suppress(self) -> None:
+        self.decided(
+            facts.SuppressionPut,
+            REGISTRY,
+            "PutSuppression",
+            suppression=self.random.choice(["exports", "nights"]),
+            detector=self.random.choice([None, "fan-out"]),
+            entity=self.random.choice([None, "principal/alice"]),
+            until=self.later(HOUR_MS),
+            comment=self.random.choice(["", "as agreed"]),
+            by="alice",
         )
 
     def charges(self, key_id: str) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def test_others_have_none_of_the_new_columns() -> None:
 def test_generated_proposals_are_followed_to_their_end() -> None:
     """In every history: each executed proposal has exactly one row of its proposer that carries it out."""
     executed = 0
-    for seed in range(12):
+    for seed in range(36):
         events = Maker(seeded(seed), 1000).steps(150)
         rows = [audit_row(1, n, n, folding.leaf(event, n).accepted, event) for n, event in enumerate(events)]
         proposals = [p for p in folding.evolved(events).values() if isinstance(p, Proposal) and p.status == "Executed"]

@@ -75,6 +75,7 @@ def decided(kind: type[facts.Event], verb: str, *, of_person: bool = False, **da
     return act
 
 
+NOBODY = "00000000-0000-7000-8000-000000000000"
 KEY_AND_INDEX = [("signing_key_index", False), ("signing_keys", False)]
 PRINCIPAL = [("principals", False)]
 
@@ -110,6 +111,19 @@ ACTS: dict[str, tuple[Act, list[tuple[str, bool]]]] = {
     "LimitDeleted": (
         lambda m: decided(facts.LimitDeleted, "DeleteLimit", limit=the(m, Limit).limit)(m),
         [("limits", True)],
+    ),
+    "IncidentAcknowledged": (
+        decided(facts.IncidentAcknowledged, "AcknowledgeIncident", incident=NOBODY, comment="", by="alice"),
+        [("handled_incidents", False)],
+    ),
+    "IncidentClosed": (
+        decided(facts.IncidentClosed, "CloseIncident", incident=NOBODY, comment="", by="alice", resolution="BENIGN"),
+        [("handled_incidents", False)],
+    ),
+    "SuppressionPut": (Maker.suppress, [("suppressions", False)]),
+    "SuppressionDeleted": (
+        decided(facts.SuppressionDeleted, "DeleteSuppression", suppression="exports"),
+        [("suppressions", True)],
     ),
     "KeyTagged": (lambda m: _on_key(m, facts.KeyTagged, "TagResource", tags={"new": "tag"}), [("keys", False)]),
     "UsageBudgetUpdated": (

@@ -19,6 +19,7 @@ from keyfold.events.entities import (
     Proposal,
     SealingKey,
 )
+from keyfold.events.incident_entities import Suppression
 from keyfold.events.storage import KeyErased
 from keyfold.events.times import to_milliseconds
 from keyfold.projections.filters import beyond, cursor_of, matches, place_of
@@ -133,6 +134,10 @@ class MemoryQueries:
     async def limits(self) -> tuple[Limit, ...]:
         """Return limits by name."""
         return tuple(limit for _, limit in sorted((await self._by_name(Limit)).items()))
+
+    async def suppressions(self) -> tuple[Suppression, ...]:
+        """Return suppressions by name."""
+        return tuple(each for _, each in sorted((await self._by_name(Suppression)).items()))
 
     async def buckets(self, principal: str | None = None) -> tuple[BucketRow, ...]:
         """Return how full limits are, by name and partition."""

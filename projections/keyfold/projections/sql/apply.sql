@@ -5,7 +5,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staging (
 ) ON COMMIT DELETE ROWS;
 
 -- name: copy_staging
-COPY staging (kind, removed, document) FROM STDIN;
+COPY staging (kind, removed, document) FROM STDIN (FORMAT binary);
 
 -- name: copy_audit
 COPY audit (
@@ -13,7 +13,7 @@ COPY audit (
     key_version, contexts, items, payload_bytes, policies, registry_revision, command_id, command_digest, command_offset,
     value, role, signer, statement_n, statement_leaf, reason, source, dry_run, grant_id, proposal_id, algorithm,
     administrative
-) FROM STDIN;
+) FROM STDIN (FORMAT binary);
 
 -- name: guard
 -- The proof of ownership. No row: somebody else has moved it, or the schema is closed.
@@ -133,6 +133,28 @@ ON CONFLICT (limit_name) DO UPDATE SET
 DELETE FROM limits t USING staging s
 WHERE s.kind = 'limits' AND s.removed
   AND t.limit_name = s.document ->> 'limit_name';
+
+-- name: handled_incidents
+INSERT INTO handled_incidents AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::handled_incidents, s.document) r
+WHERE s.kind = 'handled_incidents' AND NOT s.removed
+ON CONFLICT (incident) DO UPDATE SET
+    status = excluded.status, acknowledged_at = excluded.acknowledged_at, acknowledged_by = excluded.acknowledged_by,
+    closed_at = excluded.closed_at, closed_by = excluded.closed_by, resolution = excluded.resolution,
+    comment = excluded.comment;
+
+-- name: suppressions
+INSERT INTO suppressions AS t
+SELECT r.* FROM staging s, jsonb_populate_record(NULL::suppressions, s.document) r
+WHERE s.kind = 'suppressions' AND NOT s.removed
+ON CONFLICT (suppression) DO UPDATE SET
+    detector = excluded.detector, entity = excluded.entity, until = excluded.until, comment = excluded.comment,
+    put_by = excluded.put_by, updated_at = excluded.updated_at;
+
+-- name: remove_suppressions
+DELETE FROM suppressions t USING staging s
+WHERE s.kind = 'suppressions' AND s.removed
+  AND t.suppression = s.document ->> 'suppression';
 
 -- name: buckets
 INSERT INTO buckets AS t
@@ -291,6 +313,11 @@ WHERE (key_id, grantee) IN (
     SELECT split_part(name, '/', 1)::uuid, split_part(name, '/', 2) FROM unnest(%(grants)s::text[]) name)
 UNION ALL
 SELECT 'proposal/' || proposal_id, document FROM proposal_entities WHERE proposal_id = ANY(%(proposal)s::uuid[])
+UNION ALL
+SELECT 'incident/' || incident, document FROM incident_entities WHERE incident = ANY(%(incident)s::uuid[])
+UNION ALL
+SELECT 'suppression/' || suppression, document FROM suppression_entities
+WHERE suppression = ANY(%(suppression)s::text[])
 UNION ALL
 SELECT 'sealing-key/' || sealing_key, document FROM sealing_key_entities
 WHERE sealing_key = ANY(%(sealing_key)s::uuid[])

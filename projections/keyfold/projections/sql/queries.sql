@@ -71,6 +71,9 @@ SELECT document FROM keyfold.issuer_entities ORDER BY issuer COLLATE "C";
 -- name: limits
 SELECT document FROM keyfold.limit_entities ORDER BY limit_name COLLATE "C";
 
+-- name: suppressions
+SELECT document FROM keyfold.suppression_entities ORDER BY suppression COLLATE "C";
+
 -- name: buckets
 SELECT partition, bucket, limit_kind, limit_name, principal, key_id::text, level, keyfold.instant(updated_at)
 FROM keyfold.buckets WHERE %(principal)s::text IS NULL OR principal = %(principal)s

@@ -11,9 +11,8 @@ The steps of `apply`, all in that transaction:
 
 import json
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
@@ -24,13 +23,13 @@ from keyfold.projections.fold import Batch
 from keyfold.projections.months import month_of, month_range
 from keyfold.projections.naming import arguments_of
 from keyfold.projections.positions import Offsets, dump_places, load_places
-from keyfold.projections.rows import AuditRow, DirectoryRecord
+from keyfold.projections.rows import DirectoryRecord
+from keyfold.projections.store import copying
 from keyfold.projections.store.session import Session, Statements
 from keyfold.projections.tables import Staged
 
 _SQL: Final = sqlfiles.statements("apply")
 _ENTITY: Final[TypeAdapter[Entity]] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
-_AUDIT_ROW: Final = attrgetter(*AuditRow.__slots__)
 
 
 class PostgresPartitionStore:
@@ -98,9 +97,9 @@ class PostgresPartitionStore:
             await _attach(tx, month)
         await self._move(tx, batch)
         if batch.audit:
-            await tx.copy(_SQL["copy_audit"], (_copied(row) for row in batch.audit))
+            await tx.copy(_SQL["copy_audit"], copying.audit(batch.audit))
         if batch.rows:
-            await tx.copy(_SQL["copy_staging"], ((r.table, r.removed, json.dumps(r.document)) for r in batch.rows))
+            await tx.copy(_SQL["copy_staging"], copying.staged(batch.rows))
             for statement in _merges(batch.rows):
                 await tx.execute(_SQL[statement])
 
@@ -147,12 +146,3 @@ def _merges(rows: Iterable[Staged]) -> list[str]:
     tables = sorted({row.table for row in rows if not row.removed})
     removals = sorted({row.table for row in rows if row.removed})
     return [*(f"remove_{table}" for table in removals), *tables]
-
-
-def _copied(row: AuditRow) -> tuple[Any, ...]:
-    values: list[Any] = list(_AUDIT_ROW(row))
-    values[_POLICIES] = None if row.policies is None else list(row.policies)
-    return tuple(values)
-
-
-_POLICIES: Final = AuditRow.__slots__.index("policies")

@@ -22,6 +22,7 @@ from keyfold.events.entities import (
     Proposal,
     SealingKey,
 )
+from keyfold.events.incident_entities import Suppression
 from keyfold.events.storage import KeyErased
 from keyfold.projections import sqlfiles
 from keyfold.projections.errors import StoreUnavailable
@@ -129,6 +130,10 @@ class PostgresQueries:
     async def limits(self) -> tuple[Limit, ...]:
         """Return all limits, by name."""
         return tuple(await self._entities(Limit, "limits"))
+
+    async def suppressions(self) -> tuple[Suppression, ...]:
+        """Return all suppressions of findings, by name."""
+        return tuple(await self._entities(Suppression, "suppressions"))
 
     async def buckets(self, principal: str | None = None) -> tuple[BucketRow, ...]:
         """Return how full limits are, by name and partition; all, or one principal's."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -60,12 +60,13 @@ class Statements:
         cursor = await self._connection.execute(statement.encode(), parameters, prepare=prepare)
         return cursor.rowcount
 
-    async def copy(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Stream rows into `COPY … FROM STDIN`."""
+    async def copy(self, statement: str, blocks: Iterable[bytes]) -> None:
+        """Stream what was encoded before into `COPY … FROM STDIN`; others have their turn between the blocks."""
         cursor = self._connection.cursor()
         async with cursor.copy(statement.encode()) as copy:
-            for row in rows:
-                await copy.write_row(row)
+            for block in blocks:
+                await copy.write(block)
+                await asyncio.sleep(0)
 
 
 class Session:

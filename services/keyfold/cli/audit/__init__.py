@@ -1,23 +1,57 @@
-"""`keyfold audit`: the log proves itself. Each command is in a module of its own."""
+"""`keyfold audit`: the log proves itself. Each command is in a module of its own, imported when it is used."""
+
+from typing import Final
 
 import typer
 
-from keyfold.cli.audit.check_proof import check_proof
-from keyfold.cli.audit.checkpoints import checkpoints
-from keyfold.cli.audit.context_digest import context_digest
-from keyfold.cli.audit.export import export
-from keyfold.cli.audit.keys import keys
-from keyfold.cli.audit.prove import prove
-from keyfold.cli.audit.query import query
-from keyfold.cli.audit.verify import verify
+from keyfold.cli.lazy import Lazy, group_of
 
-app = typer.Typer(name="audit", help="What the log proves: verify it, prove events, keep copies.", no_args_is_help=True)
+_TABLE: Final = (
+    Lazy(
+        "verify",
+        "audit.verify:verify",
+        "Verify the log from the pinned fingerprint: trees, signatures, chains, decisions, outcomes.",
+    ),
+    Lazy(
+        "prove",
+        "audit.prove:prove",
+        "Prove that an event is in the log: writes a C2SP tlog-proof, which holds the event and its checkpoint.",
+    ),
+    Lazy(
+        "check-proof",
+        "audit.check_proof:check_proof",
+        "Check that a proof is good: leaf, path, the log's signatures, cosignatures.",
+    ),
+    Lazy(
+        "keys",
+        "audit.keys:keys",
+        "Print the verifier keys (vkeys) of the log, from root's certificates as the verified log has them.",
+    ),
+    Lazy(
+        "checkpoints",
+        "audit.checkpoints:checkpoints",
+        "Show the latest checkpoint of each partition; the log's signatures are checked, cosignatures are named.",
+    ),
+    Lazy(
+        "query",
+        "audit.query:query",
+        "Ask the audit trail: which events pass all filters, newest first; or one of the auditors' views.",
+    ),
+    Lazy(
+        "export",
+        "audit.export:export",
+        "Write the log into an archive, up to the newest checkpoint of each partition, or go on with one.",
+    ),
+    Lazy(
+        "context-digest",
+        "audit.context_digest:context_digest",
+        "Print the digest of a protected value, as contexts in the log have it.",
+    ),
+)
 
-app.command()(verify)
-app.command()(prove)
-app.command()(check_proof)
-app.command()(keys)
-app.command()(checkpoints)
-app.command()(query)
-app.command()(export)
-app.command()(context_digest)
+app = typer.Typer(
+    name="audit",
+    help="What the log proves: verify it, prove events, keep copies.",
+    no_args_is_help=True,
+    cls=group_of(*_TABLE),
+)

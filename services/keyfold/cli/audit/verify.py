@@ -92,7 +92,7 @@ async def _verify(
         sizes = {number: stored.manifest.size(number) for number in range(stored.partitions)}
         return await _run(stored, wanted, partial(ArchiveSource, archive), sizes)
     config = session.config
-    settings = BusSettings(bootstrap_servers=config.bootstrap_servers, client_id="keyfold-audit")
+    settings = BusSettings.of(config, "keyfold-audit")
     opener = KafkaOpener(settings, wanted.deployment, config.partitions)
     source = opener()
     _check_partition(wanted.only, source.partitions)

@@ -38,6 +38,7 @@ class Mentions(NamedTuple):
     message_type: bool = False
     key_version: bool = False
     destination: bool = False
+    proposes: bool = False
 
     def __or__(self, other: "Mentions") -> "Mentions":
         tags = None if self.tags is None or other.tags is None else self.tags | other.tags
@@ -47,6 +48,7 @@ class Mentions(NamedTuple):
 NOTHING: Final = Mentions()
 PLAIN: Final = (
     "items", "bytes", "reason", "source", "cause", "algorithm", "message_type", "key_version", "destination",
+    "proposes",
 )  # fmt: skip
 """Attributes of the context that are a request's own, as they are."""
 _ATTRIBUTES: Final = {

@@ -48,7 +48,8 @@ class Request(NamedTuple):
     facts. `cause` is that of a `RotateKey` or a `DeleteImportedKeyMaterial`. `target` is the name of the principal that
     the command is about. `approvals` are the names of the principals whose approvals of the proposal count.
     `algorithm`, `message_type` and `key_version` are what the command names of them, empty and 0 where it names none;
-    `destination` is the id of the other key of `ReEncryptFrom` and `ReEncryptTo`.
+    `destination` is the id of the other key of `ReEncryptFrom` and `ReEncryptTo`, `proposes` the verb that a
+    `ProposeCommand` proposes.
     """
 
     principal: Principal
@@ -71,6 +72,7 @@ class Request(NamedTuple):
     message_type: str = ""
     key_version: int = 0
     destination: str = ""
+    proposes: str = ""
 
     def traits(self) -> Traits:
         """Return what policies are told of the key; nothing where there is none."""

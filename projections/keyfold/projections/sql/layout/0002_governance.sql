@@ -1,4 +1,4 @@
--- Who may do what: principals and their keys, issuers, limits, grants, proposals.
+-- Who may do what: principals and their keys, issuers, limits, grants, proposals; and what operators did about incidents.
 CREATE TABLE principals (
     principal      text PRIMARY KEY,
     principal_type text        NOT NULL,
@@ -134,3 +134,25 @@ CREATE TABLE proposals (
 CREATE INDEX proposals_stream ON proposals (stream, created_at);
 CREATE INDEX proposals_proposer ON proposals (proposer, created_at);
 CREATE INDEX proposals_open ON proposals (created_at) WHERE status IN ('Pending', 'Approved');
+
+-- What was said of incidents that analytics opened; incidents themselves are no facts of the log.
+CREATE TABLE handled_incidents (
+    incident        uuid PRIMARY KEY,
+    status          text NOT NULL,
+    acknowledged_at timestamptz,
+    acknowledged_by text,
+    closed_at       timestamptz,
+    closed_by       text,
+    resolution      text,
+    comment         text NOT NULL
+);
+
+CREATE TABLE suppressions (
+    suppression text PRIMARY KEY,
+    detector    text,
+    entity      text,
+    until       timestamptz NOT NULL,
+    comment     text        NOT NULL,
+    put_by      text        NOT NULL,
+    updated_at  timestamptz NOT NULL
+);

@@ -175,6 +175,31 @@ SELECT proposal_id, jsonb_build_object(
     'code', code)::text AS document
 FROM proposals;
 
+CREATE VIEW incident_entities AS
+SELECT incident, jsonb_build_object(
+    'kind', 'incident',
+    'incident', incident,
+    'status', status,
+    'acknowledged_at', keyfold.instant(acknowledged_at),
+    'acknowledged_by', acknowledged_by,
+    'closed_at', keyfold.instant(closed_at),
+    'closed_by', closed_by,
+    'resolution', resolution,
+    'comment', comment)::text AS document
+FROM handled_incidents;
+
+CREATE VIEW suppression_entities AS
+SELECT suppression, jsonb_build_object(
+    'kind', 'suppression',
+    'suppression', suppression,
+    'detector', detector,
+    'entity', entity,
+    'until', keyfold.instant(until),
+    'comment', comment,
+    'put_by', put_by,
+    'updated_at', keyfold.instant(updated_at))::text AS document
+FROM suppressions;
+
 CREATE VIEW sealing_key_entities AS
 SELECT sealing_key, jsonb_build_object(
     'kind', 'sealing-key',

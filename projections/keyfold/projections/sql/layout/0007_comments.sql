@@ -13,6 +13,8 @@ COMMENT ON TABLE limits IS 'Rate limits and quotas.';
 COMMENT ON TABLE buckets IS 'How full each limit is, once for each partition that charges it.';
 COMMENT ON TABLE grants IS 'Grants, and how much of each is used.';
 COMMENT ON TABLE proposals IS 'Proposed commands, who approved them, and what became of them.';
+COMMENT ON TABLE handled_incidents IS 'Incidents that somebody acknowledged or closed; all are in keyfold_alerts.';
+COMMENT ON TABLE suppressions IS 'Which findings open no incident, and until when.';
 COMMENT ON TABLE sealing_keys IS 'Keys that bodies of commands are sealed to.';
 COMMENT ON TABLE deployment IS 'What genesis fixed, and revisions of the registry.';
 COMMENT ON TABLE capabilities IS 'What kinds of keys can be made here.';

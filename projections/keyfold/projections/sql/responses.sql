@@ -1,0 +1,15 @@
+-- What analytics did about incidents. See `keyfold.projections.responses`.
+
+-- name: record
+INSERT INTO keyfold_alerts.responses
+VALUES (%(incident)s::uuid, %(verb)s, %(target)s, %(outcome)s, %(at)s::timestamptz, %(command_id)s::uuid, %(code)s,
+    %(attempts)s)
+ON CONFLICT DO NOTHING;
+
+-- name: of_incident
+SELECT incident::text, verb, target, outcome, keyfold.instant(responded_at), command_id::text, code, attempts
+FROM keyfold_alerts.responses WHERE incident = %(incident)s::uuid
+ORDER BY responded_at, verb COLLATE "C", target COLLATE "C";
+
+-- name: sent_since
+SELECT count(*) FROM keyfold_alerts.responses WHERE responded_at >= %(since)s::timestamptz AND outcome <> 'withheld';

@@ -1,0 +1,150 @@
+"""The third stage: one worker makes incidents of findings and acts, and tells them.
+
+1. Take in findings and acts, in the order in which they stand; what is known already changes nothing.
+2. Publish the signed alerts. If we crash here, they are published again: the same ids, the same bytes.
+3. Write them for queries; then act on the incidents that were opened or grew. Both know what they have done before.
+4. Write what is remembered, then acknowledge. What one batch changes is written as one row first, so that it is there
+   as a whole or not at all.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from keyfold.analytics import metrics
+from keyfold.analytics.acts import Act
+from keyfold.analytics.alerts import AlertAuthor, Signed
+from keyfold.analytics.incidents import Changed, Incident, Incidents
+from keyfold.analytics.observing import Parts
+from keyfold.analytics.packing import Unreadable, unpack_found
+from keyfold.analytics.sending import Inbox, Message
+from keyfold.analytics.tables import SealedTable
+from keyfold.events import topics
+from keyfold.logging import get_logger
+
+_MESSAGES: Final = 100
+_WAIT_S: Final = 0.2
+_BATCH: Final = b"\x00batch"
+_log = get_logger()
+
+
+class AlertWriter(Protocol):
+    """Keeps alerts where they can be asked for."""
+
+    async def write(self, changes: Sequence[Changed], acts: Sequence[Act]) -> None:
+        """Write; idempotent. Returns when it is durable; waits where the store is away. Raises what nothing cures."""
+
+
+class Actor(Protocol):
+    """Does something about incidents."""
+
+    async def act(self, incident: Incident) -> None:
+        """Act once, if this incident asks for it. Bounded in time; never raises for a refusal."""
+
+
+class Alerting:
+    """Works while the one partition of findings is assigned to this worker."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        table: SealedTable,
+        author: AlertAuthor,
+        writer: AlertWriter | None = None,
+        actor: Actor | None = None,
+    ) -> None:
+        self._parts, self._table, self._author = parts, table, author
+        self._writer, self._actor = writer, actor
+        self._inbox = Inbox(parts.app, topics.ANALYTICS_FINDINGS, acks=True)
+        self.lock = asyncio.Lock()
+        self._epoch = 0
+        self._incidents: Incidents | None = None
+
+    def begin(self, assigned: frozenset[tuple[str, int]]) -> None:
+        """Remember incidents, if their partition is assigned."""
+        self._epoch += 1
+        self._incidents = self._restored() if (topics.ANALYTICS_FINDINGS, 0) in assigned else None
+
+    def release(self) -> None:
+        """Give up what is assigned; nothing of it is under way while the lock is held."""
+        self._epoch += 1
+        self._incidents = None
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises what ends the process."""
+        while True:
+            epoch = self._epoch
+            messages = await self._inbox.gather(_MESSAGES, _WAIT_S)
+            async with self.lock:
+                incidents = self._incidents
+                if messages and incidents is not None and epoch == self._epoch:
+                    await self._work(incidents, messages)
+
+    async def _work(self, incidents: Incidents, messages: list[Message]) -> None:
+        changes, acts = self._taken(incidents, messages)
+        signed = self._author.records(changes)
+        await self._publish(signed)
+        if self._writer is not None:
+            await self._writer.write(changes, acts)
+        if self._actor is not None:
+            for incident in _grown(changes):
+                await self._actor.act(incident)
+        # If we crash before this is written, all of it is done again, to no other effect.
+        documents = incidents.changed_documents()
+        if documents:
+            rows = {name.encode(): _dumped(document) for name, document in documents.items()}
+            await self._table.write(self._parts.sending, 0, {_BATCH: _dumped(documents), **rows})
+        await self._inbox.done(messages)
+        for each in changes:
+            metrics.ALERTS.labels(each.change).inc()
+
+    def _taken(self, incidents: Incidents, messages: list[Message]) -> tuple[list[Changed], list[Act]]:
+        changes: list[Changed] = []
+        acts: list[Act] = []
+        refused: list[str] = []
+        for message in messages:
+            record = message.record
+            try:
+                found = unpack_found(
+                    self._parts.seal.open(record.topic, record.partition, record.key or b"", record.value)
+                )
+            except Unreadable as error:
+                refused.append(str(error))
+                continue
+            if isinstance(found, Act):
+                acts.append(found)
+                changes += incidents.act(found)
+            else:
+                changes += incidents.take(found)
+        if refused:
+            _log.warning("findings-passed-over", records=len(refused), last=refused[-1])
+        return changes, acts
+
+    async def _publish(self, signed: Sequence[Signed]) -> None:
+        records = ((topics.ALERTS, 0, each.key, each.value) for each in signed)
+        await self._parts.sending.send(records, [each.headers for each in signed])
+
+    def _restored(self) -> Incidents:
+        try:
+            rows = {name: json.loads(row) for name, row in self._table.rows(0).items()}
+            documents = {name.decode(): document for name, document in rows.items() if name != _BATCH}
+            documents |= rows.get(_BATCH, {})
+            return Incidents.of_documents({name: each for name, each in documents.items() if each is not None})
+        except (ValueError, UnicodeDecodeError) as error:
+            _log.warning("incidents-begin-anew", reason=type(error).__name__)
+            return Incidents()
+
+
+def _dumped(document: Any) -> bytes | None:
+    return None if document is None else json.dumps(document, separators=(",", ":")).encode()
+
+
+def _grown(changes: Sequence[Changed]) -> list[Incident]:
+    """Return incidents that a finding opened or raised, each as it is at last."""
+    found = {
+        each.incident.id: each.incident
+        for each in changes
+        if each.incident is not None and each.finding is not None and each.change != "detected"
+    }
+    return list(found.values())

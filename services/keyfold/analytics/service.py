@@ -1,0 +1,71 @@
+"""The analytics process put together from its parts: Faust's application, and trust that is followed beside it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from keyfold.analytics.app import Stages
+from keyfold.analytics.transport import Application
+from keyfold.events.errors import KeyfoldError, Unavailable
+from keyfold.log import TrustKeeper
+from keyfold.logging import get_logger
+
+_log = get_logger()
+_LOOK_S: Final = 0.2
+_STOP_S: Final = 10.0
+
+
+class AnalyticsStopped(Unavailable):
+    """A stage of analytics ended by an error; whoever starts the process again lets it go on."""
+
+    code = "AnalyticsStopped"
+
+
+class Service:
+    """Runs the stages until cancelled."""
+
+    def __init__(
+        self, app: Application, stages: Stages, keeper: TrustKeeper, interval_s: float, ready: Callable[[], None]
+    ) -> None:
+        self._app, self._stages, self._keeper = app, stages, keeper
+        self._interval_s, self._ready = interval_s, ready
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises `AnalyticsStopped`, or what breaks the trust."""
+        self._app.finalize()
+        follow = asyncio.create_task(self._keeper.follow(self._interval_s))
+        start = asyncio.create_task(self._app.start())
+        told = False
+        try:
+            while True:
+                if not told and self._stages.began.is_set():
+                    told = True
+                    self._ready()
+                for task in (follow, start):
+                    if task.done():
+                        task.result()
+                self._look()
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            for task in (follow, start):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, KeyfoldError):
+                    await task
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Stop Faust within a deadline. Its threads may be gone already: what is lost is done again by who comes."""
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._app.stop()
+        except Exception as error:  # noqa: BLE001 - whatever Faust meets, the process ends
+            _log.warning("stop-failed", code=type(error).__name__)
+
+    def _look(self) -> None:
+        """Raise where Faust has given up."""
+        if self._app.should_stop:
+            reason = self._app.crash_reason
+            raise AnalyticsStopped(f"analytics stopped: {reason!r}; see the lines before, then start it again") from (
+                reason if isinstance(reason, Exception) else None
+            )

@@ -1,0 +1,139 @@
+"""Faust's Kafka transport, made to read committed records only and to say how far it has read.
+
+Faust reads uncommitted records unless the whole application is transactional. Here the consumer that it makes is told
+to read committed ones before it starts; there is no public setting for that, so what Faust's and aiokafka's objects
+look like is checked, and a test watches aborted records on a real broker.
+
+After each fetch the consumer's place in the sources is noted: whether everything up to the partition's end is read can
+only be told by comparing that with what was handled (`Reached`).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+READ_COMMITTED: Final = "read_committed"
+_PAUSE_S: Final = 0.05
+FETCH_WAIT_MS: Final = 50
+FETCH_BYTES: Final = 4 * 1024 * 1024
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
+
+
+class Reached(NamedTuple):
+    """Where the consumer stood in a partition after a fetch: the last record that it handed out (-1: none), the next
+    offset, the broker's end then, of committed records and of all, and the local (monotonic) time of that, in s."""
+
+    last: int
+    position: int
+    stable: int
+    highwater: int
+    local_s: float
+
+    @property
+    def at_end(self) -> bool:
+        """Tell whether nothing lay behind, not even an open transaction."""
+        return self.position >= self.highwater and self.stable >= self.highwater
+
+
+class CommittedThread(driver.AIOKafkaConsumerThread):
+    """The thread of Faust's consumer."""
+
+    app: Any
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        if consumer._isolation_level != "read_uncommitted":
+            raise TypeError("aiokafka's consumer no longer keeps its isolation level where it is set here")
+        consumer._isolation_level = READ_COMMITTED
+        # One fetch at a time is under way to a broker: while it waits for idle partitions, busy ones wait for it.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def _fetch_records(self, consumer: Any, active_partitions: Any, *rest: Any, **options: Any) -> Any:
+        reached, watched = self.app.reached, self.app.watched
+        # Faust lets streams go on a moment before it seeks: what it would fetch meanwhile stands elsewhere.
+        active = {tp for tp in active_partitions if tp.topic not in watched or tp in reached.sought}
+        if not active:  # aiokafka takes none for all
+            await asyncio.sleep(_PAUSE_S)
+            return {}
+        records = await super()._fetch_records(consumer, active, *rest, **options)
+        for tp, found in records.items():
+            if tp.topic in watched and found:
+                reached.last[tp] = found[-1].offset
+        now_s, now_ms = time.monotonic(), time.time() * 1000
+        for tp in consumer.assignment():
+            if tp.topic in watched:
+                state = consumer._subscription.subscription.assignment.state_value(tp)
+                if state is not None and state.has_valid_position and state.highwater is not None:
+                    age_s = max(0.0, now_ms - (state.timestamp or 0)) / 1000
+                    reached.places[tp] = Reached(
+                        reached.last.get(tp, -1), state.position, state.lso, state.highwater, now_s - age_s
+                    )
+        return records
+
+
+class CommittedConsumer(driver.Consumer):
+    """Faust's consumer; what is begun again, begins where the application says."""
+
+    app: Any
+
+    def _new_consumer_thread(self) -> CommittedThread:
+        return CommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """Stand where the group has committed; once all is restored, in the sources where their own rows say."""
+        await super().perform_seek()
+        if not self.app.restored:
+            return
+        self.app.restored = False
+        assignment = self.assignment()
+        for tp, offset in self.app.starts(assignment).items():
+            await self.seek(tp, offset)
+        self.app.reached.sought = frozenset(assignment)
+
+
+class CommittedTransport(driver.Transport):
+    """Faust's transport with that consumer."""
+
+    Consumer: ClassVar[Any] = CommittedConsumer
+
+
+class Reach:
+    """What the consumer's thread notes. Whole values are put and taken, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self.sought: frozenset[Any] = frozenset()
+        self.last: dict[Any, int] = {}
+        self.places: dict[Any, Reached] = {}
+
+    def of(self, topic: str, partition: int) -> Reached | None:
+        """Return the place in a partition, as it was noted last."""
+        return self.places.get(TP(topic, partition))
+
+
+class Application(faust.App):
+    """A Faust application that reads committed records.
+
+    `watched` names the topics whose places are noted; they are read from when it is said where to stand. `begin` is
+    asked for that, for the partitions that are assigned then, whenever reading begins anew.
+    """
+
+    def __init__(self, *args: Any, watched: frozenset[str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.watched = watched
+        self.reached = Reach()
+        self.restored = False
+        self.begin: Callable[[frozenset[tuple[str, int]]], Mapping[tuple[str, int], int]] = lambda _assigned: {}
+
+    def starts(self, assignment: Any) -> dict[Any, int]:
+        """Ask where to stand."""
+        starts = self.begin(frozenset((tp.topic, tp.partition) for tp in assignment))
+        return {TP(topic, partition): offset for (topic, partition), offset in starts.items()}
+
+    def _new_transport(self) -> CommittedTransport:
+        return CommittedTransport(self.conf.broker_consumer, self)
