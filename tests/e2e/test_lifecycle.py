@@ -219,7 +219,7 @@ def test_a_refused_registration_leaves_no_identity_behind(line: CommandLine, bob
 def test_certificates_are_renewed_while_everything_runs(line: CommandLine, bob: str) -> None:
     """The ceremony opens the root token beside the running services; they go on."""
     renewed = line.done("--json", "ceremony", "renew").document
-    assert renewed["services"] == ["policy", "hsm", "projector", "notary"]
+    assert renewed["services"] == ["policy", "hsm", "projector", "notary", "analytics"]
     assert len(line.done("--as", bob, "random", "8").out.strip()) == 16
 
 

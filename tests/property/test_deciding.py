@@ -137,7 +137,7 @@ def test_deciding_again_gives_the_same_bytes(r: Random, laws: list[str]) -> None
 
 
 def said(batch: Batch) -> tuple[object, ...]:
-    return batch.events, batch.tickets, batch.replies, [reason for _, reason in batch.dead_letters]
+    return batch.events, batch.tickets, batch.replies, [letter.reason for letter in batch.dead_letters]
 
 
 def fresh(desk: Desk, state: State | None = None) -> Desk:

@@ -75,7 +75,7 @@ def codes(desk: Desk, *commands: Signed) -> list[str | None]:
     """Decide commands as one batch; say in order why each is denied, None where it is not, `rejected` if it is none."""
     first = desk.offset
     batch = desk.decide(*commands)
-    said: dict[int, str | None] = {record.offset: "rejected" for record, _ in batch.dead_letters}
+    said: dict[int, str | None] = {letter.record.offset: "rejected" for letter in batch.dead_letters}
     for entry in batch.events:
         event = facts.parse_event(entry.value)
         if isinstance(event, facts.PolicyEvent):

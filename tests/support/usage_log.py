@@ -112,17 +112,23 @@ class UsageLog:
             )
         return found
 
-    async def write(self, uses: Iterable[Use], *, batch: int = 100) -> int:
-        """Write uses, each partition in transactions of so many; return how many records that made."""
+    async def write(self, uses: Iterable[Use], *, batch: int = 100, statement: int = 1) -> int:
+        """Write uses, each partition in transactions of so many; return how many records that made.
+
+        Outcomes follow their decisions after so many of them, as those of one statement do.
+        """
         count = 0
         for partition, pairs in sorted(self.entries(uses).items()):
             writer = self.bus.writer(transactional_id("usage-log", partition))
             await writer.start()
             try:
                 for at in range(0, len(pairs), batch):
-                    part = pairs[at : at + batch]
-                    records = self.signed("policy", partition, [decision for decision, _ in part])
-                    records += self.signed("hsm", partition, [outcome for _, outcome in part if outcome is not None])
+                    records: list[Outbound] = []
+                    for first in range(at, min(at + batch, len(pairs)), statement):
+                        part = pairs[first : min(first + statement, at + batch)]
+                        records += self.signed("policy", partition, [decision for decision, _ in part])
+                        outcomes = [outcome for _, outcome in part if outcome is not None]
+                        records += self.signed("hsm", partition, outcomes) if outcomes else []
                     await writer.commit(records)
                     count += len(records)
             finally:

@@ -119,5 +119,5 @@ def _short(pair: str) -> str:
 
 def _target(event: facts.Event) -> str | None:
     fields = vars(event.data)
-    named = (fields.get(name) for name in ("policy", "name", "alias", "issuer", "limit"))
+    named = (fields.get(name) for name in ("policy", "name", "alias", "issuer", "limit", "suppression", "incident"))
     return next((value for value in named if isinstance(value, str)), None)

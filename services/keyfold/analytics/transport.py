@@ -55,13 +55,15 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, *rest: Any, **options: Any) -> Any:
-        reached, watched = self.app.reached, self.app.watched
-        # Faust lets streams go on a moment before it seeks: what it would fetch meanwhile stands elsewhere.
-        active = {tp for tp in active_partitions if tp.topic not in watched or tp in reached.sought}
+        reached, watched, changelogs = self.app.reached, self.app.watched, self.app.tables.changelog_topics
+        # Faust lets streams go on a moment before it seeks; what is fetched meanwhile stands elsewhere, and what
+        # follows it would be taken for known. So nothing is fetched, and nothing handed out, before it is sought.
+        active = {tp for tp in active_partitions if tp.topic in changelogs or tp in reached.sought}
         if not active:  # aiokafka takes none for all
             await asyncio.sleep(_PAUSE_S)
             return {}
         records = await super()._fetch_records(consumer, active, *rest, **options)
+        records = {tp: found for tp, found in records.items() if tp.topic in changelogs or tp in reached.sought}
         for tp, found in records.items():
             if tp.topic in watched and found:
                 reached.last[tp] = found[-1].offset
@@ -76,11 +78,21 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
                     )
         return records
 
+    async def stand(self, starts: Mapping[Any, int], fresh: frozenset[Any], assigned: frozenset[Any]) -> None:
+        """Seek in this thread, between two fetches: where told, and to the start where nothing was ever committed."""
+        consumer = self._ensure_consumer()
+        if first := [tp for tp in consumer.assignment() if tp in fresh]:
+            await consumer.seek_to_beginning(*first)
+        for tp, offset in starts.items():
+            consumer.seek(tp, offset)
+        self.app.reached.sought = assigned
+
 
 class CommittedConsumer(driver.Consumer):
     """Faust's consumer; what is begun again, begins where the application says."""
 
     app: Any
+    _thread: CommittedThread
 
     def _new_consumer_thread(self) -> CommittedThread:
         return CommittedThread(self, loop=self.loop, beacon=self.beacon)
@@ -91,10 +103,11 @@ class CommittedConsumer(driver.Consumer):
         if not self.app.restored:
             return
         self.app.restored = False
-        assignment = self.assignment()
-        for tp, offset in self.app.starts(assignment).items():
-            await self.seek(tp, offset)
-        self.app.reached.sought = frozenset(assignment)
+        assigned = frozenset(tp for tp in self.assignment() if not self._is_changelog_tp(tp))
+        starts = self.app.starts(assigned)
+        self._read_offset.update({tp: offset or None for tp, offset in starts.items()})
+        fresh = frozenset(tp for tp in assigned if tp not in starts and self._read_offset[tp] is None)
+        await self._thread.call_thread(self._thread.stand, starts, fresh, assigned)
 
 
 class CommittedTransport(driver.Transport):

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-import sys
 from typing import Any
 
 import pytest
@@ -138,7 +137,7 @@ class FakeViews:
 
 @pytest.fixture
 def views(monkeypatch: pytest.MonkeyPatch) -> type[FakeViews]:
-    monkeypatch.setattr(sys.modules["keyfold.cli.audit.query"], "PostgresAuditViews", FakeViews)
+    monkeypatch.setattr("keyfold.cli.audit.query.PostgresAuditViews", FakeViews)
     FakeViews.asked = []
     return FakeViews
 

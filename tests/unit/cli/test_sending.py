@@ -144,7 +144,10 @@ CASES: dict[str, Case] = {
         {"verb": "DisableKey", "arguments": {"reason": "disclosed"}, "expires_at": LATER},
     ),
 }  # fmt: skip
-ELSEWHERE = {"proposal approve", "proposal deny", "proposal cancel", "login", "import"}
+ELSEWHERE = {
+    "proposal approve", "proposal deny", "proposal cancel", "login", "import",
+    "alerts ack", "alerts close", "alerts suppress", "alerts unsuppress",
+}  # fmt: skip
 USES = {
     "encrypt", "decrypt", "re-encrypt", "data-key", "data-key-pair", "random", "sign", "verify", "mac", "verify-mac",
     "derive", "encapsulate", "decapsulate",

@@ -84,7 +84,7 @@ class CountingDetector(ABC):
             return ()
         found = [
             signal
-            for kind, number in counted.items()
+            for kind, number in sorted(counted.items())
             if number and (signal := self._look(entity, kind, number, tick, memory)) is not None
         ]
         return memory.said.news(found) if found else ()

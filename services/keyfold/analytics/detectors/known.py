@@ -1,7 +1,7 @@
 """What was seen before: a bounded set of names by their fingerprints, and how often something new came. Pure."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from math import exp2
 from typing import Any
@@ -32,12 +32,12 @@ class Known:
         self._cache: set[str] = set()
         self._text: str | None = None
 
-    def add(self, names: Iterable[str], time_ms: int) -> list[str]:
-        """Return those that are new, and know them from now on."""
+    def add(self, names: Collection[str], time_ms: int) -> list[str]:
+        """Return those that are new, in order, and know them from now on."""
         if self._cache.issuperset(names):
             return []
         new = []
-        for name in names:
+        for name in sorted(names):
             known = fingerprint(name)
             if known not in self.fingerprints and len(self.fingerprints) < self._settings.remembered:
                 self.fingerprints.add(known)
@@ -48,7 +48,7 @@ class Known:
         if new:
             self.news = self.recent(time_ms) + len(new)
             self.last_ms, self._text = time_ms, None
-        return sorted(new)
+        return new
 
     def recent(self, time_ms: int) -> float:
         """Return how many new ones came lately."""
