@@ -3,9 +3,9 @@
     scripts/bench analytics [--rate R] [--minutes M] [--workers N]... [--quick] [--json FILE]
 
 A log of M minutes at R event records a second (50 principals, 200 keys) lies on a real broker when the workers start,
-as after an outage of M minutes. Measured is the time until all of it is looked at and told. Each worker is a process; on
-a machine that is busy with other things, or has fewer cores than broker and workers need, the CPU time of a worker says
-what one core does: `records/s of CPU` is the number to compare with the aim.
+as after an outage of M minutes. Measured is the time until all of it is looked at and told. Each worker is a process.
+On a machine that is busy with other things, or has fewer cores than broker and workers need, the CPU time of a worker
+says what one core does: `records/s of CPU` is the number to compare with the aim.
 """
 
 import argparse

@@ -432,7 +432,7 @@ def _instant(value: Any) -> Any:
 async def test_an_event_with_hostile_text_is_stored(store: PostgresPartitionStore, schemas: PostgresSchemas) -> None:
     """Tabs, quotes, backslashes, COPY's end marker and any plane of Unicode come back as they were."""
     text = "a\tb\nc\\. \\N \r \"'{}; DROP TABLE audit; -- 🔑 \x7f \u2028"
-    event = next(e for e in simulated(seeded(3), 150) if isinstance(e, facts.KeyDisabled))
+    event = next(e for e in simulated(seeded(3), 1_000) if isinstance(e, facts.KeyDisabled))
     created = facts.KeyCreated.new(
         text,
         event.subject,

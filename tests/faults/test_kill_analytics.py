@@ -47,13 +47,13 @@ async def test_killing_analytics_at_any_moment(tmp_path: Path) -> None:
             await workers[name].wait()
             workers[name] = await begin(scene, name)
         wanted = ticks_of(uses)
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 60
         found = Counter[tuple[str, float]]()
         while found != wanted and time.monotonic() < deadline:
             await asyncio.sleep(2)
             assert all(worker.returncode is None for worker in workers.values())
             found = Counter((alert.subject, alert.data.observed) for alert in await published_findings(scene))
-        assert found == wanted
+        assert (found - wanted, wanted - found) == (Counter(), Counter())
     finally:
         for worker in workers.values():
             if worker.returncode is None:

@@ -47,11 +47,11 @@ def cluster() -> MemoryCluster:
 
 
 async def test_it_begins_a_deployment(config: Config, cluster: MemoryCluster) -> None:
-    """Genesis, then the certificates of four services, in one statement signed by the root token's key."""
+    """Genesis, then the certificates of five services, in one statement signed by the root token's key."""
     bus = MemoryBus(cluster)
     done = await begin(config, bus)
     events = await events_of(bus)
-    assert [event.id for event in events] == [f"root.{n}" for n in range(1, 6)]
+    assert [event.id for event in events] == [f"root.{n}" for n in range(1, 7)]
     genesis, *certificates = events
     assert isinstance(genesis, facts.Genesis)
     assert done.created
@@ -59,7 +59,7 @@ async def test_it_begins_a_deployment(config: Config, cluster: MemoryCluster) ->
     assert [a.principal for a in genesis.data.administrators] == ["admin-1", "admin-2"]
     assert genesis.data.partitions == 3
     services = [c.data.service for c in certificates if isinstance(c, facts.ServiceKeyCertified)]
-    assert services == ["policy", "hsm", "projector", "notary"]
+    assert services == ["policy", "hsm", "projector", "notary", "analytics"]
     for certificate in certificates:
         assert isinstance(certificate, facts.ServiceKeyCertified)
         lasts = to_milliseconds(certificate.data.not_after) - to_milliseconds(certificate.data.not_before)
@@ -83,7 +83,7 @@ async def test_certified_keys_are_the_services_own_files(config: Config, cluster
             assert identity.deployment == done.deployment
         writes = {topic.name for topic in topics.TOPICS if service in topic.writers} - {topics.REPLIES}
         assert set(data.topics) == writes
-    assert len({data.public_key for data in by_service.values()}) == 4
+    assert len({data.public_key for data in by_service.values()}) == 5
 
 
 async def test_secrets_are_private_files(config: Config, cluster: MemoryCluster) -> None:
@@ -94,7 +94,7 @@ async def test_secrets_are_private_files(config: Config, cluster: MemoryCluster)
     assert [path.name for path in pins] == [name for label in labels for name in (label, f"{label}.so")]
     identities = sorted(path.stem for path in config.identities_directory.iterdir())
     principals = ["admin-1", "admin-2", "scheduler", "analytics-principal"]
-    assert identities == sorted([*principals, "policy", "hsm", "projector"])
+    assert identities == sorted([*principals, "policy", "hsm", "projector", "analytics"])
     for path in (*pins, *config.identities_directory.iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len({path.read_bytes() for path in pins}) == 8
@@ -117,9 +117,9 @@ async def test_renewal_licenses_the_same_keys_again(config: Config, cluster: Mem
     later = NOW_MS + 80 * 86_400_000
     done = await renew(config, bus, lambda: later, ("policy", "hsm"))
     certificates = [event for event in await events_of(bus) if isinstance(event, facts.ServiceKeyCertified)]
-    assert [event.id for event in certificates[4:]] == ["root.6", "root.7"]
-    assert {event.data.public_key for event in certificates[4:]} <= {
-        event.data.public_key for event in certificates[:4]
+    assert [event.id for event in certificates[5:]] == ["root.7", "root.8"]
+    assert {event.data.public_key for event in certificates[5:]} <= {
+        event.data.public_key for event in certificates[:5]
     }
     assert to_milliseconds(done.not_after) == later + MAX_CERTIFICATE_MS
     with pytest.raises(CeremonyRefused, match="not of this root"):
@@ -339,6 +339,6 @@ async def test_on_kafka(brokers: str, tmp_path: Path, softhsm: SoftHSM) -> None:
         administrator = follower.view["principal/admin-1"]
         assert isinstance(administrator, Principal)
         assert administrator.groups == ("administrators",)
-        assert sorted(len(licences) for licences in follower.trust.certificates.values()) == [2, 2, 2, 2]
+        assert sorted(len(licences) for licences in follower.trust.certificates.values()) == [2, 2, 2, 2, 2]
     finally:
         await follower.stop()

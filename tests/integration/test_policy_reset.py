@@ -142,7 +142,7 @@ async def test_it_is_said_by_root_with_its_reason(config: Config, cluster: Memor
     await reset(config, bus, reason="  incident 7 ")
     last = (await events_of(bus))[-1]
     assert isinstance(last, facts.PolicyReset)
-    assert (last.id, last.source, last.subject, last.time) == ("root.6", "keyfold/root", REGISTRY, to_text(LATER))
+    assert (last.id, last.source, last.subject, last.time) == ("root.7", "keyfold/root", REGISTRY, to_text(LATER))
     assert last.data.reason == "incident 7"
 
 
@@ -153,7 +153,7 @@ async def test_a_second_reset_is_another_event(config: Config, cluster: MemoryCl
     await reset(config, bus)
     assert (await reset(config, bus)).removed == ()
     resets = [each.id for each in await events_of(bus) if isinstance(each, facts.PolicyReset)]
-    assert resets == ["root.6", "root.7"]
+    assert resets == ["root.7", "root.8"]
 
 
 @pytest.mark.parametrize("fault", list(Fault))

@@ -84,7 +84,7 @@ class Stages:
             app.task(stage.run)
 
     async def _restored(self, _app: Any, /, *_: Any, **__: Any) -> None:
-        self._parts.app.restored = True
+        self._parts.app.turn(restored=True)
 
     def _begin(self, assigned: frozenset[tuple[str, int]]) -> dict[tuple[str, int], int]:
         self.detecting.begin(assigned)
@@ -95,8 +95,7 @@ class Stages:
 
     async def _release(self, _app: Any, /, *_revoked: Any, **_: Any) -> None:
         """Wait until nothing is under way. Later than the session allows, others have begun: then the process ends."""
-        self._parts.app.restored = False
-        self._parts.app.reached.sought = frozenset()
+        self._parts.app.turn(restored=False)
         async with asyncio.timeout(self._parts.settings.session_s * 0.8):
             for stage in self._stages:
                 async with stage.lock:

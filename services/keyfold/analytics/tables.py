@@ -27,6 +27,7 @@ class PartitionStore(Store[bytes, bytes]):
         super().__init__(*args, **options)
         self._seal, self._topic = seal, topic
         self.partitions: dict[int, dict[bytes, bytes]] = {}
+        self._applied: dict[int, int] = {}
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:  # noqa: ARG002
         """Take in records of the changelog, in order."""
@@ -34,6 +35,7 @@ class PartitionStore(Store[bytes, bytes]):
         for event in batch:
             message = event.message
             rows = self.partitions.setdefault(message.partition, {})
+            self._applied[message.partition] = message.offset
             if message.key is None or message.value is None:
                 rows.pop(message.key, None)
                 continue
@@ -50,6 +52,11 @@ class PartitionStore(Store[bytes, bytes]):
         for tp in (*revoked, *newly_assigned):
             if tp.topic == self._topic:
                 self.partitions.pop(tp.partition, None)
+                self._applied.pop(tp.partition, None)
+
+    def persisted_offset(self, tp: Any) -> int:
+        """Return up to where the changelog was applied to what is here; -1: nothing, so that all of it is read."""
+        return self._applied.get(tp.partition, -1)
 
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
         """Keep what is there: it was dropped when the partitions moved."""

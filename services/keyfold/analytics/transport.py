@@ -58,12 +58,12 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
         reached, watched, changelogs = self.app.reached, self.app.watched, self.app.tables.changelog_topics
         # Faust lets streams go on a moment before it seeks; what is fetched meanwhile stands elsewhere, and what
         # follows it would be taken for known. So nothing is fetched, and nothing handed out, before it is sought.
-        active = {tp for tp in active_partitions if tp.topic in changelogs or tp in reached.sought}
+        active = {tp for tp in active_partitions if tp.topic in changelogs or self._is_sought(tp)}
         if not active:  # aiokafka takes none for all
             await asyncio.sleep(_PAUSE_S)
             return {}
         records = await super()._fetch_records(consumer, active, *rest, **options)
-        records = {tp: found for tp, found in records.items() if tp.topic in changelogs or tp in reached.sought}
+        records = {tp: found for tp, found in records.items() if tp.topic in changelogs or self._is_sought(tp)}
         for tp, found in records.items():
             if tp.topic in watched and found:
                 reached.last[tp] = found[-1].offset
@@ -78,14 +78,21 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
                     )
         return records
 
-    async def stand(self, starts: Mapping[Any, int], fresh: frozenset[Any], assigned: frozenset[Any]) -> None:
-        """Seek in this thread, between two fetches: where told, and to the start where nothing was ever committed."""
+    def _is_sought(self, tp: Any) -> bool:
+        era, assigned = self.app.reached.sought
+        return era == self.app.era and tp in assigned
+
+    async def stand(self, era: int, starts: Mapping[Any, int], fresh: frozenset[Any], assigned: frozenset[Any]) -> None:
+        """Seek in this thread, between two fetches: where told, and to the start where nothing was ever committed.
+
+        It counts for the era of the assignment that it was begun in; where another has begun since, for none.
+        """
         consumer = self._ensure_consumer()
         if first := [tp for tp in consumer.assignment() if tp in fresh]:
             await consumer.seek_to_beginning(*first)
         for tp, offset in starts.items():
             consumer.seek(tp, offset)
-        self.app.reached.sought = assigned
+        self.app.reached.sought = era, assigned
 
 
 class CommittedConsumer(driver.Consumer):
@@ -99,15 +106,16 @@ class CommittedConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Stand where the group has committed; once all is restored, in the sources where their own rows say."""
+        era = self.app.era
         await super().perform_seek()
-        if not self.app.restored:
+        if not self.app.restored or era != self.app.era:
             return
         self.app.restored = False
         assigned = frozenset(tp for tp in self.assignment() if not self._is_changelog_tp(tp))
         starts = self.app.starts(assigned)
         self._read_offset.update({tp: offset or None for tp, offset in starts.items()})
         fresh = frozenset(tp for tp in assigned if tp not in starts and self._read_offset[tp] is None)
-        await self._thread.call_thread(self._thread.stand, starts, fresh, assigned)
+        await self._thread.call_thread(self._thread.stand, era, starts, fresh, assigned)
 
 
 class CommittedTransport(driver.Transport):
@@ -120,7 +128,7 @@ class Reach:
     """What the consumer's thread notes. Whole values are put and taken, so no lock is needed."""
 
     def __init__(self) -> None:
-        self.sought: frozenset[Any] = frozenset()
+        self.sought: tuple[int, frozenset[Any]] = 0, frozenset()
         self.last: dict[Any, int] = {}
         self.places: dict[Any, Reached] = {}
 
@@ -133,15 +141,21 @@ class Application(faust.App):
     """A Faust application that reads committed records.
 
     `watched` names the topics whose places are noted; they are read from when it is said where to stand. `begin` is
-    asked for that, for the partitions that are assigned then, whenever reading begins anew.
+    asked for that, for the partitions that are assigned then, whenever reading begins anew. `turn` is called when
+    partitions are to move and when they are restored: what was sought before counts no more.
     """
 
     def __init__(self, *args: Any, watched: frozenset[str], **options: Any) -> None:
         super().__init__(*args, **options)
         self.watched = watched
         self.reached = Reach()
-        self.restored = False
+        self.era, self.restored = 1, False
         self.begin: Callable[[frozenset[tuple[str, int]]], Mapping[tuple[str, int], int]] = lambda _assigned: {}
+
+    def turn(self, *, restored: bool) -> None:
+        """Begin another era."""
+        self.era += 1
+        self.restored = restored
 
     def starts(self, assignment: Any) -> dict[Any, int]:
         """Ask where to stand."""
