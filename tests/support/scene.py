@@ -144,7 +144,11 @@ class Stage:
             "reason",
             "sha256",
             "suppressed_before",
+            "code",
+            "principal",
         }
+        # Who wrote it is said where a signature says so, never of what anybody may claim.
+        assert "principal" not in letter or reason not in {"UnknownPrincipal", "InvalidSignature"}
         assert PLAIN not in str(letter)
 
     async def failed(self, command: Forged, code: str) -> Told:
