@@ -58,27 +58,26 @@ class Alerting:
         self._writer, self._actor = writer, actor
         self._inbox = Inbox(parts.app, topics.ANALYTICS_FINDINGS, acks=True)
         self.lock = asyncio.Lock()
-        self._epoch = 0
         self._incidents: Incidents | None = None
 
     def begin(self, assigned: frozenset[tuple[str, int]]) -> None:
         """Remember incidents, if their partition is assigned."""
-        self._epoch += 1
+        self._inbox.turn()
         self._incidents = self._restored() if (topics.ANALYTICS_FINDINGS, 0) in assigned else None
 
     def release(self) -> None:
         """Give up what is assigned; nothing of it is under way while the lock is held."""
-        self._epoch += 1
+        self._inbox.turn()
         self._incidents = None
 
     async def run(self) -> None:
         """Work until cancelled. Raises what ends the process."""
         while True:
-            epoch = self._epoch
             messages = await self._inbox.gather(_MESSAGES, _WAIT_S)
+            turns = self._inbox.turns
             async with self.lock:
                 incidents = self._incidents
-                if messages and incidents is not None and epoch == self._epoch:
+                if messages and incidents is not None and turns == self._inbox.turns:
                     await self._work(incidents, messages)
 
     async def _work(self, incidents: Incidents, messages: list[Message]) -> None:

@@ -30,7 +30,6 @@ class Detecting:
         self._parts, self._table, self._engine = parts, table, engine
         self._inbox = Inbox(parts.app, topics.ANALYTICS_OBSERVATIONS, acks=True)
         self.lock = asyncio.Lock()
-        self._epoch = 0
         self._shards: dict[int, Shard] = {}
 
     def low_ms(self) -> int:
@@ -64,10 +63,10 @@ class Detecting:
     async def run(self) -> None:
         """Work until cancelled. Raises what ends the process."""
         while True:
-            epoch = self._epoch
             messages = await self._gather()
+            turns = self._inbox.turns
             async with self.lock:
-                if messages and epoch == self._epoch:
+                if messages and turns == self._inbox.turns:
                     await self._work(messages)
 
     async def _gather(self) -> list[Message]:
@@ -119,7 +118,7 @@ class Detecting:
             metrics.WATERMARK.labels(partition).set(shard.watermarks.low_ms / 1000)
 
     def _forget(self) -> None:
-        self._epoch += 1
+        self._inbox.turn()
         self._shards.clear()
 
 

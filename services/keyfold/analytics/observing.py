@@ -53,7 +53,6 @@ class Observing:
         self._events = Inbox(parts.app, topics.EVENTS, acks=False)
         self._letters = Inbox(parts.app, topics.DEAD_LETTERS, acks=True)
         self.lock = asyncio.Lock()
-        self._epoch = 0
         self._sources: dict[int, Source] = {}
         self._waiting: dict[int, deque[Inbound]] = {}
         self._letters_done: int | None = None
@@ -78,12 +77,13 @@ class Observing:
         """Work until cancelled. Raises what ends the process."""
         settings = self._parts.settings
         while True:
-            epoch = self._epoch
             backlog = any(self._chosen())
             messages = await self._events.gather(settings.batch_events, 0.0 if backlog else settings.batch_s)
+            # No other task runs between these two: nothing is gathered to wait with.
             letters = await self._letters.gather(settings.batch_events, 0.0)
+            turns = self._events.turns
             async with self.lock:
-                if epoch == self._epoch:
+                if turns == self._events.turns:
                     await self._work(messages, letters)
             await asyncio.sleep(0)
 
@@ -222,7 +222,8 @@ class Observing:
             return Source(partition, self._parts.partitions)
 
     def _forget(self) -> None:
-        self._epoch += 1
+        self._events.turn()
+        self._letters.turn()
         self._sources.clear()
         self._waiting.clear()
         self._letters_done, self._letters_mark = None, 0

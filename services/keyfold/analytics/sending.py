@@ -64,15 +64,27 @@ class Inbox:
 
     def __init__(self, app: Application, topic: str, *, acks: bool) -> None:
         self._app = app
+        self.turns = 0
         raw: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw", "allow_empty": True}
         self._channel = aiter(app.topic(topic, key_type=bytes, value_type=bytes, acks=acks, **raw))
 
+    def turn(self) -> None:
+        """Partitions move, or are read anew: what came before is left out, by `gather` too if it waits just now."""
+        self.turns += 1
+
     async def gather(self, most: int, within_s: float) -> list[Message]:
-        """Return what comes within a time, at most so many. Messages from before a rebalance are left out."""
+        """Return what comes within a time, at most so many; all of it since the last turn.
+
+        Whoever waits before working on it compares `turns` then: after another turn it counts no more.
+        """
         queue = self._channel.queue
         end_s = time.monotonic() + within_s
         found: list[Message] = []
+        turns = self.turns
         while True:
+            if turns != self.turns:
+                turns = self.turns
+                found.clear()
             while len(found) < most and not queue.empty():
                 event = queue.get_nowait()
                 if event.message.generation_id == self._app.consumer_generation_id:

@@ -58,15 +58,24 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
         reached, watched, changelogs = self.app.reached, self.app.watched, self.app.tables.changelog_topics
         # Faust lets streams go on a moment before it seeks; what is fetched meanwhile stands elsewhere, and what
         # follows it would be taken for known. So nothing is fetched, and nothing handed out, before it is sought.
-        active = {tp for tp in active_partitions if tp.topic in changelogs or self._is_sought(tp)}
+        active = {tp for tp in active_partitions if tp.topic in changelogs or self._counts(tp, reached.sought)}
         if not active:  # aiokafka takes none for all
             await asyncio.sleep(_PAUSE_S)
             return {}
-        records = await super()._fetch_records(consumer, active, *rest, **options)
-        records = {tp: found for tp, found in records.items() if tp.topic in changelogs or self._is_sought(tp)}
+        records = dict(await super()._fetch_records(consumer, active, *rest, **options))
+        for tp in [tp for tp in records if tp.topic not in changelogs and not self._counts(tp, reached.sought)]:
+            dropped = records.pop(tp)
+            if dropped and self._counts(tp, reached.standing):
+                consumer.seek(tp, dropped[0].offset)  # a fetch of before, that ended after the seek
         for tp, found in records.items():
             if tp.topic in watched and found:
                 reached.last[tp] = found[-1].offset
+        self._note(consumer)
+        return records
+
+    def _note(self, consumer: Any) -> None:
+        """Note where the consumer stands in the sources."""
+        reached, watched = self.app.reached, self.app.watched
         now_s, now_ms = time.monotonic(), time.time() * 1000
         for tp in consumer.assignment():
             if tp.topic in watched:
@@ -76,10 +85,9 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
                     reached.places[tp] = Reached(
                         reached.last.get(tp, -1), state.position, state.lso, state.highwater, now_s - age_s
                     )
-        return records
 
-    def _is_sought(self, tp: Any) -> bool:
-        era, assigned = self.app.reached.sought
+    def _counts(self, tp: Any, sought: tuple[int, frozenset[Any]]) -> bool:
+        era, assigned = sought
         return era == self.app.era and tp in assigned
 
     async def stand(self, era: int, starts: Mapping[Any, int], fresh: frozenset[Any], assigned: frozenset[Any]) -> None:
@@ -92,7 +100,7 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
             await consumer.seek_to_beginning(*first)
         for tp, offset in starts.items():
             consumer.seek(tp, offset)
-        self.app.reached.sought = era, assigned
+        self.app.reached.standing = era, assigned
 
 
 class CommittedConsumer(driver.Consumer):
@@ -128,7 +136,8 @@ class Reach:
     """What the consumer's thread notes. Whole values are put and taken, so no lock is needed."""
 
     def __init__(self) -> None:
-        self.sought: tuple[int, frozenset[Any]] = 0, frozenset()
+        self.standing: tuple[int, frozenset[Any]] = 0, frozenset()
+        self.sought = self.standing
         self.last: dict[Any, int] = {}
         self.places: dict[Any, Reached] = {}
 
@@ -156,6 +165,11 @@ class Application(faust.App):
         """Begin another era."""
         self.era += 1
         self.restored = restored
+
+    def on_rebalance_end(self) -> None:
+        """Let what was sought be read. Not before: Faust empties its queues when it resumes after seeking."""
+        super().on_rebalance_end()
+        self.reached.sought = self.reached.standing
 
     def starts(self, assignment: Any) -> dict[Any, int]:
         """Ask where to stand."""

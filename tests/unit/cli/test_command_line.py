@@ -77,9 +77,10 @@ def test_the_commands_are_these() -> None:
         "events show", "events tail", "audit verify", "audit prove", "audit check-proof", "audit keys",
         "audit checkpoints", "audit query", "audit export", "audit context-digest",
         "witness init", "witness run", "witness show",
-        "alerts tail", "alerts list", "alerts show", "alerts ack", "alerts close", "alerts suppress", "alerts unsuppress",
-        "alerts suppressions", "analytics detectors", "analytics backtest", "analytics report",
-        "projections status", "projections rebuild", "projections list", "projections drop", "topics apply", "topics acl",
+        "alerts tail", "alerts list", "alerts show", "alerts ack", "alerts close", "alerts suppress",
+        "alerts unsuppress", "alerts suppressions", "analytics detectors", "analytics backtest", "analytics report",
+        "projections status", "projections rebuild", "projections list", "projections drop",
+        "topics apply", "topics acl",
         "ceremony renew", "ceremony reset-policies",
     }  # fmt: skip
 
