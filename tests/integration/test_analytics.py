@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,7 @@ class Running:
 
     def __init__(self, scene: Scene, instance: str, told: Told | None, every_tick: bool) -> None:
         detectors = [Counting()] if every_tick else None
-        self._made = lambda: worker(
+        self._made: Callable[[], AbstractAsyncContextManager[Worker]] = lambda: worker(
             scene.bootstrap_servers, scene.directory, partitions=PARTITIONS, instance=instance, told=told,
             detectors=detectors, lateness_s=2.0, session_s=6.0, batch_events=200,
         )  # fmt: skip

@@ -13,6 +13,8 @@ from keyfold.events.merkle import root_of
 from keyfold.events.tree import CompactRange, verify_consistency
 from keyfold.events.trust import Trust
 
+_LOOKS = 20
+
 
 class Published:
     """One partition: its events, and what was published of them."""
@@ -72,12 +74,16 @@ class Published:
 
 
 async def published(bus: Bus, trust: Trust, partitions: int) -> list[Published]:
-    """Read all partitions; checkpoints first, so that they are of no more than was read."""
-    notes = await _read(bus, topics.CHECKPOINTS, 0)
-    return [
-        Published(trust, p, await _read(bus, topics.EVENTS, p), await _read(bus, topics.TILES, p), notes=notes)
-        for p in range(partitions)
-    ]
+    """Read all partitions as they were at one moment: again, where the notary has published meanwhile."""
+    for _ in range(_LOOKS):
+        notes = await _read(bus, topics.CHECKPOINTS, 0)
+        found = [
+            Published(trust, p, await _read(bus, topics.EVENTS, p), await _read(bus, topics.TILES, p), notes=notes)
+            for p in range(partitions)
+        ]
+        if len(await _read(bus, topics.CHECKPOINTS, 0)) == len(notes):
+            return found
+    raise AssertionError("the log does not rest long enough to be looked at")
 
 
 async def _read(bus: Bus, topic: str, partition: int) -> list[Inbound]:
