@@ -70,7 +70,15 @@ async def _busy(scene: Scene) -> list[bytes]:
 def files_under(*places: Path) -> list[Path]:
     """Every file that has content, but for Kafka's indexes: large, sparse, and made of numbers only."""
     found = [path for place in places for path in sorted(place.rglob("*")) if path.is_file() and not path.is_symlink()]
-    return [path for path in found if path.suffix not in {".index", ".timeindex"} and path.stat().st_size]
+    return [path for path in found if path.suffix not in {".index", ".timeindex"} and _size(path)]
+
+
+def _size(path: Path) -> int:
+    """The size in bytes; 0 of what is gone meanwhile: the broker and the database run."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def search(paths: Iterable[Path], needles: Iterable[bytes]) -> set[tuple[str, bytes]]:
