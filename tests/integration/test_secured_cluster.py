@@ -19,7 +19,7 @@ from tests.support.secured_kafka import SUPER_USER, SecuredKafka
 
 from keyfold.bus import BusError, BusSettings, KafkaBus, Outbound
 from keyfold.bus.access import allow
-from keyfold.bus.errors import BusUnavailable, NotAuthorized, UnknownDestination
+from keyfold.bus.errors import BusUnavailable, InDoubt, NotAuthorized, RecordRefused, UnknownDestination
 from keyfold.client import Keyfold
 from keyfold.config import Config, KafkaSecurity, save_config
 from keyfold.embedded.softhsm import prepare_softhsm
@@ -196,6 +196,17 @@ async def test_nobody_else_takes_policys_transactions(secured: Secured, role: st
     writer = secured.as_role(role).writer("keyfold-policy-0")
     with pytest.raises(NotAuthorized):
         await writer.start()
+
+
+async def test_a_right_that_is_missing_blames_no_record(secured: Secured) -> None:
+    """A transaction that the access rules stop is in doubt, to be tried again: were it the record that is refused,
+    policy would deny commands that are in order."""
+    writer = secured.as_role("notary").writer("keyfold-notary-test")
+    await writer.start()
+    with pytest.raises(InDoubt) as caught:
+        await writer.commit([Outbound(topics.EVENTS, 0, b"key", b"value")])
+    assert not isinstance(caught.value, RecordRefused)
+    await writer.stop()
 
 
 @pytest.mark.parametrize(

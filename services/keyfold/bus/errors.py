@@ -23,7 +23,7 @@ from aiokafka import errors as kafka
 
 from keyfold.events.errors import KeyfoldError, Unavailable
 
-AUTHORIZATION_ERRORS: Final = (
+_AUTHORIZATION: Final = (
     kafka.TopicAuthorizationFailedError,
     kafka.GroupAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
@@ -100,7 +100,7 @@ class BusUnavailable(Unavailable):
 
 def is_refusal(error: BaseException) -> bool:
     """Tell whether the brokers answered that this user may not."""
-    return isinstance(error, AUTHORIZATION_ERRORS)
+    return isinstance(error, _AUTHORIZATION)
 
 
 def unavailable(what: str, error: BaseException) -> KeyfoldError:

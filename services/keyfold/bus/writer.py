@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
 
 from keyfold.bus import backoff, batches, teardown
-from keyfold.bus.errors import AUTHORIZATION_ERRORS, Fenced, InDoubt, RecordRefused, WriterUnusable, start_failure
+from keyfold.bus.errors import Fenced, InDoubt, RecordRefused, WriterUnusable, start_failure
 from keyfold.bus.records import Outbound
 from keyfold.bus.settings import BusSettings
 
@@ -22,13 +22,13 @@ _FENCING: Final = (
     kafka.InvalidProducerEpoch,
     kafka.InvalidProducerIdMapping,
     kafka.InvalidTxnState,
+    kafka.TransactionalIdAuthorizationFailed,
 )
 _REFUSALS: Final = (
     kafka.MessageSizeTooLargeError,
     kafka.RecordListTooLargeError,
     kafka.CorruptRecordException,
     kafka.InvalidTimestampError,
-    *AUTHORIZATION_ERRORS,
 )
 
 
