@@ -46,8 +46,16 @@ class KafkaSecurity(BaseModel):
 
     @model_validator(mode="after")
     def _no_half_credentials(self) -> Self:
-        if self.security_protocol.startswith("SASL") and None in {self.sasl_username, self.sasl_password_file}:
-            raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password_file")
+        protocol, by_password = self.security_protocol, {self.sasl_username, self.sasl_password_file}
+        if protocol.startswith("SASL") and None in by_password:
+            raise ValueError(f"{protocol} needs sasl_username and sasl_password_file")
+        if not protocol.startswith("SASL") and by_password != {None}:
+            raise ValueError(f"a password is of no use with {protocol}; set security_protocol to SASL_SSL")
+        if protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
+            raise ValueError("PLAIN without TLS would send the password in the clear; set SASL_SSL, or use SCRAM")
+        tls = (self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file)
+        if not protocol.endswith("SSL") and any(file is not None for file in tls):
+            raise ValueError(f"TLS files are of no use with {protocol}; set security_protocol to SSL or SASL_SSL")
         if self.ssl_key_file is not None and self.ssl_certificate_file is None:
             raise ValueError("ssl_key_file needs ssl_certificate_file")
         return self
@@ -131,6 +139,19 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def read_private(path: Path) -> str:
+    """Return what stands in a file that only its owner may read. Raises `ConfigError`; never quotes the content."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path} may be read by others; run chmod 600 on it")
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the file {path} cannot be read: {type(error).__name__}") from None
+    if not text:
+        raise ConfigError(f"the file {path} is empty")
+    return text
 
 
 def ready_file(config: Config, name: str) -> Path:

@@ -5,6 +5,7 @@ it may not, by trying.
 """
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from keyfold.bus import BusError, BusSettings, KafkaBus, Outbound
 from keyfold.bus.access import allow
 from keyfold.bus.errors import BusUnavailable, InDoubt, NotAuthorized, RecordRefused, UnknownDestination
 from keyfold.client import Keyfold
-from keyfold.config import Config, KafkaSecurity, save_config
+from keyfold.config import CONFIG_FILE, Config, KafkaSecurity, save_config
 from keyfold.embedded.softhsm import prepare_softhsm
 from keyfold.events import topics
 from keyfold.events.topic_access import ROLES, access_rules, default_principals
@@ -29,7 +30,7 @@ from keyfold.identity import create_identity
 from keyfold.projections.store import PostgresQueries
 
 pytestmark = [pytest.mark.stack, pytest.mark.token]
-SERVICES = ("policy", "hsm", "notary", "projector")
+SERVICES = ("policy", "hsm", "notary", "projector", "scheduler", "analytics")
 PARTITIONS = 3
 
 
@@ -92,6 +93,16 @@ class Secured:
             assert not late, f"{service}: {log.read_text()[-3000:]}"
             time.sleep(0.1)
 
+    def line(self, config: Config, *words: str) -> str:
+        """Run the command line with these settings, and return what it prints."""
+        home = self.home / f"line-{config.kafka.ssl_certificate_file.stem}"  # type: ignore[union-attr]
+        home.mkdir(exist_ok=True)
+        save_config(config, home / CONFIG_FILE)
+        program = [sys.executable, "-m", "keyfold.cli.main", "--data", str(home), "--json", *words]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
     def stop(self) -> None:
         """End the services."""
         for process in reversed(self.processes.values()):
@@ -130,9 +141,9 @@ def secured(
 ) -> Iterator[Secured]:
     """The whole deployment, with the rules set by the cluster's administrator before anything else."""
     made = Secured(tmp_path_factory.mktemp("deployment"), kafka, postgres, softhsm)
-    admin = BusSettings(bootstrap_servers=kafka.bootstrap_servers, **kafka.security(SUPER_USER).model_dump())
-    rules = access_rules(default_principals())
-    assert asyncio.run(allow(admin, rules)) == len(rules)
+    administrator = made.base.model_copy(update={"kafka": kafka.security(SUPER_USER)})
+    rules = json.loads(made.line(administrator, "topics", "acl", "--apply"))
+    assert len(rules) == len(access_rules(default_principals().items()))
     try:
         made.begin()
         yield made
@@ -163,6 +174,14 @@ async def test_everything_works_with_no_more_rights_than_these(secured: Secured)
 
     await eventually(folded)
     await queries.close()
+
+
+async def test_auditors_operators_and_witnesses_need_no_more(secured: Secured) -> None:
+    """The log is verified, the deployment looked after, and its checkpoints cosigned, each by a user of its own."""
+    report = json.loads(await asyncio.to_thread(secured.line, secured.config("auditor"), "audit", "verify"))
+    assert report["findings"] == 0
+    for words in (("status",), ("doctor",)):
+        assert await asyncio.to_thread(secured.line, secured.config("operator"), *words)
 
 
 @pytest.mark.parametrize(
@@ -247,4 +266,4 @@ async def test_access_rules_are_set_by_the_clusters_administrator_only(secured: 
     """Not even root's user sets rules."""
     root = BusSettings.of(secured.config("root"), "test")
     with pytest.raises(NotAuthorized):
-        await allow(root, access_rules({"client": "mallory"}))
+        await allow(root, access_rules([("client", "mallory")]))

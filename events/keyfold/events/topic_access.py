@@ -5,24 +5,20 @@ from filling topics, from ending a service's transactions (a transactional id is
 reading what does not concern them. Names are Kafka's: resources, operations and pattern types of its ACLs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from keyfold.events import topics
 
-Resource = Literal["topic", "group", "transactional-id", "cluster"]
+Resource = Literal["topic", "group", "transactional-id"]
 Pattern = Literal["literal", "prefixed"]
-Operation = Literal[
-    "Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs", "AlterConfigs", "IdempotentWrite"
-]
+Operation = Literal["Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs"]
 
-CLUSTER: Final = "kafka-cluster"
 ROLES: Final = (
     "root", "policy", "hsm", "notary", "projector", "scheduler", "analytics", "client", "auditor", "witness",
+    "operator",
 )  # fmt: skip
-_ANALYTICS: Final = "keyfold-analytics"
-_STREAMS: Final = "keyfold.analytics"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,14 +33,14 @@ class AccessRule:
 
     def command(self) -> str:
         """Return the arguments by which Kafka's own `kafka-acls` tool adds it."""
-        where = "--cluster" if self.resource == "cluster" else f"--{self.resource} {self.name}"
-        who = f"--add --allow-principal {self.principal} --operation {self.operation}"
-        return f"{who} {where} --resource-pattern-type {self.pattern}"
+        who = f"--add --allow-principal '{self.principal}' --operation {self.operation}"
+        return f"{who} --{self.resource} {self.name} --resource-pattern-type {self.pattern}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What one role does. Of topics, names; `replies`: it answers at whatever reply address a command signs."""
+    """What one role does. Of topics, names. It answers at whatever reply address a command signs (`replies`), sends
+    commands (`calls`), or looks after the cluster's topics without writing (`looks`)."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
@@ -53,11 +49,13 @@ class _Role:
     member: bool = False
     replies: bool = False
     calls: bool = False
+    looks: bool = False
 
 
+_INTERNAL: Final = tuple(row.name for row in topics.TOPICS if row.internal)
 # Reading back one's own topics is part of restoring: what is there decides, not what was sent.
 _TABLE: Final[dict[str, _Role]] = {
-    "root": _Role(reads=(topics.EVENTS, topics.CHECKPOINTS), writes=(topics.EVENTS,), transactional=True),
+    "root": _Role(reads=(topics.EVENTS,), writes=(topics.EVENTS,), transactional=True, looks=True),
     "policy": _Role(
         reads=(topics.COMMANDS, topics.EVENTS, topics.AUTHORIZED, topics.POLICY_STATE),
         writes=(topics.EVENTS, topics.AUTHORIZED, topics.POLICY_STATE, topics.DEAD_LETTERS),
@@ -73,20 +71,23 @@ _TABLE: Final[dict[str, _Role]] = {
         writes=(topics.CHECKPOINTS, topics.TILES, topics.NOTARY_STATE, topics.DEAD_LETTERS),
         transactional=True, member=True,
     ),
-    "projector": _Role(
-        reads=(topics.EVENTS, topics.DIRECTORY), writes=(topics.DIRECTORY, topics.DEAD_LETTERS), member=True
-    ),
+    "projector": _Role(reads=(topics.EVENTS,), writes=(topics.DIRECTORY, topics.DEAD_LETTERS), member=True),
     "scheduler": _Role(calls=True),
     "analytics": _Role(
-        reads=(topics.EVENTS, topics.DEAD_LETTERS, topics.ALERTS), writes=(topics.ALERTS,), member=True, calls=True
+        reads=(topics.EVENTS, topics.DEAD_LETTERS, *_INTERNAL), writes=(topics.ALERTS, *_INTERNAL),
+        member=True, calls=True,
     ),
-    "client": _Role(calls=True),
+    "client": _Role(reads=(topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES), calls=True),
     "auditor": _Role(
-        reads=(topics.EVENTS, topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES, topics.ALERTS, topics.DEAD_LETTERS,
-               topics.DIRECTORY),
+        reads=(topics.EVENTS, topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES, topics.ALERTS, topics.DEAD_LETTERS)
     ),
     "witness": _Role(
         reads=(topics.EVENTS, topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES), writes=(topics.COSIGNATURES,)
+    ),
+    "operator": _Role(
+        reads=(topics.EVENTS, topics.POLICY_STATE, topics.HSM_STATE, topics.NOTARY_STATE, topics.CHECKPOINTS,
+               topics.DEAD_LETTERS),
+        looks=True,
     ),
 }  # fmt: skip
 
@@ -96,10 +97,13 @@ def default_principals() -> dict[str, str]:
     return {role: f"keyfold-{role}" for role in ROLES}
 
 
-def access_rules(principals: Mapping[str, str]) -> list[AccessRule]:
-    """Return the rules for the users of some roles, sorted. Raises `KeyError` for a role that is not known."""
+def access_rules(users: Iterable[tuple[str, str]]) -> list[AccessRule]:
+    """Return the rules of (role, Kafka user), sorted; a role may have several users.
+
+    Raises `KeyError` for a role that is not known.
+    """
     found: set[AccessRule] = set()
-    for role, user in principals.items():
+    for role, user in users:
         found.update(_rules(role, f"User:{user}", _TABLE[role]))
     return sorted(found)
 
@@ -121,18 +125,15 @@ def _rules(role: str, user: str, known: _Role) -> Iterator[AccessRule]:
         yield from rule("topic", topics.REPLIES, "Write", "Describe", pattern="prefixed")
     if known.calls:
         yield from rule("topic", topics.COMMANDS, "Write", "Describe")
-        for topic in (topics.DIRECTORY, topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES):
-            yield from rule("topic", topic, "Read", "Describe")
+        yield from rule("topic", topics.DIRECTORY, "Read", "Describe")
         yield from rule("topic", topics.REPLIES, "Read", "Describe", pattern="prefixed")
     if known.transactional:
         yield from rule("transactional-id", f"keyfold-{role}", "Write", "Describe", pattern="prefixed")
     if known.member:
         yield from rule("group", f"keyfold-{role}", "Read", "Describe", pattern="prefixed")
-    if role == "analytics":
-        # Faust keeps its tables in topics of its own, under the names of its application.
-        for name in (_ANALYTICS, _STREAMS):
-            yield from rule("topic", name, "Read", "Write", "Create", "Describe", "DescribeConfigs", pattern="prefixed")
+    if known.looks:
+        yield from rule("topic", "keyfold.", "Describe", "DescribeConfigs", pattern="prefixed")
     if role == "root":
-        # The ceremony creates the topics, looks whether they are as the table says, and fences policy for a moment.
-        yield from rule("transactional-id", "keyfold-policy", "Write", "Describe", pattern="prefixed")
-        yield from rule("topic", "keyfold.", "Create", "Describe", "DescribeConfigs", pattern="prefixed")
+        # The ceremony creates the topics, and fences policy for a moment.
+        yield from rule("topic", "keyfold.", "Create", pattern="prefixed")
+        yield from rule("transactional-id", "keyfold-policy-0", "Write", "Describe")

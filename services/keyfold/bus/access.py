@@ -15,14 +15,13 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from keyfold.bus import teardown
 from keyfold.bus.errors import BusError, BusUnavailable, NotAuthorized, is_refusal
 from keyfold.bus.settings import BusSettings
-from keyfold.events.topic_access import CLUSTER, AccessRule
+from keyfold.events.topic_access import AccessRule
 
 # Apache Kafka's protocol: ResourceType, PatternType, AclOperation, AclPermissionType.
-_RESOURCES: Final[Mapping[str, int]] = {"topic": 2, "group": 3, "cluster": 4, "transactional-id": 5}
+_RESOURCES: Final[Mapping[str, int]] = {"topic": 2, "group": 3, "transactional-id": 5}
 _PATTERNS: Final[Mapping[str, int]] = {"literal": 3, "prefixed": 4}
 _OPERATIONS: Final[Mapping[str, int]] = {
-    "Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10, "AlterConfigs": 11,
-    "IdempotentWrite": 12,
+    "Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10,
 }  # fmt: skip
 _ALLOW: Final = 3
 
@@ -54,7 +53,7 @@ async def allow(settings: BusSettings, rules: Iterable[AccessRule]) -> int:
 def _request(rule: AccessRule) -> Any:
     return CreateAclsRequest(
         _RESOURCES[rule.resource],
-        CLUSTER if rule.resource == "cluster" else rule.name,
+        rule.name,
         _PATTERNS[rule.pattern],
         rule.principal,
         "*",

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from keyfold.config import Config, KafkaSecurity
+from keyfold.config import Config, ConfigError, KafkaSecurity, read_private
 
 MIB = 1024 * 1024
 
@@ -44,7 +44,10 @@ class BusSettings(KafkaSecurity):
         return cls(bootstrap_servers=config.bootstrap_servers, client_id=client_id, **config.kafka.model_dump())
 
     def connection(self) -> dict[str, Any]:
-        """Return the arguments that every aiokafka client takes. Reads the files that are named."""
+        """Return the arguments that every aiokafka client takes. Reads the files that are named.
+
+        Raises `ConfigError` where one is missing, unusable, or a secret that others may read.
+        """
         arguments: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": self.client_id,
@@ -58,11 +61,18 @@ class BusSettings(KafkaSecurity):
         if self.sasl_password_file is not None:
             arguments["sasl_mechanism"] = self.sasl_mechanism
             arguments["sasl_plain_username"] = self.sasl_username
-            arguments["sasl_plain_password"] = self.sasl_password_file.read_text(encoding="utf-8").strip()
+            arguments["sasl_plain_password"] = read_private(self.sasl_password_file)
         return arguments
 
     def _ssl_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.ssl_ca_file) if self.ssl_ca_file else None)
-        if self.ssl_certificate_file is not None:
-            context.load_cert_chain(str(self.ssl_certificate_file), str(self.ssl_key_file or self.ssl_certificate_file))
+        certificate, key = self.ssl_certificate_file, self.ssl_key_file or self.ssl_certificate_file
+        if key is not None:
+            read_private(key)
+        try:
+            context = ssl.create_default_context(cafile=str(self.ssl_ca_file) if self.ssl_ca_file else None)
+            if certificate is not None:
+                context.load_cert_chain(str(certificate), str(key))
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            files = ", ".join(str(file) for file in (self.ssl_ca_file, certificate, key) if file is not None)
+            raise ConfigError(f"TLS towards Kafka cannot be set up from {files}: {type(error).__name__}") from None
         return context

@@ -9,6 +9,7 @@ from keyfold.bus.access import allow
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import table
 from keyfold.cli.session import Session, of
+from keyfold.config import load_config
 from keyfold.events.topic_access import ROLES, AccessRule, access_rules, default_principals
 
 
@@ -23,7 +24,8 @@ def acl(
 ) -> None:
     """Show what each role may do on the brokers, or set it: nobody else can write what a service writes.
 
-    Without --role, all roles, each as the user keyfold-ROLE. A rule that is set already is left as it is.
+    Without --role, all roles, each as the user keyfold-ROLE. A rule that is set already is left as it is. The
+    deployment need not have begun: the ceremony itself needs these rules.
 
     Example: keyfold topics acl --role client=shop --apply
     """
@@ -39,18 +41,18 @@ def acl(
 
 
 async def _apply(session: Session, rules: list[AccessRule]) -> Any:
-    count = await allow(BusSettings.of(session.config, "keyfold-cli"), rules)
+    count = await allow(BusSettings.of(load_config(session.settings_file), "keyfold-cli"), rules)
     session.say(f"{count} access rules are set")
 
 
-def _users(roles: list[str] | None) -> dict[str, str]:
+def _users(roles: list[str] | None) -> list[tuple[str, str]]:
     known = default_principals()
     if not roles:
-        return known
-    found = {}
+        return list(known.items())
+    found = []
     for word in roles:
         name, _, user = word.partition("=")
         if name not in known:
             raise UsageError(f"there is no role {name}; known are {', '.join(ROLES)}")
-        found[name] = user or known[name]
+        found.append((name, user or known[name]))
     return found

@@ -15,6 +15,7 @@ from keyfold.bus import BusSettings, BusUnavailable, Inbound, Outbound
 from keyfold.bus import errors as bus_errors
 from keyfold.bus.membership import KafkaMembership, _Assignor, _Listener
 from keyfold.bus.reader import _Stuck
+from keyfold.config import ConfigError, KafkaSecurity
 from keyfold.events.errors import KeyfoldError, Unavailable
 
 SETTINGS = BusSettings(bootstrap_servers="127.0.0.1:1")
@@ -74,6 +75,7 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     """The password is read when a client is made, and is in no representation of the settings."""
     secret = tmp_path / "password"
     secret.write_text("geheim\n")
+    secret.chmod(0o600)
     settings = BusSettings(
         bootstrap_servers="b", security_protocol="SASL_SSL", sasl_username="policy", sasl_password_file=secret
     )
@@ -82,6 +84,57 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert isinstance(arguments["ssl_context"], ssl.SSLContext)
     assert arguments["ssl_context"].verify_mode == ssl.CERT_REQUIRED
     assert "geheim" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"), [("geheim", 0o644, "chmod 600"), ("\n", 0o600, "empty"), (None, 0, "cannot be read")]
+)
+def test_a_secret_that_is_none_is_refused(tmp_path: Path, content: str | None, mode: int, said: str) -> None:
+    """One that others may read, that is empty, or missing: one line that names the file, and not its content."""
+    secret = tmp_path / "password"
+    if content is not None:
+        secret.write_text(content)
+        secret.chmod(mode)
+    known = {"sasl_username": "policy", "sasl_password_file": secret}
+    settings = BusSettings(bootstrap_servers="b", security_protocol="SASL_SSL", **known)
+    with pytest.raises(ConfigError, match=said) as caught:
+        settings.connection()
+    assert str(secret) in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_certificates_that_are_none_are_refused(tmp_path: Path) -> None:
+    """A file that holds no certificate, and one that is missing, are named."""
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate")
+    for file in (broken, tmp_path / "missing.pem"):
+        settings = BusSettings(bootstrap_servers="b", security_protocol="SSL", ssl_ca_file=file)
+        with pytest.raises(ConfigError, match=file.name):
+            settings.connection()
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"ssl_certificate_file": "a"},
+        {"ssl_ca_file": "a"},
+        {"sasl_username": "a", "sasl_password_file": "b"},
+        {"security_protocol": "SSL", "sasl_password_file": "b"},
+        {"security_protocol": "SSL", "ssl_key_file": "b"},
+        {"security_protocol": "SASL_SSL", "sasl_username": "a"},
+        {
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_username": "a",
+            "sasl_password_file": "b",
+            "sasl_mechanism": "PLAIN",
+        },
+    ],
+    ids=str,
+)
+def test_half_of_a_security_is_none(known: dict[str, str]) -> None:
+    """Whoever names a certificate or a password means to use it: in the clear it would not be."""
+    with pytest.raises(ValidationError):
+        KafkaSecurity.model_validate(known)
 
 
 async def test_revocation_is_ignored_until_the_next_assignment() -> None:
