@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from keyfold.bus import Inbound
+from keyfold.log.believing import begin_of_last_statement
 
 MOST: Final = 4_000
 """How many records are held back at most; of a longer statement each record is looked at by itself."""
@@ -18,7 +19,7 @@ async def by_statement(batches: AsyncIterator[list[Inbound]], most: int = MOST) 
     held: list[Inbound] = []
     async for batch in batches:
         held += batch
-        cut = _start_of_last(held)
+        cut = begin_of_last_statement(held)
         if len(held) - cut > most:
             cut = len(held)
         if cut:
@@ -26,11 +27,3 @@ async def by_statement(batches: AsyncIterator[list[Inbound]], most: int = MOST) 
             held = held[cut:]
     if held:
         yield held
-
-
-def _start_of_last(records: list[Inbound]) -> int:
-    """Return where the records that have the last one's statement begin."""
-    at = len(records)
-    while at > 0 and records[at - 1].headers[:3] == records[-1].headers[:3]:
-        at -= 1
-    return at

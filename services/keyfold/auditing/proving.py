@@ -119,20 +119,24 @@ def verified_only(note: Note, keys: Iterable[VerifierKey]) -> Note:
 def _pairs(keys: Iterable[VerifierKey], trust: Trust | None, origin: str) -> tuple[LogPair, ...]:
     """Return the keys of each notary: as root certified them, and of `keys` those that stand together.
 
-    An ML-DSA-44 key belongs to the Ed25519 key before it, as `keyfold audit keys` prints them; in another order any two
-    of both types do. A key without another beside it counts alone.
+    An ML-DSA-44 key belongs to the Ed25519 key right before it, as `keyfold audit keys` prints them, and one that none
+    follows counts alone; where that order was lost, any two of both types stand together.
     """
     certified = () if trust is None else log_pairs(trust.notary_keys(), origin)
     return (*certified, *_paired([key for key in keys if key.name == origin]))
 
 
 def _paired(keys: Sequence[VerifierKey]) -> Iterable[LogPair]:
-    firsts, seconds = ([key for key in keys if (key.kind == ED25519) is first] for first in (True, False))
-    if not firsts or not seconds:
-        return ((key,) for key in keys)
-    if list(keys) == [key for pair in zip(firsts, seconds, strict=False) for key in pair]:
-        return zip(firsts, seconds, strict=True)
-    return product(firsts, seconds)
+    pairs: list[LogPair] = []
+    for key in keys:
+        if key.kind == ED25519:
+            pairs.append((key,))
+        elif pairs and len(pairs[-1]) == 1:
+            pairs[-1] = (*pairs[-1], key)
+        else:
+            firsts, seconds = ([each for each in keys if (each.kind == ED25519) is first] for first in (True, False))
+            return product(firsts, seconds) if firsts else ((each,) for each in seconds)
+    return pairs
 
 
 def _cosigned(signed: SignedCheckpoint, witnesses: Collection[VerifierKey], quorum: int) -> dict[str, int]:

@@ -9,12 +9,12 @@ from hashlib import sha256
 from typing import Any, Final
 
 from keyfold.auditing.findings import Illegal
-from keyfold.auditing.signed import Pending, not_signed, signed_of
+from keyfold.auditing.signed import Pending, not_signed
 from keyfold.deciding import using
 from keyfold.deciding.control import CONTROL
 from keyfold.deciding.lifecycle import check_state
-from keyfold.deciding.remaking import principal_of
 from keyfold.deciding.replaying import Recorded
+from keyfold.deciding.signed import principal_of, signed_of
 from keyfold.deciding.world import World
 from keyfold.events import commands, facts
 from keyfold.events.commands import AnyCommand, DataPlaneData

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keyfold.auditing.findings import Finding, Findings, Illegal
-from keyfold.auditing.signed import Checker, Pending, Signed, Verdicts
+from keyfold.auditing.signed import Checker, Pending, Verdicts
+from keyfold.deciding.signed import Signed
 
 _WAITING: Final = 8
 """How many batches may wait for verdicts."""

@@ -11,7 +11,8 @@ from multiprocessing.context import SpawnContext
 from queue import Empty
 from typing import Any, Final
 
-from keyfold.auditing.signed import Known, Signed, Verdicts, wrong_of
+from keyfold.auditing.signed import Known, Verdicts, wrong_of
+from keyfold.deciding.signed import Signed
 
 _PART: Final = 125
 """Signatures in a batch; some hundredths of a second of work."""

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from keyfold.deciding import proposals
 from keyfold.deciding.authorizing import USE_COMPROMISED_VERSION, authorize
 from keyfold.deciding.cedar import Request
-from keyfold.deciding.remaking import principal_of
 from keyfold.deciding.replaying import Recorded
 from keyfold.deciding.requesting import request_of
+from keyfold.deciding.signed import principal_of
 from keyfold.deciding.using import touched
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts

@@ -5,19 +5,13 @@ digest, which is. Nothing is repaired or explained here.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
-from keyfold.deciding import federation
 from keyfold.deciding.admission import Admitted
 from keyfold.deciding.decide import decide
 from keyfold.deciding.replaying import Recorded
-from keyfold.deciding.world import World
+from keyfold.deciding.signed import principal_of, signed_of
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand, AssumePrincipalWithWebIdentity, parse_command
-from keyfold.events.entities import Principal
-from keyfold.events.evolve import get
-from keyfold.events.signatures import SignatureAlgorithm, Verifier, command_message_of_digest, fingerprint
 from keyfold.events.times import to_milliseconds
 
 Verdict = Literal["reproduced", "differs", "not expected"]
@@ -30,14 +24,6 @@ class Remade:
     verdict: Verdict
     event: facts.PolicyEvent | None
     why: str
-
-
-def principal_of(command: AnyCommand, world: World) -> Principal:
-    """Return who signed an admitted command: as registered, or as its token says. Raises KeyError, `Refusal`."""
-    if isinstance(command, AssumePrincipalWithWebIdentity):
-        identity = federation.authenticate(command, world.registry, world.now_ms)
-        return federation.principal_of(identity, command.data.arguments.public_key, world.registry, world.now_ms)
-    return get(world.registry, f"principal/{command.data.principal}", Principal)
 
 
 def admitted_of(recorded: Recorded) -> Admitted:
@@ -80,29 +66,8 @@ def remake(recorded: Recorded) -> Remade:
 def check_signature(recorded: Recorded) -> None:
     """Raise `SignatureInvalid` unless the principal's key signed the command, as the registry knew it then.
 
-    The command of a proposal that is carried out is checked too, with the key that its author signed it with; a key of
-    an issuer's principal may be over and gone by then: its signature was checked when it was proposed.
+    The command of a proposal that is carried out is checked too. Raises KeyError, `Refusal`.
     """
-    decision, world = recorded.decision, recorded.world
-    _check(world, recorded.command, decision, principal_of(recorded.command, world))
-    if decision.proposal is not None:
-        proposing = parse_command(decision.proposal.command.encode())
-        author = principal_of(proposing, world)
-        if author.key(proposing.data.signing_key) is not None or author.principal_type != "federated":
-            _check(world, proposing, decision.proposal, author)
-
-
-def _check(world: World, command: AnyCommand, signed: facts.Decision | facts.ProposalUse, principal: Principal) -> None:
-    key = principal.key(command.data.signing_key)
-    if key is None:
-        raise errors.SignatureInvalid("the principal has no such signing key")
-    deployment = fingerprint(bytes.fromhex(world.deployment.root_public_key))
-    message = command_message_of_digest(
-        deployment, command.subject.encode(), signed.command.encode(), bytes.fromhex(signed.body_digest)
-    )
-    _verifier(key.public_key, key.algorithm).verify(bytes.fromhex(signed.signature), message)
-
-
-@lru_cache(maxsize=256)
-def _verifier(public_key: str, algorithm: SignatureAlgorithm) -> Verifier:
-    return Verifier(bytes.fromhex(public_key), algorithm)
+    for signed in signed_of(recorded, principal_of(recorded.command, recorded.world)):
+        if not signed.valid():
+            raise errors.SignatureInvalid("a signature of the principal does not verify")

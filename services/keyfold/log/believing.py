@@ -121,6 +121,14 @@ class Believer(ChainReader):
         return Entry(record.key, record.value)
 
 
+def begin_of_last_statement(records: Sequence[Inbound]) -> int:
+    """Return where the records that have the last one's signed statement begin."""
+    at = len(records)
+    while at > 0 and records[at - 1].headers[:3] == records[-1].headers[:3]:
+        at -= 1
+    return at
+
+
 def _end_of_run(records: Sequence[Inbound], at: int) -> int:
     """Return where the records that follow each other under one statement end."""
     common = records[at].headers[:3]

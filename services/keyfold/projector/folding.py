@@ -11,7 +11,7 @@ from keyfold.bus import Inbound
 from keyfold.events.chains import ChainGap
 from keyfold.events.statements import UntrustedRecord
 from keyfold.log import TrustKeeper
-from keyfold.log.believing import Believer, event_of
+from keyfold.log.believing import Believer, begin_of_last_statement, event_of
 from keyfold.projections import folding
 from keyfold.projections.fold import Batch
 from keyfold.projections.ports import PartitionStore
@@ -90,11 +90,3 @@ class Folding:
             items.append(self._replay.judged(record, verdict, event_of))
             if len(items) % folding.YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-
-
-def begin_of_last_statement(records: Sequence[Inbound]) -> int:
-    """Return where the records that have the last one's signed statement begin."""
-    at = len(records)
-    while at > 0 and records[at - 1].headers[:3] == records[-1].headers[:3]:
-        at -= 1
-    return at

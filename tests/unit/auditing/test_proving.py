@@ -9,7 +9,7 @@ from tests.support.notary_log import SIGNED_AT_S, NotaryKeys, NotaryLog, bus_of,
 from tests.support.people import DEPLOYMENT, PARTITIONS
 
 from keyfold.auditing.checkpoints import checkpoint_topics
-from keyfold.auditing.proving import NotWitnessed, check_proof, make_proof, verified_only
+from keyfold.auditing.proving import NotWitnessed, _paired, check_proof, make_proof, verified_only
 from keyfold.auditing.root_records import (
     RootRecordsInvalid,
     from_document,
@@ -24,7 +24,7 @@ from keyfold.events.checkpoints import parse_checkpoint
 from keyfold.events.log_proofs import parse_proof
 from keyfold.events.log_records import LogRecord, record_of
 from keyfold.events.merkle import ProofInvalid
-from keyfold.events.notes import ML_DSA_44_COSIGNATURE, NoteInvalid, VerifierKey, parse_note
+from keyfold.events.notes import ED25519, ML_DSA_44_COSIGNATURE, NoteInvalid, VerifierKey, parse_note
 from keyfold.events.statements import UntrustedRecord
 from keyfold.events.trust import Trust
 from keyfold.log import TrustKeeper
@@ -219,3 +219,15 @@ class _With:
 def _with_root(text: str) -> str:
     origin, size, _ = text.rstrip("\n").split("\n")
     return f"{origin}\n{size}\n{base64.b64encode(bytes(32)).decode()}\n"
+
+
+def test_keys_stand_together_as_they_are_printed() -> None:
+    """A notary with one key counts beside one with two; a key of each of two notaries does not, unless the order of
+    the keys was lost."""
+    name = "keyfold/x/events/0"
+    alone, first = (VerifierKey(name, ED25519, bytes([number]) * 32) for number in (1, 2))
+    second = VerifierKey(name, ML_DSA_44_COSIGNATURE, bytes(1312))
+    assert set(_paired([alone, first, second])) == {(alone,), (first, second)}
+    assert set(_paired([first, second, alone])) == {(first, second), (alone,)}
+    assert set(_paired([second, alone, first])) == {(alone, second), (first, second)}
+    assert set(_paired([second])) == {(second,)}

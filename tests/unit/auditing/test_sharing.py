@@ -9,7 +9,8 @@ import pytest
 
 from keyfold.auditing import sharing
 from keyfold.auditing.sharing import SharedChecker, Sharing, help_others
-from keyfold.auditing.signed import Known, Signed, wrong_of
+from keyfold.auditing.signed import Known, wrong_of
+from keyfold.deciding.signed import Signed
 from keyfold.events.signatures import Signer
 
 KEY = Signer(bytes(32))

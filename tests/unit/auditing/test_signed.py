@@ -8,9 +8,9 @@ from tests.support.audited_log import honest, leaves_in
 
 from keyfold.auditing.findings import Illegal
 from keyfold.auditing.rules import check_decision, examine
-from keyfold.auditing.signed import signed_of
-from keyfold.deciding.remaking import check_signature, principal_of
+from keyfold.deciding.remaking import check_signature
 from keyfold.deciding.replaying import Recorded, replay
+from keyfold.deciding.signed import Signed, principal_of, signed_of
 from keyfold.events import facts
 from keyfold.events.errors import Refusal, SignatureInvalid
 
@@ -57,8 +57,15 @@ def test_the_same_signatures_are_good(seed: tuple[int, int]) -> None:
         for event in (recorded.event, *others(recorded.event)):
             each = replace(recorded, event=event)
             assert deferred(each) == at_once(each)
+            assert (deferred(each) == "good") is (event is recorded.event)
             verdicts.add(deferred(each))
     assert {"good", "SignatureInvalid"} <= verdicts
+
+
+def test_a_key_that_is_none_of_its_algorithm_signed_nothing() -> None:
+    """A policy processor may register such a key: what it then decides is found, and ends no verification."""
+    assert not Signed("11" * 32, "ML-DSA-65", bytes(64), b"message").valid()
+    assert not Signed("11" * 1952, "Ed25519", bytes(64), b"message").valid()
 
 
 def test_a_signature_that_is_no_hex_is_wrong() -> None:
