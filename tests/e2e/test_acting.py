@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
@@ -28,7 +29,7 @@ def incident(entity: str, detector: str) -> Incident:
     """An incident about this entity; the detector makes its id another."""
     made = Incidents().take(found(detector, entity, severity="critical"))[-1].incident
     assert made is not None
-    return replace(made, revision=1)
+    return replace(made, revision=1, until_ms=time.time_ns() // 1_000_000)
 
 
 def act(keyfold: CommandLine, *incidents: Incident, **settings: Any) -> list[ResponseRow]:

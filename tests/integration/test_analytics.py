@@ -228,10 +228,12 @@ async def published(scene: Scene) -> set[str]:
 
 
 async def test_two_workers_share_and_take_over(scene: Scene) -> None:
-    """One comes, one goes, while both read: each tick is found once, with all that belongs to it."""
+    """One comes, one goes, while both read: each tick is found once, with all that belongs to it. A dead letter that
+    was read before keeps nobody waiting."""
     start = scene.now_ms - 100 * MINUTE_MS
     uses = steady(start, 4_000)
     await scene.log.write(uses)
+    await scene.append(topics.DEAD_LETTERS, 0, None, b'{"code":"InvalidCommand","reason":"InvalidCommand: nobody"}')
     first, second = Told(), Told()
     async with scene.worker("a", first) as one:
         await until_read(one, start + 500_000, settle_s=0.0)

@@ -22,7 +22,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Severity
-from keyfold.analytics.incidents import Incident
+from keyfold.analytics.incidents import Incident, blames
 from keyfold.analytics.observations import KEY, PRINCIPAL
 from keyfold.client import Completed
 from keyfold.config import ConfigError
@@ -41,7 +41,8 @@ class ActingSettings(BaseModel):
 
     `never` are entities that nothing is done about, beside the services' own principals; administrators belong there,
     and policy protects them once more. At most `most_an_hour` commands are sent in an hour,
-    `most_an_incident` about one incident (whose worst finding may come to be about others). One is tried `attempts`
+    `most_an_incident` about one incident (whose worst finding may come to be about others), and none about one whose
+    last finding ended `longest_age_hours` ago. One is tried `attempts`
     times, a first pause of `pause_s` between two doubling, and waits `command_timeout_s` for its answer.
     """
 
@@ -54,6 +55,7 @@ class ActingSettings(BaseModel):
     never: tuple[str, ...] = ("principal/admin-1", "principal/admin-2")
     most_an_hour: int = Field(default=10, ge=0)
     most_an_incident: int = Field(default=3, ge=0)
+    longest_age_hours: float = Field(default=1.0, gt=0)
     proposal_hours: float = Field(default=24.0, gt=0, le=24 * 30)
     attempts: int = Field(default=3, ge=1, le=10)
     pause_s: float = Field(default=1.0, ge=0)
@@ -127,7 +129,7 @@ class ActingOnIncidents:
         """Do what the incident asks for, once for each target. What is refused or fails is told, and left."""
         try:
             step = wanted(incident, self._settings)
-            if step is None:
+            if step is None or self._is_over(incident):
                 return
             done = await self._responses.of_incident(incident.id)
             known = any((each.verb, each.target) == step for each in done)
@@ -136,6 +138,12 @@ class ActingOnIncidents:
         except KeyfoldError as error:
             # Without the record it is not known what was done: nothing is sent before the incident comes again.
             _log.warning("acting-failed", incident=incident.id, code=error.code, reason=str(error))
+
+    def _is_over(self, incident: Incident) -> bool:
+        over = self._clock_ms() - incident.until_ms > self._settings.longest_age_hours * HOUR_MS
+        if over:
+            _log.info("not-acted", incident=incident.id, reason="its last finding is too old")
+        return over
 
     async def _taken(self, incident: Incident, step: Step) -> ResponseRow:
         """Send a command until it is answered, a bounded number of times; return what became of it."""
@@ -179,24 +187,19 @@ class ActingOnIncidents:
 def wanted(incident: Incident, settings: ActingSettings) -> Step | None:
     """Return what an incident asks for, if it is open and severe enough: to stop whom its worst finding is about.
 
-    What else its findings name is not touched: a principal that reads every key is no reason to disable these.
+    What else its findings name is not touched: a principal that reads every key is no reason to disable these. Nor is
+    anybody whom others could bring it upon (`incidents.blames`).
     """
     if settings.mode == "off" or incident.state == "closed":
         return None
     if SEVERITIES.index(incident.severity) < SEVERITIES.index(settings.minimum_severity):
         return None
-    entity = about(incident)
-    if entity in {*settings.never, *SERVICES}:
+    entity = incident.worst_entity
+    if not blames(incident.worst_detector, entity) or entity in {*settings.never, *SERVICES}:
         return None
     if entity.startswith(KEY):
         return Step("DisableKey", entity) if settings.disable_keys else None
     return Step("SuspendPrincipal", entity) if settings.suspend_principals else None
-
-
-def about(incident: Incident) -> str:
-    """Return the entity of the worst finding, which its sentence begins with; else what the incident began with."""
-    named = incident.sentence.partition(" ")[0]
-    return named if named in incident.entities else incident.entities[0]
 
 
 def command_id_of(incident: str, step: Step) -> str:

@@ -14,13 +14,15 @@ from typing import Any, Final, Protocol
 
 from keyfold.analytics import metrics
 from keyfold.analytics.acts import Act
-from keyfold.analytics.alerts import AlertAuthor, Signed
+from keyfold.analytics.alerts import AlertAuthor, Signed, alert_of
 from keyfold.analytics.incidents import Changed, Incident, Incidents
 from keyfold.analytics.observing import Parts
 from keyfold.analytics.packing import Unreadable, unpack_found
 from keyfold.analytics.sending import Inbox, Message
 from keyfold.analytics.tables import SealedTable
 from keyfold.events import topics
+from keyfold.events.alerts import parse_alert
+from keyfold.events.errors import InvalidCommand
 from keyfold.logging import get_logger
 
 _MESSAGES: Final = 100
@@ -108,8 +110,11 @@ class Alerting:
                 found = unpack_found(
                     self._parts.seal.open(record.topic, record.partition, record.key or b"", record.value)
                 )
-            except Unreadable as error:
-                refused.append(str(error))
+                if not isinstance(found, Act):
+                    # What nobody could read is found out before it is part of an incident, whose alerts it would spoil.
+                    parse_alert(alert_of(Changed("detected", found, None)).to_value())
+            except (Unreadable, InvalidCommand, ValueError) as error:
+                refused.append(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
                 continue
             if isinstance(found, Act):
                 acts.append(found)

@@ -14,7 +14,7 @@ import faust
 
 from keyfold.analytics.alerting import Actor, Alerting, AlertWriter
 from keyfold.analytics.alerts import AlertAuthor
-from keyfold.analytics.detecting import Detecting
+from keyfold.analytics.detecting import Detecting, report
 from keyfold.analytics.detectors.detector import Detector
 from keyfold.analytics.engine import Engine
 from keyfold.analytics.observing import Observing, Parts
@@ -73,7 +73,7 @@ class Stages:
         sources = SealedTable(app, topics.ANALYTICS_SOURCES, partitions, seal)
         entities = SealedTable(app, topics.ANALYTICS_ENTITIES, partitions, seal)
         incidents = SealedTable(app, topics.ANALYTICS_INCIDENTS, 1, seal)
-        self.detecting = Detecting(parts, entities, Engine(detectors))
+        self.detecting = Detecting(parts, entities, Engine(detectors, report))
         self.observing = Observing(parts, keeper, sources, self.detecting.marks)
         self.alerting = Alerting(parts, incidents, author, writer, actor)
         self._stages = (self.observing, self.detecting, self.alerting)

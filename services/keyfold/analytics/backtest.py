@@ -36,7 +36,8 @@ Place = tuple[int, int, int]
 
 @dataclass(slots=True)
 class Told:
-    """What a run has read so far: observations, acts, and records by what became of them."""
+    """What a run has read so far: observations, acts, and records by what became of them; beside these, how many
+    detectors broke (`detector-failed`)."""
 
     observations: int = 0
     acts: int = 0
@@ -49,8 +50,14 @@ class Watch:
     Entities are forgotten as live: by age, once an hour of event time, and where they are too many.
     """
 
-    def __init__(self, detectors: Sequence[Detector[Any]], settings: AnalyticsSettings) -> None:
-        self._engine, self._settings = Engine(detectors), settings
+    def __init__(
+        self,
+        detectors: Sequence[Detector[Any]],
+        settings: AnalyticsSettings,
+        report: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """`report` is told of detectors that break, see `Engine`."""
+        self._engine, self._settings = Engine(detectors, report), settings
         self._states: dict[str, EntityState] = {}
         self._seen_ms: dict[str, int] = {}
         self._ends: dict[int, set[str]] = {}
@@ -122,8 +129,8 @@ class Backtest:
     ) -> None:
         self._source, self._letters, self._see = source, letters, see
         self._lateness_ms = settings.lateness_ms
-        self._watch = Watch(detectors, settings)
         self.told = Told()
+        self._watch = Watch(detectors, settings, lambda action, _what: self.told.outcomes.update((action,)))
 
     async def run(self, deployment: str, until_ms: int | None = None) -> AsyncGenerator[Changed, None]:
         """Yield what changes, from the beginning of the log to its end or a time.

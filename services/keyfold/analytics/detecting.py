@@ -53,7 +53,7 @@ class Detecting:
             if topic == topics.ANALYTICS_OBSERVATIONS:
                 rows = self._table.rows(partition)
                 self._shards[partition] = Shard(
-                    partition, parts.partitions, sources, self._engine, parts.settings, rows, _report
+                    partition, parts.partitions, sources, self._engine, parts.settings, rows, report
                 )
 
     def release(self) -> None:
@@ -122,5 +122,6 @@ class Detecting:
         self._shards.clear()
 
 
-def _report(action: str, what: str) -> None:
+def report(action: str, what: str) -> None:
+    """Tell what is to be told of an entity or a detector."""
     _log.warning(action, what=what)

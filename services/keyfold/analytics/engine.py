@@ -6,12 +6,12 @@ sources have come so far; detectors see ticks in order. An observation that come
 in the first tick that is still to come (`late`): nothing is lost, though such a run may differ from another.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from keyfold.analytics.detectors.detector import Detector
-from keyfold.analytics.findings import Finding, finding
+from keyfold.analytics.findings import Finding, Signal, finding
 from keyfold.analytics.observations import KEY, Observation
 from keyfold.analytics.ticks import TICK_MS, Tick, tick_of
 
@@ -32,9 +32,15 @@ class EntityState:
 
 
 class Engine:
-    """All detectors, and how an entity's state moves on."""
+    """All detectors, and how an entity's state moves on.
 
-    def __init__(self, detectors: Sequence[Detector[Any]]) -> None:
+    A detector that raises costs that one look of its; `report` is told once for each detector, with an action and what
+    happened. Without `report`, what it raises is passed on.
+    """
+
+    def __init__(self, detectors: Sequence[Detector[Any]], report: Callable[[str, str], None] | None = None) -> None:
+        self._report = report
+        self._broken: set[str] = set()
         self.detectors: Mapping[str, tuple[Detector[Any], ...]] = {
             scope: tuple(each for each in detectors if scope in each.scopes) for scope in ("principal", "key")
         }
@@ -70,5 +76,16 @@ class Engine:
                 memory = state.memories.get(detector.name)
                 if memory is None:
                     memory = state.memories[detector.name] = detector.begin()
-                found += (finding(detector.name, entity, signal) for signal in detector.look(entity, tick, memory))
+                found += (finding(detector.name, entity, each) for each in self._look(detector, entity, tick, memory))
         return found
+
+    def _look(self, detector: Detector[Any], entity: str, tick: Tick, memory: Any) -> Sequence[Signal]:
+        try:
+            return list(detector.look(entity, tick, memory))
+        except Exception as error:
+            if self._report is None:
+                raise
+            if detector.name not in self._broken:
+                self._broken.add(detector.name)
+                self._report("detector-failed", f"{detector.name} on {entity}: {type(error).__name__}")
+            return ()

@@ -40,8 +40,10 @@ class Incident:
     """What is known of an incident. `revision` counts its changes from 1; 0 is a group of low findings that waits.
 
     `since_ms` and `until_ms` are the ends of its first and last finding, `opened_ms` that of the finding which made it
-    an incident. `findings` are the ids of the first two hundred; `worst` is that of its worst, whose sentence is
-    `sentence`. `acted_ms`, `by`, `comment` and `resolution` are those of the last act.
+    an incident. `findings` are the ids of the first two hundred; `worst` is that of its worst, whose sentence, entity
+    and detector are `sentence`, `worst_entity` and `worst_detector` (empty where an older release wrote it down); of
+    equally bad ones the first that says who did it (`blames`), else the first. `acted_ms`, `by`, `comment` and
+    `resolution` are those of the last act.
     """
 
     id: str
@@ -61,6 +63,8 @@ class Incident:
     by: str | None = None
     comment: str = ""
     resolution: Resolution | None = None
+    worst_entity: str = ""
+    worst_detector: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -91,6 +95,15 @@ def subjects(finding: Finding) -> tuple[str, ...]:
     if signal.key_id is not None:
         named.append(KEY + signal.key_id)
     return tuple(dict.fromkeys(named))
+
+
+def blames(detector: str, entity: str) -> bool:
+    """Tell whether a finding says of its entity that it did something, or that what it holds was used.
+
+    Not where anybody can bring it about: whoever may do nothing is denied on any key, and whoever sees a signed command
+    can send it again.
+    """
+    return bool(entity) and detector != "replays" and not (detector == "denials" and entity.startswith(KEY))
 
 
 def incident_id(finding_id: str) -> str:
@@ -317,6 +330,8 @@ def _begun(finding: Finding) -> Incident:
             worst=identifier,
             worst_severity=signal.severity,
             sentence=_sentence(finding),
+            worst_entity=finding.entity,
+            worst_detector=finding.detector,
         )
     )
 
@@ -324,11 +339,19 @@ def _begun(finding: Finding) -> Incident:
 def _with(group: Incident, finding: Finding) -> Incident:
     signal = finding.signal
     group = _merged(group, _begun(finding))
-    worse = SEVERITIES.index(signal.severity) > SEVERITIES.index(group.worst_severity)
-    if not worse:
+    worse = SEVERITIES.index(signal.severity) - SEVERITIES.index(group.worst_severity)
+    clearer = blames(finding.detector, finding.entity) > blames(group.worst_detector, group.worst_entity)
+    if worse < 0 or (worse == 0 and not clearer):
         return group
     return _raised(
-        replace(group, worst=finding.id, worst_severity=signal.severity, sentence=_sentence(finding)),
+        replace(
+            group,
+            worst=finding.id,
+            worst_severity=signal.severity,
+            sentence=_sentence(finding),
+            worst_entity=finding.entity,
+            worst_detector=finding.detector,
+        )
     )
 
 

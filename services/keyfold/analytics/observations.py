@@ -5,12 +5,14 @@ value of an encryption context is interpreted; protected values are digests alre
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
 from keyfold.events import facts
+from keyfold.events.streams import NAME_PATTERN
 from keyfold.events.times import to_milliseconds
 from keyfold.projections.rows import AuditRow
 
@@ -23,7 +25,8 @@ PRINCIPAL: Final = "principal/"
 KEY: Final = "key/"
 _MAX_CONTEXT_VALUES: Final = 16
 _MAX_PAIR: Final = 256
-_MAX_NAME: Final = 256
+_NAME: Final = re.compile(NAME_PATTERN)
+_CODE: Final = re.compile(r"[A-Z][A-Za-z]{0,63}")
 
 
 class Ref(NamedTuple):
@@ -97,10 +100,14 @@ def rejection(source: int, offset: int, time_ms: int, letter: Mapping[str, Any])
     principal, code = letter.get("principal"), letter.get("code")
     if principal is None or code is None:
         return None
-    if not all(isinstance(name, str) and 0 < len(name) <= _MAX_NAME for name in (principal, code)):
+    if not (_matches(_NAME, principal) and _matches(_CODE, code)):
         raise ValueError("a dead letter whose principal and code are no names")
     ref = Ref(time_ms, source, offset, f"dead-letter/{offset}")
     return Observation(ref=ref, result="rejected", verb="", principal=principal, key_id=None, code=code)
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _pairs(contexts: str | None) -> tuple[str, ...]:

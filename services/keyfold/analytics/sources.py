@@ -16,8 +16,9 @@ from keyfold.analytics.acts import Act, act_of
 from keyfold.analytics.observations import Observation, observe, rejection
 from keyfold.analytics.packing import Unreadable
 from keyfold.bus import Inbound
+from keyfold.events import strictjson
 from keyfold.events.chains import Accepted, ChainGap, ChainRepeat, Place, single_header
-from keyfold.events.errors import RecordError
+from keyfold.events.errors import InvalidCommand, RecordError
 from keyfold.events.statements import PATH_HEADER, STATEMENT_HEADER, ChainHead, UntrustedRecord, parse_statement
 from keyfold.events.times import to_milliseconds
 from keyfold.events.trust import Trust
@@ -147,8 +148,8 @@ def read_dead_letters(source: int, records: Sequence[Inbound]) -> Noticed:
     noticed = Noticed()
     for record in records:
         try:
-            seen = rejection(source, record.offset, record.timestamp_ms, _mapping(record.value))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            seen = rejection(source, record.offset, record.timestamp_ms, strictjson.loads(record.value or b""))
+        except (ValueError, InvalidCommand) as error:
             noticed.skip("failed", _place(record), error)
             continue
         noticed.outcomes["read"] += 1

@@ -7,6 +7,7 @@ tick is the same. All of it is bounded: names beyond the first thousand of a tic
 
 from bisect import insort
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -40,8 +41,8 @@ class Tick:
 
     `commands` counts observations, `items` cryptographic operations, `failures` items that failed. `peers` counts
     items by key id where the entity is a principal, and by principal where it is a key (authorized decisions only);
-    `contexts` by context pair. `codes` counts what was denied, failed or rejected by its code. `acts` are in order.
-    `refs` are the first of each use: evidence.
+    `contexts` by context pair. `codes` counts what has a code by result and code (`denied/AccessDenied`). `acts` are in
+    order. `refs` are the first of each use: evidence.
     """
 
     start_ms: int
@@ -67,7 +68,7 @@ class Tick:
         if seen.failures:
             self.failures[seen.verb] += seen.failures
         if seen.code is not None:
-            self._count(self.codes, seen.code, 1)
+            self._count(self.codes, f"{seen.result}/{seen.code}", 1)
         if seen.result == "authorized":
             peer = seen.principal if entity.startswith(KEY) else seen.key_id
             if peer is not None:
@@ -84,6 +85,12 @@ class Tick:
     def operations(self, *verbs: str, result: Result = "authorized") -> int:
         """Count the cryptographic operations of some verbs."""
         return sum(self.items[Use(verb, result)] for verb in verbs)
+
+    def coded(self) -> Iterator[tuple[tuple[str, str], int]]:
+        """Yield result, code, and how often they came."""
+        for name, number in self.codes.items():
+            result, _, code = name.partition("/")
+            yield (result, code), number
 
     def evidence(self, *verbs: str, result: Result = "authorized") -> list[Ref]:
         """Return the first events of some verbs, or of all."""

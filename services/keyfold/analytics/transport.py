@@ -100,7 +100,11 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
             await consumer.seek_to_beginning(*first)
         for tp, offset in starts.items():
             consumer.seek(tp, offset)
-        self.app.reached.standing = era, assigned
+        reached = self.app.reached
+        for tp in assigned:  # what was handed out before does not come again: nobody is to wait for it
+            reached.last.pop(tp, None)
+            reached.places.pop(tp, None)
+        reached.standing = era, assigned
 
 
 class CommittedConsumer(driver.Consumer):

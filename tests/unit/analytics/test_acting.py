@@ -138,6 +138,51 @@ def test_only_whom_the_worst_finding_is_about() -> None:
     assert wanted(strange, ActingSettings()) == Step("SuspendPrincipal", ALICE)
 
 
+def test_nobody_is_hit_in_the_place_of_one_that_is_not_listed() -> None:
+    """An incident lists fifty entities; its worst finding may be about one more."""
+    incidents = Incidents()
+    for number in range(60):
+        key_id = f"01890a5d-ac96-774b-bcce-{number:012x}"
+        incidents.take(found(entity="principal/innocent", aspect=str(number), key_id=key_id))
+    worst = found(
+        entity="principal/attacker", minute=1, severity="critical", key_id=f"01890a5d-ac96-774b-bcce-{3:012x}"
+    )
+    grown = incidents.take(worst)[-1].incident
+    assert grown is not None
+    assert "principal/attacker" not in grown.entities
+    assert wanted(grown, ActingSettings()) == Step("SuspendPrincipal", "principal/attacker")
+    assert wanted(replace(grown, worst_entity=""), ActingSettings()) is None
+
+
+@pytest.mark.parametrize(("detector", "entity"), [("denials", KEY), ("replays", ALICE)])
+def test_nobody_is_hit_for_what_others_can_do_to_them(detector: str, entity: str) -> None:
+    """Whoever may do nothing can be denied on any key, and whoever sees a command can send it again."""
+    about = incident(entity, "critical", detector=detector)
+    assert wanted(about, ActingSettings()) is None
+    assert wanted(incident(ALICE, "critical", detector="denials"), ActingSettings()) == Step("SuspendPrincipal", ALICE)
+
+
+def test_the_one_that_tries_is_hit_and_not_the_key_that_it_tries() -> None:
+    """Of equally severe findings that one counts which says who did it, whichever comes first."""
+    key, alice = found("denials", KEY, severity="critical"), found("denials", severity="critical", key_id=KEY_ID)
+    for order in ((key, alice), (alice, key)):
+        incidents = Incidents()
+        last = [incidents.take(each)[-1].incident for each in order][-1]
+        assert last is not None
+        assert wanted(last, ActingSettings()) == Step("SuspendPrincipal", ALICE)
+
+
+async def test_what_is_long_over_is_left() -> None:
+    """After an outage incidents of hours ago come: who is stopped then may be somebody else's problem by now."""
+    world, about = World(longest_age_hours=2), incident()
+    world.now_ms = about.until_ms + 2 * HOUR_MS + 1
+    await world.actor().act(about)
+    assert (world.service.sent, await world.outcomes(about)) == ([], [])
+    world.now_ms -= 1
+    await world.actor().act(about)
+    assert len(world.service.sent) == 1
+
+
 async def test_an_incident_that_grows_is_acted_on_once() -> None:
     """And one that turns to others again, up to a number."""
     world, about = World(most_an_incident=2), incident()
@@ -145,7 +190,7 @@ async def test_an_incident_that_grows_is_acted_on_once() -> None:
         await world.actor().act(about)
     entities = (ALICE, KEY, "principal/carol")
     for entity in entities[1:]:
-        await world.actor().act(replace(about, entities=entities, sentence=f"{entity} did it"))
+        await world.actor().act(replace(about, entities=entities, worst_entity=entity))
     assert [sent[3]["verb"] for sent in world.service.sent] == ["SuspendPrincipal", "DisableKey"]
 
 

@@ -78,3 +78,28 @@ def test_detectors_see_their_scopes_only(entity: str) -> None:
     engine = Engine([Told(), Counting()])
     names = {each.name for each in engine.of(entity)}
     assert names == ({"told", "counting"} if entity == ALICE else {"counting"})
+
+
+@dataclass
+class Breaking(Told):
+    """Breaks at every look."""
+
+    name: str = "breaking"
+
+    def look(self, entity: str, tick: Tick, memory: list[int]) -> Iterable[Signal]:
+        raise ZeroDivisionError
+
+
+def test_a_detector_that_breaks_costs_its_look_only_and_is_said_once() -> None:
+    """Others see every tick; where nobody is told, it is raised."""
+    said: list[tuple[str, str]] = []
+    told, state = Told(), EntityState()
+    engine = Engine([Breaking(), told], lambda action, what: said.append((action, what)))
+    engine.take(ALICE, state, [seen(at=1, offset=0), seen(at=11, offset=1)])
+    engine.close(ALICE, state, BASE_MS + 2 * TICK_MS)
+    assert told.ticks == [(BASE_MS, 1), (BASE_MS + TICK_MS, 1)]
+    assert said == [("detector-failed", "breaking on principal/alice: ZeroDivisionError")]
+    silent = Engine([Breaking()])
+    silent.take(ALICE, state, [seen(at=21, offset=2)])
+    with pytest.raises(ZeroDivisionError):
+        silent.close(ALICE, state, BASE_MS + 3 * TICK_MS)

@@ -190,3 +190,25 @@ def test_dead_letters_that_name_a_principal_are_rejections() -> None:
     ]  # fmt: skip
     assert noticed.observations[1].ref == Ref(START_MS, 4, 6, "dead-letter/6")
     assert noticed.outcomes == {"read": 3, "failed": 4}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"code":"Expired","principal":"\\ud800"}',
+        b'{"code":"Expired","principal":"a\\u0000"}',
+        b'{"code":"Expired","principal":"Not A Name"}',
+        b'{"code":"Expired","principal":"alice\\n"}',
+        b'{"code":"Expired","principal":"%s"}' % (b"a" * 65),
+        b'{"code":"Not a code","principal":"alice"}',
+        b'{"code":"%s","principal":"alice"}' % (b"A" * 65),
+        b'{"code":"","principal":"alice"}',
+        b'{"code":"Expired","principal":"alice","principal":"bob"}',
+        b'{"code":"Expired","principal":"alice","reason":' + b"[" * 20 + b"]" * 20 + b"}",
+    ],
+)
+def test_dead_letters_whose_names_are_none_are_passed_over(value: bytes) -> None:
+    """Whoever may write there can write anything: what no store or alert could hold never becomes an observation."""
+    noticed = read_dead_letters(4, [letter(0, value), letter(1, b'{"code":"Expired","principal":"alice"}')])
+    assert [seen.principal for seen in noticed.observations] == ["alice"]
+    assert noticed.outcomes == {"read": 1, "failed": 1}

@@ -1,6 +1,6 @@
 """denials and replays: what was refused, failed or not admitted, against what is usual."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from keyfold.analytics.detectors.counting import CountingDetector
@@ -8,13 +8,20 @@ from keyfold.analytics.detectors.detector import Scope
 from keyfold.analytics.detectors.settings import DenialsSettings, ReplaysSettings
 from keyfold.analytics.detectors.verbs import DECRYPT
 from keyfold.analytics.detectors.wording import plural, span
-from keyfold.analytics.observations import Ref
+from keyfold.analytics.observations import Ref, Result
 from keyfold.analytics.ticks import MAX_REFS, Tick
 from keyfold.events.errors import (
     AlreadyExecuted,
     Expired,
     IdempotencyConflict,
     InternalError,
+    InvalidState,
+    PrincipalExpired,
+    PrincipalRevoked,
+    PrincipalSuspended,
+    Refusal,
+    SealingKeyRetired,
+    SigningKeyRevoked,
     TokenUnavailable,
     Unavailable,
 )
@@ -23,11 +30,26 @@ REPLAY_CODES: Final = frozenset({error.code for error in (Expired, IdempotencyCo
 OUR_CODES: Final = frozenset({error.code for error in (InternalError, TokenUnavailable, Unavailable)})
 """Failures of the service, whoever asked."""
 
+_STATES: Final[tuple[type[Refusal], ...]] = (
+    InvalidState,
+    *InvalidState.__subclasses__(),
+    PrincipalExpired,
+    PrincipalRevoked,
+    PrincipalSuspended,
+    SealingKeyRetired,
+    SigningKeyRevoked,
+)
+STATE_CODES: Final = frozenset(error.code for error in _STATES)
+"""What somebody else did to a key or a principal, and so no probing: else to stop one would make the next suspect."""
+
 _FAILED_DECRYPT: Final = "failed-decrypt"
 
 
 class Denials(CountingDetector):
-    """Sees probing of rights (denied), of ciphertexts (failed decryptions), and commands that do not work (failed)."""
+    """Sees probing of rights (denied), of ciphertexts (failed decryptions), and commands that do not work (failed).
+
+    What the service could not do, and what a state forbids, is nobody's probing.
+    """
 
     name = "denials"
     scopes: frozenset[Scope] = frozenset({"principal", "key"})
@@ -50,14 +72,15 @@ class Denials(CountingDetector):
                     broken += number
                 else:
                     failed += number
-        ours = sum(number for code, number in tick.codes.items() if code in OUR_CODES)
+        denied -= _coded(tick, STATE_CODES, "denied")
+        ours = _coded(tick, OUR_CODES) + _coded(tick, STATE_CODES, "failed")
         failed, broken = max(0, failed - ours), max(0, broken - max(0, ours - failed))
         for verb, number in tick.failures.items():
             if verb in DECRYPT:
                 broken += number
             else:
                 failed += number
-        return {"denied": denied, "failed": failed, _FAILED_DECRYPT: broken}
+        return {"denied": max(0, denied), "failed": failed, _FAILED_DECRYPT: broken}
 
     def describe(self, kind: str, number: int, window_ms: int) -> str:
         """Say how many in which time."""
@@ -79,6 +102,13 @@ class Denials(CountingDetector):
         return sorted(found)[:MAX_REFS]
 
 
+def _coded(tick: Tick, codes: Collection[str], *results: Result) -> int:
+    """Count what has one of some codes, with one of some results, or with any."""
+    return sum(
+        number for (result, code), number in tick.coded() if code in codes and (not results or result in results)
+    )
+
+
 class Replays(CountingDetector):
     """Sees commands that are sent again under another's id, or long after they were signed."""
 
@@ -91,7 +121,7 @@ class Replays(CountingDetector):
 
     def count(self, tick: Tick) -> Mapping[str, int]:
         """Count what was refused as expired or as replayed, wherever it was."""
-        number = sum(number for code, number in tick.codes.items() if code in REPLAY_CODES)
+        number = _coded(tick, REPLAY_CODES)
         return {"replayed": number} if number else {}
 
     def describe(self, kind: str, number: int, window_ms: int) -> str:

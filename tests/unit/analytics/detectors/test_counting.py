@@ -27,7 +27,7 @@ from keyfold.analytics.detectors.settings import (
     UsageRateSettings,
 )
 from keyfold.analytics.detectors.usage_rate import DataKeyVolume, SlowUse, UsageRate
-from keyfold.analytics.observations import Observation
+from keyfold.analytics.observations import Observation, Result
 
 ATTACK = 4 * WEEK + DAY + 11 * HOUR
 
@@ -180,6 +180,26 @@ def test_what_the_service_could_not_do_is_nobodys_fault() -> None:
     """While a token is away, everything fails."""
     storm = [seen(ATTACK + step * SECOND, "Decrypt", 9, "failed", code="TokenUnavailable") for step in range(300)]
     assert look(Denials(DenialsSettings()), [*office(4), *storm]) == []
+
+
+@pytest.mark.parametrize("entity", [ALICE, ITS_KEY])
+@pytest.mark.parametrize("result", ["denied", "failed"])
+@pytest.mark.parametrize("code", ["KeyDisabled", "PrincipalSuspended", "SigningKeyRevoked", "KeyDestroyed"])
+def test_what_a_state_forbids_is_no_probing(entity: str, result: Result, code: str) -> None:
+    """Who goes on as always with a key that was disabled did nothing; else one act would lead to the next."""
+    storm = [seen(ATTACK + step * SECOND, "Decrypt", 9, result, code=code) for step in range(300)]
+    assert look(Denials(DenialsSettings()), [*office(4), *storm], entity) == []
+
+
+def test_probing_does_not_hide_behind_what_a_state_forbids() -> None:
+    """Each counts for itself, whatever comes beside it."""
+    life = [*office(4)]
+    for step in range(300):
+        life.append(seen(ATTACK + step * SECOND, "Decrypt", 9, "completed", code="KeyDisabled", failures=0))
+        life.append(seen(ATTACK + step * SECOND + 1, "Decrypt", 9, "denied", code="AccessDenied"))
+    signals = look(Denials(DenialsSettings()), life)
+    assert signals[-1].severity == "critical"
+    assert signals[-1].aspect == "denied"
 
 
 def test_replayed_and_expired_commands_are_told() -> None:
