@@ -100,7 +100,7 @@ class Secured:
         save_config(config, home / CONFIG_FILE)
         program = [sys.executable, "-m", "keyfold.cli.main", "--data", str(home), "--json", *words]
         done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout
 
     def stop(self) -> None:

@@ -84,8 +84,9 @@ _TABLE: Final[dict[str, _Role]] = {
     "witness": _Role(
         reads=(topics.EVENTS, topics.CHECKPOINTS, topics.TILES, topics.COSIGNATURES), writes=(topics.COSIGNATURES,)
     ),
+    # How far a service is behind is counted in records of what it reads.
     "operator": _Role(
-        reads=(topics.EVENTS, topics.POLICY_STATE, topics.HSM_STATE, topics.NOTARY_STATE, topics.CHECKPOINTS,
+        reads=(topics.COMMANDS, topics.AUTHORIZED, topics.EVENTS, topics.POLICY_STATE, topics.HSM_STATE, topics.NOTARY_STATE, topics.CHECKPOINTS,
                topics.DEAD_LETTERS),
         looks=True,
     ),
