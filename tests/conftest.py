@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: a real Kafka, a real Postgres and SoftHSM, started once and only when a test asks.
 
-A test that needs one and cannot have it fails with the one line that says what to install; nothing is ever skipped.
+A test that needs one and cannot have it fails with the one line that says what to install; nothing is ever skipped,
+except what needs Docker Engine where none can be had. `--backend=containers` runs Kafka and Postgres in containers.
 """
 
 import os
@@ -12,12 +13,24 @@ from typing import TypeVar
 
 import psycopg
 import pytest
+from tests.support.containers import Containers
 
 from keyfold.embedded import Stack
 from keyfold.embedded.softhsm import prepare_softhsm, softhsm_module
 from keyfold.events.errors import KeyfoldError
 
 T = TypeVar("T")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--backend` chooses what Kafka and Postgres of the tests run in."""
+    parser.addoption("--backend", choices=("local", "containers"), default="local", help="processes, or containers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put containers in the place of processes, where asked for."""
+    if config.getoption("--backend") == "containers":
+        config.pluginmanager.register(Containers())
 
 
 @dataclass(frozen=True, slots=True)

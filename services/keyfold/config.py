@@ -11,13 +11,16 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from keyfold.events.errors import KeyfoldError
+from keyfold.projections.connections import require_sound
 
 CONFIG_FILE: Final = "keyfold.json"
 
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+ConnectionString = Annotated[str, Field(min_length=1), AfterValidator(require_sound)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -61,8 +64,26 @@ class KafkaSecurity(BaseModel):
         return self
 
 
+class Telemetry(BaseModel):
+    """Where a process serves its metrics and its health, and where its traces go. All of it is off by default.
+
+    `port` 0 takes a free one, which is told in the log and in `run/`: for several processes on one machine. Metrics and
+    health have no access control: a `host` that others can reach is for networks that only a monitor reaches.
+    `services` says where other processes serve theirs, `host:port` by any name, for `keyfold doctor`. `traces` is the
+    whole address of a collector (OTLP over HTTP); `trace_ratio` is the share of traces that begin here and are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int | None = Field(default=None, ge=0, le=65535)
+    services: dict[str, Address] = Field(default_factory=dict)
+    traces: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    trace_ratio: float = Field(default=1.0, ge=0, le=1)
+
+
 class Config(BaseModel):
-    """Settings of one deployment, the same for all its processes.
+    """Settings of one process of a deployment; on one machine, all its processes have the same.
 
     `deployment` is the fingerprint of the root identity (hex SHA-256): None until the root ceremony has run.
     `postgres_dsn` belongs to the owner of the projections, `postgres_reader_dsn` to those that only read
@@ -78,14 +99,15 @@ class Config(BaseModel):
     deployment: Fingerprint | None = None
     partitions: int = Field(default=4, ge=2, le=1024)
     replication_factor: int = Field(default=1, ge=1, le=32767)
-    postgres_dsn: str = Field(min_length=1)
-    postgres_reader_dsn: str = Field(min_length=1)
+    postgres_dsn: ConnectionString
+    postgres_reader_dsn: ConnectionString
     pkcs11_module: Path
     softhsm2_conf: Path | None = None
     pins_directory: Path
     identities_directory: Path
     development: bool = False
     kafka: KafkaSecurity = KafkaSecurity()
+    telemetry: Telemetry = Telemetry()
     session_pool_size: int = Field(default=1, ge=1, le=64)
     log_level: LogLevel = "info"
 
@@ -118,6 +140,21 @@ def load_config(path: Path | str) -> Config:
         return Config.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError(f"the settings file {path} is wrong: {_first_problem(error)}") from None
+
+
+def serving_at(config: Config, address: str | None) -> Config:
+    """Return the settings with `telemetry` at another `host:port`, where one is given. Raises `ConfigError`."""
+    return config.model_copy(update={"telemetry": telemetry_at(config.telemetry, address)})
+
+
+def telemetry_at(settings: Telemetry, address: str | None) -> Telemetry:
+    """The same for these settings alone."""
+    if address is None:
+        return settings
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"--telemetry {address} is no HOST:PORT")
+    return settings.model_copy(update={"host": host.strip("[]"), "port": int(port)})
 
 
 def save_config(config: Config, path: Path | None = None) -> Path:

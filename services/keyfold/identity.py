@@ -17,6 +17,9 @@ from keyfold.events.signatures import SignatureAlgorithm, Signer
 
 _SEED_FIELDS: Final[dict[SignatureAlgorithm, str]] = {"Ed25519": "ed25519", "ML-DSA-65": "ml-dsa-65"}
 
+SERVICES: Final = frozenset({"policy", "hsm", "projector", "notary", "analytics"})
+"""Whose names identity files of services have; a principal that is called like one has its key elsewhere."""
+
 
 class IdentityUnusable(KeyfoldError):
     """An identity file is missing, malformed, readable by others, or would be overwritten."""
@@ -31,6 +34,11 @@ class Identity:
     name: str
     deployment: str
     signer: Signer
+
+
+def principal_path(directory: Path, name: str) -> Path:
+    """Where the identity file of a principal lies, unless it is named: never where a service's does."""
+    return directory / f"{name}-principal.json" if name in SERVICES else directory / f"{name}.json"
 
 
 def create_identity(

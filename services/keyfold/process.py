@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import uvloop
 
-from keyfold.config import Config, load_config
+from keyfold.config import Config, load_config, serving_at
 from keyfold.events.building import build_models
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import configure_logging, get_logger
@@ -51,13 +51,19 @@ async def closing(*stops: Callable[[], Awaitable[None]]) -> None:
             _log.warning("stop-failed", code=error.code)
 
 
+def add_telemetry(parser: argparse.ArgumentParser) -> None:
+    """Let the command line say where this process serves metrics and health, whatever the settings say."""
+    parser.add_argument("--telemetry", metavar="HOST:PORT", help="serve metrics and health there; port 0: a free one")
+
+
 def main(name: str, serve: Serve) -> None:
     """Parse arguments and serve; a typed error ends the process with one line and exit code 3."""
     parser = argparse.ArgumentParser(prog=f"keyfold.{name}")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--instance", default="0", help="a stable name that keeps partitions over a restart")
+    add_telemetry(parser)
     arguments = parser.parse_args()
-    config = load_config(arguments.config)
+    config = serving_at(load_config(arguments.config), arguments.telemetry)
     configure_logging(name, config.log_level)
     build_models()
     try:

@@ -139,6 +139,21 @@ async def test_an_act_that_analytics_took_in_is_told_by_its_incident_too(office:
     assert (row.state, row.revision, row.comment) == ("acknowledged", 2, "mine")
 
 
+async def test_what_rises_after_its_incident_was_closed_is_another_incident(office: Office) -> None:
+    """The closed one stays closed; the finding is among those of both."""
+    await office.take(minute=1)
+    name = (await office.only()).incident
+    done = act("close", name, 2, resolution="BENIGN")
+    await office.store.write([alert_of(each) for each in office.incidents.act(done)], [act_row(done)])
+    await office.take(minute=3, severity="critical")
+    opened, closed = await office.only(state="open"), await office.only(state="closed")
+    assert (closed.incident, closed.resolution, closed.severity) == (name, "BENIGN", "medium")
+    assert (opened.severity, opened.revision, opened.findings) == ("critical", 1, 1)
+    details = await office.queries.incident(opened.incident)
+    assert details is not None
+    assert [each.severity for each in details.findings] == ["critical"]
+
+
 async def test_acts_about_nothing_known_are_kept(office: Office) -> None:
     """Suppressions, and incidents that were never told here."""
     rows = [

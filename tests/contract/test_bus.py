@@ -490,6 +490,39 @@ async def test_every_difference_is_named(world: World) -> None:
     assert len(caught.value.differences) == 6
 
 
+async def test_settings_are_altered_where_no_record_suffers(world: World) -> None:
+    """What differs is set, the rest of the settings stays, and a second time there is nothing to do."""
+    admin = world.bus.admin()
+    await admin.start()
+    wanted = [Topic(world.b, 1, "none", -1, 3 << 20, append_time=True), Topic(world.small, 1, "none", -1, 2 * SMALL)]
+    absent = Topic(f"{world.name}.absent", 1, "none", -1, SMALL)
+    try:
+        assert await admin.alter_topics(4, topics=[*wanted, absent]) == [
+            f"{world.b} has max.message.bytes=3145728 now, not 2097152",
+            f"{world.b} has message.timestamp.type=LogAppendTime now, not CreateTime",
+            f"{world.small} has max.message.bytes=8192 now, not 4096",
+        ]
+        await admin.verify_topics(4, min_insync_replicas=1, topics=wanted)
+        assert await admin.alter_topics(4, topics=wanted) == []
+    finally:
+        await admin.stop()
+
+
+async def test_nothing_is_altered_where_anything_must_not_be(world: World) -> None:
+    """Records keep their writers' times, so their topic does not get the broker's clock; the other one waits."""
+    await (await world.writer()).commit([world.out(b"x", world.b)])
+    admin = world.bus.admin()
+    await admin.start()
+    larger = Topic(world.small, 1, "none", -1, 2 * SMALL)
+    try:
+        with pytest.raises(TopicMismatch, match=rf"{world.b} has message\.timestamp\.type=CreateTime, .*writers chose"):
+            await admin.alter_topics(4, topics=[Topic(world.b, 1, "none", -1, 2 << 20, append_time=True), larger])
+        with pytest.raises(TopicMismatch, match=r"max\.message\.bytes=4096, not 8192"):
+            await admin.verify_topics(4, topics=[larger])
+    finally:
+        await admin.stop()
+
+
 async def test_offsets_and_lag(world: World) -> None:
     """Ends count markers; lag is never negative; deleting is idempotent and bounded by the end."""
     await (await world.writer()).commit([world.out(b"x"), world.out(b"y")])

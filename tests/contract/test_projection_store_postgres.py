@@ -488,7 +488,7 @@ async def test_a_layout_of_an_older_release_is_served_and_rebuilt(
     events = simulated(seeded(1), 10)
     await folding.feed_all(store, events, seeded(1))
     with psycopg.connect(postgres_database.dsn, autocommit=True) as connection:
-        connection.execute("UPDATE keyfold.control SET live_layout = 99")
+        connection.execute("UPDATE keyfold.control SET live_layout = 1")
     status = await schemas.prepare(PARTITIONS)
     assert (status.current, status.active) == (False, ())
     assert (await schemas.begin_rebuild()).active == ("green",)

@@ -1,6 +1,7 @@
-"""What was done about incidents is stored alike in memory and in Postgres: the first record of a target stands."""
+"""What was done about incidents is stored alike in memory and in Postgres: what became of a target stands."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,8 +52,16 @@ async def test_the_first_record_stands(responses: Responses) -> None:
     assert await responses.of_incident(ONE) == (PROPOSED,)
 
 
+async def test_what_is_being_sent_gives_way_to_what_became_of_it(responses: Responses) -> None:
+    """And never comes back."""
+    sending = replace(PROPOSED, outcome="sending", attempts=0)
+    for row in (sending, replace(sending, at=NOON), PROPOSED, sending, replace(PROPOSED, outcome="failed")):
+        await responses.record(row)
+    assert await responses.of_incident(ONE) == (PROPOSED,)
+
+
 async def test_what_was_sent_is_counted(responses: Responses) -> None:
-    """Since a time, inclusive; what was withheld was not sent."""
-    for row in (PROPOSED, REFUSED, WITHHELD):
+    """Since a time, inclusive; what was withheld was not sent, and what is being sent may have been."""
+    for row in (replace(PROPOSED, outcome="sending"), REFUSED, WITHHELD):
         await responses.record(row)
     assert [await responses.sent_since(time) for time in (NOON, LATER, "2026-01-31T12:00:00.002Z")] == [2, 1, 0]

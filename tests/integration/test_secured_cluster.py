@@ -20,11 +20,14 @@ from tests.support.secured_kafka import SUPER_USER, SecuredKafka
 
 from keyfold.bus import BusError, BusSettings, KafkaBus, Outbound
 from keyfold.bus.access import allow
+from keyfold.bus.broker_settings import broker_differences
 from keyfold.bus.errors import BusUnavailable, InDoubt, NotAuthorized, RecordRefused, UnknownDestination
+from keyfold.bus.quotas import limit
 from keyfold.client import Keyfold
 from keyfold.config import CONFIG_FILE, Config, KafkaSecurity, save_config
 from keyfold.embedded.softhsm import prepare_softhsm
 from keyfold.events import topics
+from keyfold.events.quotas import Quota, quotas
 from keyfold.events.topic_access import ROLES, access_rules, default_principals
 from keyfold.identity import create_identity
 from keyfold.projections.store import PostgresQueries
@@ -266,6 +269,42 @@ async def test_a_stranger_is_not_let_in(secured: Secured) -> None:
         clear = secured.bus(KafkaSecurity(), servers).sender()
         with pytest.raises((BusError, BusUnavailable)):
             await clear.start()
+
+
+async def test_a_client_over_its_quota_is_slowed_down(secured: Secured) -> None:
+    """The brokers hold it back; another client goes on as before."""
+    admin = BusSettings.of(secured.base.model_copy(update={"kafka": secured.kafka.security(SUPER_USER)}), "test")
+    await allow(admin, access_rules([("client", "flood"), ("client", "calm")]))
+    assert await limit(admin, [Quota("flood", 64 * 1024, 1024 * 1024, 100)]) == 1
+
+    async def sending_s(user: str) -> float:
+        bus = BusSettings(
+            bootstrap_servers=secured.kafka.bootstrap_servers, request_timeout_s=30.0, send_timeout_s=30.0,
+            **secured.kafka.security(user).model_dump(),
+        )  # fmt: skip
+        sender, begun = KafkaBus(bus).sender(), time.monotonic()
+        await sender.start()
+        for _ in range(12):
+            # Ten seconds' worth may come at once: the rate is measured over that time.
+            await (await sender.send(Outbound(topics.COMMANDS, 1, b"key", bytes(100_000))))
+        await sender.stop()
+        return time.monotonic() - begun
+
+    assert await sending_s("calm") < 3
+    assert await sending_s("flood") > 4
+
+
+async def test_quotas_are_set_by_the_clusters_administrator_only(secured: Secured) -> None:
+    """Whoever may set them could give himself any."""
+    with pytest.raises(NotAuthorized):
+        await limit(BusSettings.of(secured.config("client"), "test"), quotas([("client", "mallory")]))
+
+
+async def test_what_the_brokers_are_set_to_is_the_operators_to_see(secured: Secured) -> None:
+    """These are set as they must be; no client is told."""
+    assert await broker_differences(BusSettings.of(secured.config("operator"), "test")) == {1: []}
+    with pytest.raises(NotAuthorized):
+        await broker_differences(BusSettings.of(secured.config("client"), "test"))
 
 
 async def test_access_rules_are_set_by_the_clusters_administrator_only(secured: Secured) -> None:

@@ -143,6 +143,7 @@ class SecuredKafka:
             "log.dirs": str(self.home / "data"),
             "auto.create.topics.enable": "false",
             "transaction.max.timeout.ms": "30000",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
             "group.initial.rebalance.delay.ms": "0",
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "1",

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from keyfold.events import topics
 
-Resource = Literal["topic", "group", "transactional-id"]
+Resource = Literal["topic", "group", "transactional-id", "cluster"]
 Pattern = Literal["literal", "prefixed"]
 Operation = Literal["Read", "Write", "Create", "Delete", "Describe", "DescribeConfigs"]
 
@@ -19,6 +19,9 @@ ROLES: Final = (
     "root", "policy", "hsm", "notary", "projector", "scheduler", "analytics", "client", "auditor", "witness",
     "operator",
 )  # fmt: skip
+
+CLUSTER: Final = "kafka-cluster"
+"""The name that Kafka has for the cluster as a resource."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,6 +37,8 @@ class AccessRule:
     def command(self) -> str:
         """Return the arguments by which Kafka's own `kafka-acls` tool adds it."""
         who = f"--add --allow-principal '{self.principal}' --operation {self.operation}"
+        if self.resource == "cluster":
+            return f"{who} --cluster"
         return f"{who} --{self.resource} {self.name} --resource-pattern-type {self.pattern}"
 
 
@@ -86,8 +91,8 @@ _TABLE: Final[dict[str, _Role]] = {
     ),
     # How far a service is behind is counted in records of what it reads.
     "operator": _Role(
-        reads=(topics.COMMANDS, topics.AUTHORIZED, topics.EVENTS, topics.POLICY_STATE, topics.HSM_STATE, topics.NOTARY_STATE, topics.CHECKPOINTS,
-               topics.DEAD_LETTERS),
+        reads=(topics.COMMANDS, topics.AUTHORIZED, topics.EVENTS, topics.POLICY_STATE, topics.HSM_STATE,
+               topics.NOTARY_STATE, topics.CHECKPOINTS, topics.DEAD_LETTERS),
         looks=True,
     ),
 }  # fmt: skip
@@ -134,6 +139,8 @@ def _rules(role: str, user: str, known: _Role) -> Iterator[AccessRule]:
         yield from rule("group", f"keyfold-{role}", "Read", "Describe", pattern="prefixed")
     if known.looks:
         yield from rule("topic", "keyfold.", "Describe", "DescribeConfigs", pattern="prefixed")
+        # Whether the brokers are set as they must be is looked at, too.
+        yield from rule("cluster", CLUSTER, "DescribeConfigs")
     if role == "root":
         # The ceremony creates the topics, and fences policy for a moment.
         yield from rule("topic", "keyfold.", "Create", pattern="prefixed")

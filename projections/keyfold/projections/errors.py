@@ -6,8 +6,10 @@ KeyfoldError
 │   ├── SchemaClosed        this schema is not written any more (a rebuilt one is taking over)
 │   ├── StateMismatch       an event cannot follow from the state: stop the partition, an operator decides
 │   ├── RebuildNeeded       what was folded has been revoked since, or has an old layout: rebuild
+│   ├── SchemaNewer         a newer release works on this database: this one must not touch it any more
 │   └── StoreRefused        the database refuses a statement for what it is; the same one fails again
 └── Unavailable
+    ├── MigrationsNeeded    the owner of the schema has to run migrations first; this role may not
     └── StoreUnavailable    no answer in time, or the connection broke: nothing of ours is half done
 """
 
@@ -55,10 +57,22 @@ class RebuildNeeded(ProjectionError):
     code = "RebuildNeeded"
 
 
+class SchemaNewer(ProjectionError):
+    """The tables are those of a newer release."""
+
+    code = "SchemaNewer"
+
+
 class StoreRefused(ProjectionError):
     """The database refused a statement."""
 
     code = "StoreRefused"
+
+
+class MigrationsNeeded(Unavailable):
+    """The database lacks migrations, and this role is not the one that runs them."""
+
+    code = "MigrationsNeeded"
 
 
 class StoreUnavailable(Unavailable):

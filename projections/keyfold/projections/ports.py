@@ -49,6 +49,7 @@ from keyfold.projections.rows import (
 
 Colour = Literal["blue", "green"]
 Phase = Literal["steady", "building", "swapping"]
+Layout = Literal["older", "ours", "newer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class SchemaStatus:
     """Which schema is live, and whether another one is being filled.
 
     `requested`: a rebuild was asked for and has not begun. `generation` counts the swaps. `current` is False where
-    the live schema has the layout of an older release: it serves readers, but only a rebuild can move it on.
+    the live schema has the layout of another release: it serves readers, but only a rebuild can move it on.
+    `building_is` says whose layout the schema has that is being filled: a release fills and shows its own only.
     """
 
     live: Colour
@@ -66,12 +68,13 @@ class SchemaStatus:
     generation: int
     current: bool
     changed_at: str
+    building_is: Layout = "ours"
 
     @property
     def active(self) -> tuple[Colour, ...]:
-        """The schemas that are written now."""
+        """The schemas that this release writes now."""
         live: tuple[Colour, ...] = (self.live,) if self.current else ()
-        return (*live, self.building) if self.building else live
+        return (*live, self.building) if self.building and self.building_is == "ours" else live
 
 
 class PartitionStore(Protocol):
@@ -109,10 +112,13 @@ class Schemas(Protocol):
     """
 
     async def prepare(self, partitions: int) -> SchemaStatus:
-        """Create or migrate what is missing, under a lock. Waits for others that do the same."""
+        """Create or migrate what is missing, under a lock. Waits for others that do the same.
+
+        `SchemaNewer` where a newer release has taken over, `MigrationsNeeded` where another role runs migrations.
+        """
 
     async def status(self) -> SchemaStatus:
-        """Return the state of things."""
+        """Return the state of things. `SchemaNewer` where the live schema is of a newer release."""
 
     async def request_rebuild(self) -> None:
         """Ask whoever runs the projector for a rebuild."""

@@ -6,16 +6,17 @@ As the alerts beside it, it is no projection. Postgres and memory pass one suite
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-ResponseOutcome = Literal["proposed", "issued", "repeated", "refused", "failed", "withheld"]
+ResponseOutcome = Literal["sending", "proposed", "issued", "repeated", "refused", "failed", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseRow:
     """One command about an incident, by what it is for: the incident, the verb and its target (`key/…`, `principal/…`).
 
-    `proposed` and `issued` say that it was carried out, with the command's id, which is a proposal's too; `repeated`,
-    that it was sent before, and its answer is not known here. `refused`, for the reason `code`, and `failed`, after
-    `attempts`, are final; `withheld` is what was not sent because too many were.
+    `sending` stands before the command is sent: it may have been, and its answer is not known. The others say what
+    became of it: `proposed` and `issued`, that it was carried out, with the command's id, which is a proposal's too;
+    `repeated`, that it was sent before, and its answer is not known here. `refused`, for the reason `code`, and
+    `failed`, after `attempts`, are final; `withheld` is what was not sent because too many were.
     """
 
     incident: str
@@ -32,7 +33,7 @@ class Responses(Protocol):
     """The record of responses. `StoreUnavailable` where it does not answer."""
 
     async def record(self, response: ResponseRow) -> None:
-        """Write one; the first of the same incident, verb and target stands."""
+        """Write one; the first of the same incident, verb and target that is not `sending` stands."""
 
     async def of_incident(self, incident: str) -> tuple[ResponseRow, ...]:
         """Return those of an incident, the first first."""

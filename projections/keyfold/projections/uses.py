@@ -24,6 +24,9 @@ from keyfold.projections.audit_commands import command_columns
 from keyfold.projections.rows import AuditRow, Usage
 from keyfold.projections.usage import SHARED
 
+REMEMBERED: Final = 300
+"""Characters of the longest text that a cache keeps. Whoever writes longer ones fills no memory with them."""
+
 _TEXT: Final = r'[^"]*'  # there is no escape and no control character where this is looked for
 _COUNT: Final = r"(?:0|[1-9][0-9]{0,17})"
 _VERSION: Final = r"[1-9][0-9]{0,8}"
@@ -234,7 +237,7 @@ def use_of(accepted: Accepted) -> Use | None:
     use = _READERS.get(accepted.role, _nothing)(text)
     if use is None or use.subject.encode() != accepted.entry.key:
         return None
-    return use if _is_stream(use.subject) and _exists(use.time[:16]) else None
+    return use if _names_stream(use.subject) and _exists(use.time[:16]) else None
 
 
 def _authorized(text: str) -> Authorized | None:
@@ -265,6 +268,10 @@ _READERS: Final[dict[str, Callable[[str], Use | None]]] = {_POLICY: _authorized,
 _is_stream: Final = lru_cache(maxsize=65_536)(is_stream)
 
 
+def _names_stream(text: str) -> bool:
+    return _is_stream(text) if len(text) <= REMEMBERED else is_stream(text)
+
+
 @lru_cache(maxsize=4_096)
 def _exists(minute: str) -> bool:
     """Tell whether there is such a minute."""
@@ -284,8 +291,12 @@ def _object(members: str) -> dict[str, Any]:
     return found
 
 
-@lru_cache(maxsize=4_096)
 def _texts(items: str) -> tuple[str, ...]:
+    return _few_texts(items) if len(items) <= REMEMBERED else tuple(from_json(f"[{items}]"))
+
+
+@lru_cache(maxsize=4_096)
+def _few_texts(items: str) -> tuple[str, ...]:
     return tuple(from_json(f"[{items}]"))
 
 

@@ -13,15 +13,21 @@ from keyfold.analytics.settings import AnalyticsSettings
 from keyfold.bus import BusSettings, KafkaBus
 from keyfold.config import Config, ConfigError, mark_ready
 from keyfold.identity import load_identity
-from keyfold.log import TrustKeeper
+from keyfold.log import TrustKeeper, require_partitions
 from keyfold.process import closing, main, until_signalled
 from keyfold.projections.store.alerts import PostgresAlertStore
+from keyfold.telemetry import Served, served
 
 NAME = "analytics"
 
 
 async def serve(config: Config, instance: str) -> None:
     """Run until SIGTERM or SIGINT."""
+    async with served(config, NAME, instance) as telemetry:
+        await _serve(config, instance, telemetry)
+
+
+async def _serve(config: Config, instance: str, telemetry: Served) -> None:
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
     _quieten()
@@ -43,7 +49,9 @@ async def serve(config: Config, instance: str) -> None:
     stages = Stages(shared, keeper, detectors, author, writer=writer, actor=acting.actor)
     try:
         await keeper.catch_up()
+        await require_partitions(KafkaBus(bus), config.partitions)
         service = Service(shared.app, stages, keeper, settings.trust_interval_s, lambda: mark_ready(config, NAME))
+        telemetry.vitals.add(service.checks)
         await until_signalled(service.run())
     finally:
         await closing(keeper.stop, writer.close, acting.close)

@@ -5,23 +5,23 @@ and is in the log. It sends two verbs and no other: `DisableKey` of a key and `S
 incident is about. Nothing is ever undone here.
 
 The steps for one incident, each of which may be the last before a crash:
- 1. what the record says was done about its target, is not done again;
- 2. the command is sent under an id that follows from incident, verb and target. If we crash here, it is sent again
+ 1. what the record says became of a command about it, stands, and is not done again;
+ 2. that a command is being sent is recorded. If we crash here, it is not forgotten: the record says so, and the
+    incident comes again, as it is not acknowledged;
+ 3. the command is sent under an id that follows from incident, verb and target. If we crash here, it is sent again
     under the same id, which policy does not decide twice, and which no second proposal can have;
- 3. what became of it is recorded with the incident.
+ 4. what became of it is recorded.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Severity
+from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Severity, uuid_of
 from keyfold.analytics.incidents import Incident, blames
 from keyfold.analytics.observations import KEY, PRINCIPAL
 from keyfold.client import Completed
@@ -93,9 +93,9 @@ class Commands(Protocol):
 
 
 class Step(NamedTuple):
-    """One command that an incident asks for: its verb, the entity it is about, and the key whose stream it is on."""
+    """One command that an incident asks for: `DisableKey` or `SuspendPrincipal`, and the entity that it is about."""
 
-    verb: Literal["DisableKey", "SuspendPrincipal"]
+    verb: str
     target: str
 
     @property
@@ -132,11 +132,15 @@ class ActingOnIncidents:
             if step is None or self._is_over(incident):
                 return
             done = await self._responses.of_incident(incident.id)
+            for row in done:
+                begun = Step(row.verb, row.target)
+                if row.outcome == "sending" and may(begun, self._settings):
+                    await self._responses.record(await self._sent(incident, begun, row))
             known = any((each.verb, each.target) == step for each in done)
             if not known and len(done) < self._settings.most_an_incident:
-                await self._responses.record(await self._taken(incident, step))
+                await self._responses.record(await self._begun(incident, step))
         except KeyfoldError as error:
-            # Without the record it is not known what was done: nothing is sent before the incident comes again.
+            # Without the record it is not known what was done: nothing more is sent before the incident comes again.
             _log.warning("acting-failed", incident=incident.id, code=error.code, reason=str(error))
 
     def _is_over(self, incident: Incident) -> bool:
@@ -145,18 +149,24 @@ class ActingOnIncidents:
             _log.info("not-acted", incident=incident.id, reason="its last finding is too old")
         return over
 
-    async def _taken(self, incident: Incident, step: Step) -> ResponseRow:
-        """Send a command until it is answered, a bounded number of times; return what became of it."""
+    async def _begun(self, incident: Incident, step: Step) -> ResponseRow:
+        """Record that a command is being sent, if not too many were, and send it; return what became of it."""
         row = ResponseRow(incident.id, step.verb, step.target, "withheld", to_text(self._clock_ms()))
         if await self._responses.sent_since(to_text(max(0, self._clock_ms() - HOUR_MS))) >= self._settings.most_an_hour:
             return _told(row)
-        row = replace(row, command_id=command_id_of(incident.id, step))
+        row = replace(row, outcome="sending", command_id=command_id_of(incident.id, step))
+        await self._responses.record(row)
+        # If we crash from here on, the command was perhaps sent: whoever comes sends it again, under the same id.
+        return await self._sent(incident, step, row)
+
+    async def _sent(self, incident: Incident, step: Step, row: ResponseRow) -> ResponseRow:
+        """Send a command until it is answered, a bounded number of times; return what became of it."""
         for attempt in range(self._settings.attempts):
             if attempt:
                 await self._sleep(self._settings.pause_s * (1 << (attempt - 1)))
             row = replace(row, attempts=attempt + 1)
             try:
-                await self._send(str(row.command_id), incident, step)
+                await self._send(command_id_of(incident.id, step), incident, step)
             except (AlreadyExists, IdempotencyConflict) as error:
                 return _told(replace(row, outcome="repeated", code=error.code))
             except KeyfoldError as error:
@@ -170,7 +180,7 @@ class ActingOnIncidents:
 
     async def _send(self, command_id: str, incident: Incident, step: Step) -> None:
         reason = f"incident {incident.id}: {incident.sentence}"[:1024]
-        verb, arguments = str(step.verb), step.arguments(reason)
+        verb, arguments = step.verb, step.arguments(reason)
         if self._settings.mode == "propose":
             ends = self._clock_ms() + int(self._settings.proposal_hours * HOUR_MS)
             verb, arguments = "ProposeCommand", {"verb": verb, "arguments": arguments, "expires_at": to_text(ends)}
@@ -195,20 +205,22 @@ def wanted(incident: Incident, settings: ActingSettings) -> Step | None:
     if SEVERITIES.index(incident.severity) < SEVERITIES.index(settings.minimum_severity):
         return None
     entity = incident.worst_entity
-    if not blames(incident.worst_detector, entity) or entity in {*settings.never, *SERVICES}:
+    if not blames(incident.worst_detector, entity):
         return None
-    if entity.startswith(KEY):
-        return Step("DisableKey", entity) if settings.disable_keys else None
-    return Step("SuspendPrincipal", entity) if settings.suspend_principals else None
+    step = Step("DisableKey" if entity.startswith(KEY) else "SuspendPrincipal", entity)
+    return step if may(step, settings) else None
+
+
+def may(step: Step, settings: ActingSettings) -> bool:
+    """Tell whether the settings allow a command, whatever incident asks for it."""
+    if step.target in {*settings.never, *SERVICES}:
+        return False
+    return settings.disable_keys if step.verb == "DisableKey" else settings.suspend_principals
 
 
 def command_id_of(incident: str, step: Step) -> str:
     """Return the id of the command for an incident and target, always the same; a UUID (version 8)."""
-    name = "\x1f".join((incident, step.verb, step.target))
-    digest = bytearray(sha256(b"keyfold-response-v1\x00" + name.encode()).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    return str(UUID(bytes=bytes(digest)))
+    return uuid_of("keyfold-response-v1", incident, step.verb, step.target)
 
 
 def _told(row: ResponseRow) -> ResponseRow:

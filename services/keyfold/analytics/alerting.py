@@ -3,18 +3,18 @@
 1. Take in findings and acts, in the order in which they stand; what is known already changes nothing.
 2. Publish the signed alerts. If we crash here, they are published again: the same ids, the same bytes.
 3. Write them for queries; then act on the incidents that were opened or grew. Both know what they have done before.
-4. Write what is remembered, then acknowledge. What one batch changes is written as one row first, so that it is there
-   as a whole or not at all.
+4. Write what is remembered, then acknowledge. What one batch changes is there as a whole or not at all, see
+   `incident_rows`.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from keyfold.analytics import metrics
 from keyfold.analytics.acts import Act
 from keyfold.analytics.alerts import AlertAuthor, Signed, alert_of
+from keyfold.analytics.incident_rows import Rows, batch_rows, remembered
 from keyfold.analytics.incidents import Changed, Incident, Incidents
 from keyfold.analytics.observing import Parts
 from keyfold.analytics.packing import Unreadable, unpack_found
@@ -27,7 +27,6 @@ from keyfold.logging import get_logger
 
 _MESSAGES: Final = 100
 _WAIT_S: Final = 0.2
-_BATCH: Final = b"\x00batch"
 _log = get_logger()
 
 
@@ -61,6 +60,7 @@ class Alerting:
         self._inbox = Inbox(parts.app, topics.ANALYTICS_FINDINGS, acks=True)
         self.lock = asyncio.Lock()
         self._incidents: Incidents | None = None
+        self._unwritten: Rows = {}
 
     def begin(self, assigned: frozenset[tuple[str, int]]) -> None:
         """Remember incidents, if their partition is assigned."""
@@ -92,10 +92,7 @@ class Alerting:
             for incident in _grown(changes):
                 await self._actor.act(incident)
         # If we crash before this is written, all of it is done again, to no other effect.
-        documents = incidents.changed_documents()
-        if documents:
-            rows = {name.encode(): _dumped(document) for name, document in documents.items()}
-            await self._table.write(self._parts.sending, 0, {_BATCH: _dumped(documents), **rows})
+        await self._write(incidents)
         await self._inbox.done(messages)
         for each in changes:
             metrics.ALERTS.labels(each.change).inc()
@@ -125,23 +122,30 @@ class Alerting:
             _log.warning("findings-passed-over", records=len(refused), last=refused[-1])
         return changes, acts
 
+    async def _write(self, incidents: Incidents) -> None:
+        """Write what changed; first of all what was left unwritten by a crash, of which only the journal tells."""
+        sending = self._parts.sending
+        if self._unwritten:
+            await self._table.write(sending, 0, self._unwritten)
+            self._unwritten = {}
+        documents = incidents.changed_documents()
+        if documents:
+            await self._table.write(sending, 0, batch_rows(documents))
+
     async def _publish(self, signed: Sequence[Signed]) -> None:
         records = ((topics.ALERTS, 0, each.key, each.value) for each in signed)
         await self._parts.sending.send(records, [each.headers for each in signed])
 
     def _restored(self) -> Incidents:
+        self._unwritten = {}
         try:
-            rows = {name: json.loads(row) for name, row in self._table.rows(0).items()}
-            documents = {name.decode(): document for name, document in rows.items() if name != _BATCH}
-            documents |= rows.get(_BATCH, {})
-            return Incidents.of_documents({name: each for name, each in documents.items() if each is not None})
-        except (ValueError, UnicodeDecodeError) as error:
+            found = remembered(self._table.rows(0))
+            incidents = Incidents.of_documents(found.documents)
+        except ValueError as error:
             _log.warning("incidents-begin-anew", reason=type(error).__name__)
             return Incidents()
-
-
-def _dumped(document: Any) -> bytes | None:
-    return None if document is None else json.dumps(document, separators=(",", ":")).encode()
+        self._unwritten = found.unwritten
+        return incidents
 
 
 def _grown(changes: Sequence[Changed]) -> list[Incident]:

@@ -35,7 +35,7 @@ def application(settings: AnalyticsSettings, bus: BusSettings, instance: str, di
     return Application(
         GROUP,
         watched=frozenset({topics.EVENTS, topics.DEAD_LETTERS}),
-        broker=";".join(f"kafka://{server}" for server in bus.bootstrap_servers.split(",")),
+        broker=_brokers(bus),
         broker_credentials=_credentials(bus),
         broker_client_id=bus.client_id,
         broker_commit_interval=settings.commit_s,
@@ -108,6 +108,12 @@ def parts(
     """Make what the stages of a worker share."""
     app = application(settings, bus, instance, directory)
     return Parts(app, Sending(app, settings.send_s), seal, settings, partitions)
+
+
+def _brokers(bus: BusSettings) -> str:
+    """Return the brokers as Faust wants them; the list in the settings may have spaces."""
+    servers = (server.strip() for server in bus.bootstrap_servers.split(","))
+    return ";".join(f"kafka://{server}" for server in servers if server)
 
 
 def _credentials(bus: BusSettings) -> Any:

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from operator import itemgetter
 from typing import Any
 
 from keyfold.analytics.acts import Act
+from keyfold.analytics.ages import Forgetting
 from keyfold.analytics.detectors.detector import Detector
 from keyfold.analytics.engine import Engine, EntityState
-from keyfold.analytics.findings import HOUR_MS
 from keyfold.analytics.incidents import Changed, Incidents
 from keyfold.analytics.observations import Observation
+from keyfold.analytics.packing import partition_of_entity
 from keyfold.analytics.settings import AnalyticsSettings
 from keyfold.analytics.sources import Noticed, Source, read_dead_letters
 from keyfold.analytics.ticks import TICK_MS
@@ -47,7 +47,7 @@ class Told:
 class Watch:
     """Observations and acts in the order of event time go in, what follows from them comes out. No I/O.
 
-    Entities are forgotten as live: by age, once an hour of event time, and where they are too many.
+    Entities are forgotten as live, in each of `partitions` for itself.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class Watch:
         detectors: Sequence[Detector[Any]],
         settings: AnalyticsSettings,
         report: Callable[[str, str], None] | None = None,
+        *,
+        partitions: int = 1,
     ) -> None:
         """`report` is told of detectors that break, see `Engine`."""
         self._engine, self._settings = Engine(detectors, report), settings
         self._states: dict[str, EntityState] = {}
-        self._seen_ms: dict[str, int] = {}
+        self._forgetting = [Forgetting(settings) for _ in range(partitions)]
         self._ends: dict[int, set[str]] = {}
         self._incidents = Incidents()
         self._low_ms = 0
@@ -74,8 +76,10 @@ class Watch:
             if state is None:
                 state = self._states[entity] = EntityState()
             self._engine.take(entity, state, (seen,))
-            self._seen_ms[entity] = time_ms
+            partition = self._forgetting[partition_of_entity(entity, len(self._forgetting))]
+            partition.saw(entity.encode(), state.seen_ms)
             self._open(entity, state)
+            self._forget(partition)
         return changes
 
     def reach(self, time_ms: int) -> list[Changed]:
@@ -90,8 +94,8 @@ class Watch:
                 for found in self._engine.close(entity, state, self._low_ms):
                     changes += self._incidents.take(found)
                 self._open(entity, state)
-        if self._low_ms // HOUR_MS != before_ms // HOUR_MS:
-            self._forget()
+        for partition in self._forgetting:
+            self._forget(partition)
         return changes
 
     def finish(self, time_ms: int) -> list[Changed]:
@@ -102,15 +106,12 @@ class Watch:
         if state.ticks:
             self._ends.setdefault(min(state.ticks) + TICK_MS, set()).add(entity)
 
-    def _forget(self) -> None:
-        is_open = {entity for entities in self._ends.values() for entity in entities}
-        oldest = self._low_ms - self._settings.keep_ms
-        gone = [entity for entity, seen_ms in self._seen_ms.items() if seen_ms < oldest and entity not in is_open]
-        surplus = len(self._seen_ms) - len(gone) - self._settings.max_entities
-        if surplus > 0:
-            gone = nsmallest(len(gone) + surplus, self._seen_ms.keys() - is_open, key=self._seen_ms.__getitem__)
-        for entity in gone:
-            del self._states[entity], self._seen_ms[entity]
+    def _forget(self, partition: Forgetting) -> None:
+        for name in partition.due(self._low_ms, self._is_open):
+            del self._states[name.decode()]
+
+    def _is_open(self, name: bytes) -> bool:
+        return any(name.decode() in entities for entities in self._ends.values())
 
 
 class Backtest:
@@ -130,7 +131,12 @@ class Backtest:
         self._source, self._letters, self._see = source, letters, see
         self._lateness_ms = settings.lateness_ms
         self.told = Told()
-        self._watch = Watch(detectors, settings, lambda action, _what: self.told.outcomes.update((action,)))
+        self._watch = Watch(
+            detectors,
+            settings,
+            lambda action, _what: self.told.outcomes.update((action,)),
+            partitions=source.partitions,
+        )
 
     async def run(self, deployment: str, until_ms: int | None = None) -> AsyncGenerator[Changed, None]:
         """Yield what changes, from the beginning of the log to its end or a time.

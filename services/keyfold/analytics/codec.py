@@ -17,7 +17,7 @@ from keyfold.analytics.observations import RESULTS, Ref
 from keyfold.analytics.packing import Unreadable, read_ref
 from keyfold.analytics.ticks import Act, Tick, Use
 
-VERSION: Final = 1
+VERSION: Final = 2
 _HEAD: Final = Struct(">BQQ")
 
 
@@ -37,9 +37,7 @@ class Live:
 
     def head(self) -> Head:
         """Return the head of its row."""
-        ticks = self.state.ticks.values()
-        ends = [tick.end_ms for tick in ticks]
-        return Head(max([self.state.closed_ms, *ends]), min(ends, default=0))
+        return Head(self.state.seen_ms, min((tick.end_ms for tick in self.state.ticks.values()), default=0))
 
 
 def read_head(row: bytes) -> Head:
@@ -96,11 +94,12 @@ def _ticked(tick: Tick) -> list[Any]:
         tick.codes,
         [[act.ref, act.verb, act.result, act.target] for act in tick.acts],
         [[*use, refs] for use, refs in tick.refs.items()],
+        tick.refused,
     ]
 
 
 def _tick(row: Sequence[Any]) -> Tick:
-    start_ms, commands, items, failures, peers, contexts, codes, acts, refs = row
+    start_ms, commands, items, failures, peers, contexts, codes, acts, refs, refused = row
     return Tick(
         start_ms=int(start_ms),
         commands=Counter({_use(verb, result): int(number) for verb, result, number in commands}),
@@ -111,6 +110,7 @@ def _tick(row: Sequence[Any]) -> Tick:
         codes=_counter(codes),
         acts=[Act(read_ref(ref), verb, _use(verb, result).result, target) for ref, verb, result, target in acts],
         refs={_use(verb, result): _refs(rows) for verb, result, rows in refs},
+        refused=_counter(refused),
     )
 
 

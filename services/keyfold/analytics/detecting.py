@@ -1,12 +1,12 @@
 """The second stage: keeps entities, closes ticks when all sources have come so far, and sends what is found.
 
-1. Gather observations for a moment, take them in, and close the ticks that are over.
+1. Gather observations for a moment, take them in, and close the ticks that are over; make the rows of what changed,
+   which may close more, where they would be too large.
 2. Send the findings, and wait until they are durable. If we crash before, they are found again, under the same ids.
-3. Write what changed, then acknowledge. If we crash in between, what is read again is known by its place.
+3. Write the rows, then acknowledge. If we crash in between, what is read again is known by its place.
 """
 
 import asyncio
-from typing import Final
 
 from keyfold.analytics import metrics
 from keyfold.analytics.engine import Engine
@@ -19,7 +19,6 @@ from keyfold.analytics.tables import SealedTable
 from keyfold.events import topics
 from keyfold.logging import get_logger
 
-_MESSAGES: Final = 200
 _log = get_logger()
 
 
@@ -71,16 +70,35 @@ class Detecting:
 
     async def _gather(self) -> list[Message]:
         settings = self._parts.settings
-        return await self._inbox.gather(min(_MESSAGES, settings.take_observations), settings.take_s)
+        return await self._inbox.gather(settings.take_messages, settings.take_s)
 
     async def _work(self, messages: list[Message]) -> None:
+        shards = dict(self._shards)
+        messages = [message for message in messages if message.record.partition in shards]
+        touched = await self._take(shards, messages)
+        found: list[Finding] = []
+        for shard in touched.values():
+            found += shard.close()
+            await asyncio.sleep(0)
+        rows = {}
+        for partition, shard in touched.items():
+            rows[partition] = shard.changes()
+            found += shard.early()
+            await asyncio.sleep(0)
+        # If we crash before the findings are durable, they are found again, under the same ids.
+        seal, sending = self._parts.seal, self._parts.sending
+        await sending.send(findings_record(seal, content) for content in pack_findings(found))
+        await asyncio.gather(*(self._table.write(sending, partition, changes) for partition, changes in rows.items()))
+        await self._inbox.done(messages)
+        self._count(touched, found)
+
+    async def _take(self, shards: dict[int, Shard], messages: list[Message]) -> dict[int, Shard]:
+        """Take in what was gathered; return whom it was for."""
         touched: dict[int, Shard] = {}
         refused: list[str] = []
         for message in messages:
             record = message.record
-            shard = self._shards.get(record.partition)
-            if shard is None:
-                continue
+            shard = shards[record.partition]
             try:
                 shard.take(
                     unpack(self._parts.seal.open(record.topic, record.partition, record.key or b"", record.value))
@@ -92,19 +110,7 @@ class Detecting:
         if refused:
             metrics.EVENTS.labels("unreadable").inc(len(refused))
             _log.warning("observations-passed-over", records=len(refused), last=refused[-1])
-        found: list[Finding] = []
-        for shard in touched.values():
-            found += shard.close()
-            await asyncio.sleep(0)
-        # If we crash before the findings are durable, they are found again, under the same ids.
-        seal = self._parts.seal
-        await self._parts.sending.send(findings_record(seal, content) for content in pack_findings(found))
-        sending = self._parts.sending
-        await asyncio.gather(
-            *(self._table.write(sending, partition, shard.changes()) for partition, shard in touched.items())
-        )
-        await self._inbox.done(messages)
-        self._count(touched, found)
+        return touched
 
     def _count(self, touched: dict[int, Shard], found: list[Finding]) -> None:
         for each in found:

@@ -48,11 +48,16 @@ class Finding:
     @property
     def id(self) -> str:
         """The same for the same detector, entity, aspect and window, whatever run finds it; a UUID (version 8)."""
-        name = "\x1f".join((self.detector, self.entity, self.signal.aspect, str(self.window_ms)))
-        digest = bytearray(sha256(b"keyfold-finding-v1\x00" + name.encode()).digest()[:16])
-        digest[6] = digest[6] & 0x0F | 0x80
-        digest[8] = digest[8] & 0x3F | 0x80
-        return str(UUID(bytes=bytes(digest)))
+        return uuid_of("keyfold-finding-v1", self.detector, self.entity, self.signal.aspect, str(self.window_ms))
+
+
+def uuid_of(kind: str, *names: str) -> str:
+    """Return the id of what is named so, always the same; a UUID (version 8, RFC 9562)."""
+    content = kind + "\x00" + "\x1f".join(names)
+    digest = bytearray(sha256(content.encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(digest)))
 
 
 def finding(detector: str, entity: str, signal: Signal) -> Finding:

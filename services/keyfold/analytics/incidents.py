@@ -6,17 +6,16 @@ wait, and are an incident as soon as three detectors speak. Suppressed findings 
 
 The same findings and acts in the same order give the same incidents: an incident's id is made of its first finding's,
 and nothing else is asked. A finding or an act that comes again changes nothing; a finding that comes again with a
-higher severity raises it. What is closed, or quiet for a day, leaves the memory; it stays where it was written.
+higher severity raises its incident, or opens another where that is closed or long over. What is closed, or quiet for a
+day, leaves the memory; it stays where it was written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any, Final, Literal
-from uuid import UUID
 
 from keyfold.analytics.acts import Act, Suppression
-from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Finding, Severity
+from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Finding, Severity, uuid_of
 from keyfold.analytics.observations import KEY, PRINCIPAL
 from keyfold.events.incident_arguments import Resolution
 
@@ -108,10 +107,7 @@ def blames(detector: str, entity: str) -> bool:
 
 def incident_id(finding_id: str) -> str:
     """Return the id of the incident that begins with a finding; a UUID (version 8)."""
-    digest = bytearray(sha256(b"keyfold-incident-v1\x00" + finding_id.encode()).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    return str(UUID(bytes=bytes(digest)))
+    return uuid_of("keyfold-incident-v1", finding_id)
 
 
 class Incidents:
@@ -215,7 +211,10 @@ class Incidents:
         """
         near = self._near(finding)
         if not near:
-            return None, _begun(finding)
+            begun = _begun(finding)
+            if begun.id in self.groups:  # it came before, and has risen since
+                begun = replace(begun, id=incident_id(f"{finding.id}.{finding.signal.severity}"))
+            return None, begun
         first, *others = near
         group = _with(first, finding)
         for other in others:

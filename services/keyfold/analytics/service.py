@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from keyfold.analytics.app import Stages
@@ -10,6 +11,7 @@ from keyfold.analytics.transport import Application
 from keyfold.events.errors import KeyfoldError, Unavailable
 from keyfold.log import TrustKeeper
 from keyfold.logging import get_logger
+from keyfold.telemetry import Check, stepping
 
 _log = get_logger()
 _LOOK_S: Final = 0.2
@@ -30,6 +32,14 @@ class Service:
     ) -> None:
         self._app, self._stages, self._keeper = app, stages, keeper
         self._interval_s, self._ready = interval_s, ready
+        self._stepped_s: float | None = None
+
+    def checks(self) -> Iterator[Check]:
+        """What is looked at to say how analytics is: its partitions are assigned and restored, and the job goes on."""
+        began, lost = self._stages.began.is_set(), self._app.should_stop
+        yield Check("restored", began, "" if began else "partitions are not assigned, or not restored yet")
+        yield Check("stages", not lost, "a stage has ended; see the log" if lost else "")
+        yield stepping("main-loop", self._stepped_s, time.monotonic())
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `AnalyticsStopped`, or what breaks the trust."""
@@ -39,6 +49,7 @@ class Service:
         told = False
         try:
             while True:
+                self._stepped_s = time.monotonic()
                 if not told and self._stages.began.is_set():
                     told = True
                     self._ready()

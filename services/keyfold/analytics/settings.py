@@ -16,7 +16,7 @@ class AnalyticsSettings(BaseModel):
     batch_events: int = Field(default=1_000, ge=1, description="event records of one batch, at most")
     batch_s: float = Field(default=0.2, ge=0, description="how long a batch of event records is gathered")
     waiting_events: int = Field(default=4_000, ge=1, description="event records of a source that wait, then it pauses")
-    take_observations: int = Field(default=10_000, ge=1, description="observations between two writes, at most")
+    take_messages: int = Field(default=200, ge=1, description="records of observations between two writes, at most")
     take_s: float = Field(default=1.0, ge=0, description="how long observations are gathered between two writes")
     send_s: float = Field(default=30.0, gt=0, description="deadline of what one batch sends; then the process ends")
     keep_days: float = Field(default=90.0, gt=0, description="event time after which an unseen entity is forgotten")

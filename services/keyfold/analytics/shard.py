@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from keyfold.analytics.ages import Forgetting
 from keyfold.analytics.clock import Watermarks
 from keyfold.analytics.codec import Live, dump, load, read_head
 from keyfold.analytics.engine import Engine
@@ -21,51 +22,9 @@ from keyfold.analytics.settings import AnalyticsSettings
 MARKS: Final = b"\x00marks"
 VERSION: Final = 1
 MAX_ROW: Final = 768 * 1024
-_DAY_MS: Final = 24 * 3_600_000
 
 Report = Callable[[str, str], None]
 """Called with an action and an entity, where something is to be told."""
-
-
-class Ages:
-    """When entities were seen last, by the day: enough to find the oldest without looking at all."""
-
-    def __init__(self) -> None:
-        self._day: dict[bytes, int] = {}
-        self._days: dict[int, dict[bytes, None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._day)
-
-    def saw(self, name: bytes, seen_ms: int) -> None:
-        """Note when a name was seen."""
-        day = seen_ms // _DAY_MS
-        if self._day.get(name) != day:
-            self.drop(name)
-            self._day[name] = day
-            self._days.setdefault(day, {})[name] = None
-
-    def drop(self, name: bytes) -> None:
-        """Forget a name."""
-        day = self._day.pop(name, None)
-        if day is not None:
-            names = self._days[day]
-            del names[name]
-            if not names:
-                del self._days[day]
-
-    def before(self, time_ms: int) -> list[bytes]:
-        """Return the names that were last seen on a day that was over at a time."""
-        return [name for day in list(self._days) if (day + 1) * _DAY_MS <= time_ms for name in self._days[day]]
-
-    def oldest(self, number: int) -> list[bytes]:
-        """Return so many names, of the longest unseen days."""
-        found: list[bytes] = []
-        for day in sorted(self._days):
-            if len(found) >= number:
-                break
-            found += list(self._days[day])[: number - len(found)]
-        return found
 
 
 class Shard:
@@ -87,16 +46,15 @@ class Shard:
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._dirty: set[str] = set()
         self._ends: dict[int, set[str]] = {}
-        self._ages = Ages()
+        self._forgetting = Forgetting(settings)
         self._early: list[Finding] = []
         self.watermarks = Watermarks(sources, _marks_of(rows.get(MARKS)))
         self._written = self.watermarks.marks
-        self._hour = 0
         self.taken = self.late = self.forgotten = 0
         self._index()
 
     def __len__(self) -> int:
-        return len(self._ages)
+        return len(self._forgetting)
 
     def take(self, packed: Packed) -> bool:
         """Take in a record of the observations topic; tell whether another tick is over."""
@@ -111,24 +69,30 @@ class Shard:
 
     def close(self) -> list[Finding]:
         """Close all ticks that are over, and return what is found."""
-        found, self._early = self._early, []
+        found = self.early()
         low_ms = self.watermarks.low_ms
         for end in sorted(end for end in self._ends if end <= low_ms):
             for entity in sorted(self._ends.pop(end)):
                 found += self._close(entity, low_ms)
         return found
 
+    def early(self) -> list[Finding]:
+        """Return what was found where ticks were closed before they were over, since this was asked last."""
+        found, self._early = self._early, []
+        return found
+
     def changes(self) -> dict[bytes, bytes | None]:
         """Return what changed since the last call, as rows; None for those that are to be deleted.
 
-        The watermarks are the last: if only a part is written, they never say more than the entities know.
+        A row that would be too large closes ticks early: what they say is to be durable before the rows are. The
+        watermarks are the last: if only a part is written, they never say more than the entities know.
         """
         changed: dict[bytes, bytes | None] = {}
         for entity in self._dirty:
             live = self._live[entity]
             name = entity.encode()
             changed[name] = self._row(entity, live)
-            self._ages.saw(name, live.head().seen_ms)
+            self._forgetting.saw(name, live.head().seen_ms)
         self._dirty.clear()
         changed.update(dict.fromkeys(self._forgotten()))
         while len(self._live) > self._settings.live_entities:
@@ -195,19 +159,9 @@ class Shard:
         return live
 
     def _forgotten(self) -> list[bytes]:
-        """Forget, once an hour of event time, who was not seen for long; and at any time who is too many."""
-        names: list[bytes] = []
-        hour = self.watermarks.low_ms // 3_600_000
-        if hour != self._hour:
-            self._hour = hour
-            names = self._ages.before(self.watermarks.low_ms - self._settings.keep_ms)
-        surplus = len(self._ages) - len(names) - self._settings.max_entities
-        if surplus > 0:
-            # Some more than need be, so that this is not done for each that comes.
-            names += self._ages.oldest(surplus + self._settings.max_entities // 50)
-        gone = [name for name in dict.fromkeys(names) if not self._is_open(name.decode())]
+        """Forget whose time has come."""
+        gone = self._forgetting.due(self.watermarks.low_ms, lambda name: self._is_open(name.decode()))
         for name in gone:
-            self._ages.drop(name)
             self._live.pop(name.decode(), None)
         self.forgotten += len(gone)
         return gone
@@ -225,7 +179,7 @@ class Shard:
                 entity = name.decode()
             except (Unreadable, UnicodeDecodeError):
                 continue
-            self._ages.saw(name, head.seen_ms)
+            self._forgetting.saw(name, head.seen_ms)
             if head.open_ms:
                 self._ends.setdefault(head.open_ms, set()).add(entity)
 

@@ -17,6 +17,7 @@ TICK_MS: Final = 10_000
 MAX_NAMES: Final = 1_000
 MAX_ACTS: Final = 200
 MAX_REFS: Final = 5
+LATE: Final = "late"
 
 
 class Use(NamedTuple):
@@ -40,9 +41,13 @@ class Tick:
     """The sums of one entity from `start_ms` (a multiple of `TICK_MS`, event time) on.
 
     `commands` counts observations, `items` cryptographic operations, `failures` items that failed. `peers` counts
-    items by key id where the entity is a principal, and by principal where it is a key (authorized decisions only);
-    `contexts` by context pair. `codes` counts what has a code by result and code (`denied/AccessDenied`). `acts` are in
-    order. `refs` are the first of each use: evidence.
+    items by key id where the entity is a principal, and by principal where it is a key (authorized uses only, no
+    administration); `contexts` counts by context pair. `codes` counts what has a code by result and code
+    (`denied/AccessDenied`), `refused` the commands that a principal was denied by key id. `acts` are in order. `refs`
+    are the first of each use: evidence.
+
+    What came late belongs to ticks that are closed. It is named here and not summed: uses, peers and contexts have no
+    number by it, though they may have none else; codes are counted apart (`late/AccessDenied`).
     """
 
     start_ms: int
@@ -52,6 +57,7 @@ class Tick:
     peers: Counter[str] = field(default_factory=Counter)
     contexts: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     acts: list[Act] = field(default_factory=list)
     refs: dict[Use, list[Ref]] = field(default_factory=dict)
 
@@ -60,21 +66,28 @@ class Tick:
         """Behind it."""
         return self.start_ms + TICK_MS
 
-    def add(self, entity: str, seen: Observation) -> None:
+    @property
+    def is_late(self) -> bool:
+        """Tell whether all of it came late: nothing is known to have happened in this time."""
+        return not any(self.commands.values())
+
+    def add(self, entity: str, seen: Observation, *, late: bool = False) -> None:
         """Take in one observation of the entity. Each is to be given once."""
-        use = Use(seen.verb, seen.result)
-        self.commands[use] += 1
-        self.items[use] += seen.items
-        if seen.failures:
+        use, once = Use(seen.verb, seen.result), 0 if late else 1
+        self.commands[use] += once
+        self.items[use] += once * seen.items
+        if once * seen.failures:
             self.failures[seen.verb] += seen.failures
         if seen.code is not None:
-            self._count(self.codes, f"{seen.result}/{seen.code}", 1)
+            self._count(self.codes, f"{LATE if late else seen.result}/{seen.code}", 1)
         if seen.result == "authorized":
             peer = seen.principal if entity.startswith(KEY) else seen.key_id
-            if peer is not None:
-                self._count(self.peers, peer, seen.items)
+            if peer is not None and not seen.administrative:
+                self._count(self.peers, peer, once * seen.items)
             for pair in seen.contexts:
-                self._count(self.contexts, pair, 1)
+                self._count(self.contexts, pair, once)
+        if seen.result == "denied" and seen.key_id is not None and not late and not entity.startswith(KEY):
+            self._count(self.refused, seen.key_id, 1)
         if seen.administrative:
             insort(self.acts, Act(seen.ref, seen.verb, seen.result, seen.target))
             del self.acts[MAX_ACTS:]
@@ -87,7 +100,7 @@ class Tick:
         return sum(self.items[Use(verb, result)] for verb in verbs)
 
     def coded(self) -> Iterator[tuple[tuple[str, str], int]]:
-        """Yield result, code, and how often they came."""
+        """Yield result (or `LATE`), code, and how often they came."""
         for name, number in self.codes.items():
             result, _, code = name.partition("/")
             yield (result, code), number

@@ -18,7 +18,7 @@ from keyfold.bus.settings import BusSettings
 from keyfold.events.topic_access import AccessRule
 
 # Apache Kafka's protocol: ResourceType, PatternType, AclOperation, AclPermissionType.
-_RESOURCES: Final[Mapping[str, int]] = {"topic": 2, "group": 3, "transactional-id": 5}
+_RESOURCES: Final[Mapping[str, int]] = {"topic": 2, "group": 3, "cluster": 4, "transactional-id": 5}
 _PATTERNS: Final[Mapping[str, int]] = {"literal": 3, "prefixed": 4}
 _OPERATIONS: Final[Mapping[str, int]] = {
     "Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10,

@@ -1,4 +1,4 @@
-"""Topics and offsets on Kafka: creates what the table says, names what differs, never changes what exists."""
+"""Topics and offsets on Kafka: creates what the table says, names what differs, alters what no record suffers from."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
@@ -10,8 +10,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from keyfold.bus import offsets, teardown
-from keyfold.bus.errors import BusError, BusUnavailable, TopicMismatch, unavailable
+from keyfold.bus.alter_configs import AlterConfigs
+from keyfold.bus.errors import BusError, BusUnavailable, NotAuthorized, TopicMismatch, is_refusal, unavailable
 from keyfold.bus.settings import BusSettings
+from keyfold.bus.topic_changes import Alterations, depends_on_records
 from keyfold.bus.topic_plan import Plan, plan
 from keyfold.events.topics import TOPICS, Topic
 
@@ -81,6 +83,28 @@ class KafkaAdmin:
         ]
         if differences:
             raise TopicMismatch(tuple(differences))
+
+    async def alter_topics(
+        self,
+        partitions: int,
+        *,
+        min_insync_replicas: int | None = None,
+        topics: Iterable[Topic] = TOPICS,
+        reply_names: Iterable[str] = (),
+    ) -> list[str]:
+        """Alter what may be altered; see the port."""
+        counts = await self._partition_counts()
+        rows = [row for row in plan(partitions, topics, reply_names, min_insync_replicas) if row.name in counts]
+        configs = await self._configs(rows)
+        wanted = Alterations()
+        for row in rows:
+            empty = depends_on_records(row, configs[row.name]) and await self._is_empty(row.name)
+            wanted.add(row, counts[row.name], configs[row.name], empty=empty)
+        settings = wanted.settings()
+        if settings:
+            await self._alter(settings)
+            await self._until_altered([row for row in rows if row.name in settings], settings)
+        return wanted.sentences
 
     async def delete_records(self, topic: str, partition: int, before_offset: int) -> int:
         """Delete below an offset. Idempotent: what is gone stays gone, and a lower offset changes nothing."""
@@ -172,6 +196,25 @@ class KafkaAdmin:
                     raise BusError(f"the settings of {name} cannot be read: {message}")
                 found[name] = {entry[0]: entry[1] for entry in entries}
         return found
+
+    async def _is_empty(self, topic: str) -> bool:
+        return await self.start_offsets(topic) == await self.end_offsets(topic, committed=False)
+
+    async def _alter(self, settings: Mapping[str, Mapping[str, str]]) -> None:
+        """Each topic is altered as a whole or not; what was done of several is found done by the next attempt."""
+        answer = await self._within(self._connected()._send_request(AlterConfigs(settings)), "alter topic settings")
+        for code, message, _, name in answer.responses:
+            if code:
+                error, what = kafka.for_code(code)(), f"the settings of {name} cannot be altered"
+                raise NotAuthorized(what, error) if is_refusal(error) else BusError(f"{what}: {message or error!r}")
+
+    async def _until_altered(self, rows: list[Plan], settings: Mapping[str, Mapping[str, str]]) -> None:
+        """Wait until a broker tells what was set: it applies a moment later what the controller has taken."""
+        deadline = asyncio.get_running_loop().time() + self._settings.query_timeout_s
+        while any(settings[name].items() - told.items() for name, told in (await self._configs(rows)).items()):
+            if asyncio.get_running_loop().time() >= deadline:
+                raise BusUnavailable("altered topic settings are not applied by the brokers in time")
+            await asyncio.sleep(_CREATE_PAUSE_S)
 
     async def _until_known(self, counts: Mapping[str, int]) -> None:
         """Wait until the brokers' metadata shows new topics with a leader, so that the next client finds them."""

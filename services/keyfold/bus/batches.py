@@ -82,5 +82,6 @@ def sending_order(batches: Sequence[Batch]) -> list[Batch]:
 
 def _append(batch: Batch, record: Outbound) -> bool:
     # The compiled builder insists on a list of headers.
-    taken = batch.builder.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
+    headers = list(record.headers)
+    taken = batch.builder.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=headers)
     return taken is not None

@@ -158,6 +158,20 @@ class Admin(Protocol):
     ) -> None:
         """Raise `TopicMismatch` with every difference between the cluster and the table."""
 
+    async def alter_topics(
+        self,
+        partitions: int,
+        *,
+        min_insync_replicas: int | None = None,
+        topics: Iterable[Topic] = TOPICS,
+        reply_names: Iterable[str] = (),
+    ) -> list[str]:
+        """Set what differs, where no record is lost by it or read otherwise; return a sentence for each alteration.
+
+        Raises `TopicMismatch` with all that may not be altered, and why: then nothing was. Topics that are missing are
+        passed over.
+        """
+
     async def delete_records(self, topic: str, partition: int, before_offset: int) -> int:
         """Delete what lies below `before_offset`; return the new start of the log. Never more than exists."""
 

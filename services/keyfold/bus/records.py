@@ -7,13 +7,17 @@ Headers = tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """A record to write. The partition is always chosen by the caller: it is part of every contract here."""
+    """A record to write. The partition is always chosen by the caller: it is part of every contract here.
+
+    `timestamp_ms` is for records that are restored: a topic on the brokers' clock does not heed it. None is now.
+    """
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from keyfold.bus import batches, teardown
 from keyfold.bus.errors import BusError, BusUnavailable, UnknownDestination, start_failure, unavailable
 from keyfold.bus.records import Outbound
 from keyfold.bus.settings import BusSettings
+from keyfold.events.errors import KeyfoldError
 from keyfold.logging import get_logger
 
 _REFRESH_PAUSE_S: Final = 1.0
@@ -59,6 +60,7 @@ class KafkaSender:
                     key=record.key,
                     partition=record.partition,
                     headers=list(record.headers),
+                    timestamp_ms=record.timestamp_ms,
                 )
         except (TimeoutError, kafka.KafkaError) as error:
             raise unavailable(f"{record.topic}-{record.partition} takes no records", error) from error
@@ -128,7 +130,7 @@ class KafkaSender:
         get_logger().warning("producer lost", action="sender.revive", reason=reason)
         try:
             await self.start()
-        except BusUnavailable as error:
+        except KeyfoldError as error:  # the next `send` tries again
             get_logger().warning("producer not replaced", action="sender.revive", reason=str(error))
             return
         await teardown.close_producer(dead, self._settings.stop_timeout_s)

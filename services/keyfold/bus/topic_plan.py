@@ -36,11 +36,14 @@ class Plan:
         found = []
         if partitions != self.partitions:
             found.append(f"{self.name} has {partitions} partitions, not {self.partitions}")
-        for key in CONTRACT:
-            wanted, present = self.configs.get(key), configs.get(key)
-            if wanted is not None and wanted != present:
-                found.append(f"{self.name} has {key}={present}, not {wanted}")
+        found += [
+            f"{self.name} has {key}={configs.get(key)}, not {self.configs[key]}" for key in self.differing(configs)
+        ]
         return found
+
+    def differing(self, configs: Mapping[str, str]) -> list[str]:
+        """Return the settings of the contract that the cluster has otherwise."""
+        return [key for key in CONTRACT if key in self.configs and self.configs[key] != configs.get(key)]
 
 
 def plan(

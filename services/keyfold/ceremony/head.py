@@ -33,13 +33,17 @@ _LOOK_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Genesis (None: the partition is empty), root's events (how many, the last), its chain; and the registry."""
+    """Genesis (None: the partition is empty), root's events (how many, the last), its chain; and the registry.
+
+    `certified` are the fingerprints of all keys that a role was ever certified with.
+    """
 
     genesis: facts.Genesis | None = None
     events: int = 0
     last: facts.Event | None = None
     chain: ChainHead = ChainHead()  # noqa: RUF009 - frozen
     registry: Mapping[str, Entity] = field(default_factory=dict)
+    certified: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def deployment(self) -> str | None:
@@ -142,7 +146,8 @@ class _Folding:
 
     def head(self) -> Head:
         place = self._chains.places.get(ROLE, Place()) if self._chains else Place()
-        return Head(self._genesis, self._events, self._last, place.head, self._registry)
+        certified = _certified(self._trust) if self._trust else {}
+        return Head(self._genesis, self._events, self._last, place.head, self._registry, certified)
 
     def fold(self, record: Inbound) -> None:
         trust, chains = self._begun(record)
@@ -172,6 +177,14 @@ class _Folding:
             self._trust = Trust.pin(fingerprint(root), root)
             self._chains = ChainReader(topics.EVENTS, 0, self._genesis.data.partitions)
         return self._trust, self._chains
+
+
+def _certified(trust: Trust) -> dict[str, frozenset[str]]:
+    roles: dict[str, set[str]] = {}
+    for key, licences in trust.certificates.items():
+        for licence in licences:
+            roles.setdefault(licence.service, set()).add(key)
+    return {role: frozenset(keys) for role, keys in roles.items()}
 
 
 def _genesis(record: Inbound) -> facts.Genesis:

@@ -3,9 +3,11 @@
 The notary has none: its keys are in a token.
 
 Each is a 0600 file that is made once and never overwritten; a file from an earlier attempt of the same deployment is
-used again, one that belongs to another deployment is refused.
+used again, one that belongs to another deployment is refused. No key is in two of them: a service's key says what a
+service says, and a principal's asks for what policy lets the principal do.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +44,8 @@ def ensure_identity(directory: Path, name: str, deployment: str, file: str | Non
 def load_known(directory: Path, name: str, deployment: str, file: str | None = None) -> Identity:
     """Read an identity file of this deployment. Raises `CeremonyIncomplete`."""
     path = identity_path(directory, file or name)
+    if not path.exists():
+        raise CeremonyIncomplete(f"there is no identity file {path}; put it (or its copy) there, then run it again")
     try:
         identity = load_identity(path)
     except IdentityUnusable as error:
@@ -51,6 +55,17 @@ def load_known(directory: Path, name: str, deployment: str, file: str | None = N
             f"{path} is {identity.name!r} of another deployment; move it away, then run the ceremony again"
         )
     return _checked(identity, path)
+
+
+def require_own_key(path: Path, identity: Identity, others: Mapping[str, str]) -> None:
+    """Raise `CeremonyIncomplete` where the key is one of others, which are told by fingerprint whose they are."""
+    whose = others.get(identity.signer.fingerprint)
+    if whose is not None:
+        raise CeremonyIncomplete(
+            f"{path} has the same key as {whose}, and each has a key of its own: move the file away, or, if it is a "
+            f"principal's under the name of a service, call it {identity.name}-principal.json; then run the ceremony "
+            "again"
+        )
 
 
 def _checked(identity: Identity, path: Path) -> Identity:

@@ -14,6 +14,7 @@ It must have the PKCS#11 library for itself in its process. It starts no service
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +33,16 @@ from keyfold.ceremony.identities import (
     ensure_identity,
     identity_path,
     load_known,
+    require_own_key,
 )
 from keyfold.ceremony.policy_sets import initial_policies
 from keyfold.ceremony.statements import ServiceKeys
 from keyfold.config import Config
 from keyfold.events import facts, topics
+from keyfold.events.entities import Principal
 from keyfold.events.times import to_text
 from keyfold.events.trust import MAX_CERTIFICATE_MS
+from keyfold.identity import IdentityUnusable, load_identity
 from keyfold.token import TokenSigner
 
 Report = Callable[[str], None]
@@ -80,15 +84,18 @@ async def initialise(config: Config, bus: Bus, clock_ms: Callable[[], int], repo
 async def renew(
     config: Config, bus: Bus, clock_ms: Callable[[], int], services: Sequence[str] = SERVICE_ROLES
 ) -> Renewed:
-    """Certify the services' keys again, from now on. Raises `CeremonyRefused` before `initialise`."""
+    """Certify the services' keys again, from now on. Raises `CeremonyRefused` before `initialise`.
+
+    A service that came with a later release than the deployment has no certificate yet: its identity file is made.
+    """
     with alone(config), tokens.token_module(config) as module:
         now_ms = clock_ms()
         notary = ServiceKeys(*tokens.notary_keys(module, config.pins_directory)) if NOTARY in services else None
         with root_identity(module, config) as (root, deployment):
-            keys = {role: _keys(config, role, deployment, notary) for role in services}
 
             def compose(head: Head) -> list[facts.Event]:
                 require_deployment(head, deployment)
+                keys = {role: _keys(config, role, head, notary) for role in services}
                 return statements.certificates(head.events + 1, now_ms, keys)
 
             await add(bus, author_of(root.public_key, root.sign), compose)
@@ -122,8 +129,14 @@ async def _begin(
 def _first_events(
     config: Config, root_public_key: bytes, notary: ServiceKeys, deployment: str, now_ms: int
 ) -> list[facts.Event]:
+    seen: dict[str, str] = {}
+
     def key(name: str, file: str | None = None) -> bytes:
-        return ensure_identity(config.identities_directory, name, deployment, file).signer.public_key
+        identity = ensure_identity(config.identities_directory, name, deployment, file)
+        path = identity_path(config.identities_directory, file or name)
+        require_own_key(path, identity, seen)
+        seen[identity.signer.fingerprint] = str(path)
+        return identity.signer.public_key
 
     genesis = statements.genesis(
         1,
@@ -186,7 +199,28 @@ def _require_same(config: Config, head: Head, deployment: str) -> None:
         )
 
 
-def _keys(config: Config, role: str, deployment: str, notary: ServiceKeys | None) -> ServiceKeys:
+def _keys(config: Config, role: str, head: Head, notary: ServiceKeys | None) -> ServiceKeys:
+    """Return what is certified of a role.
+
+    If we crash before the certificate is committed, the next attempt uses the file that was made.
+    """
     if role == NOTARY and notary is not None:
         return notary
-    return ServiceKeys(load_known(config.identities_directory, role, deployment).signer.public_key)
+    directory, deployment = config.identities_directory, head.deployment or ""
+    certified = head.certified.get(role)
+    identity = (load_known if certified else ensure_identity)(directory, role, deployment)
+    if not certified or identity.signer.fingerprint not in certified:
+        require_own_key(identity_path(directory, role), identity, _keys_in_use(directory, head))
+    return ServiceKeys(identity.signer.public_key)
+
+
+def _keys_in_use(directory: Path, head: Head) -> dict[str, str]:
+    """Return whose keys there are, by fingerprint: of principals, registered or about to be, and of services."""
+    known = {key: f"the service {role}" for role, keys in head.certified.items() for key in keys}
+    for entity in head.registry.values():
+        if isinstance(entity, Principal):
+            known |= {key.signing_key: f"principal {entity.principal}" for key in entity.keys}
+    path = identity_path(directory, ANALYTICS_FILE)
+    with suppress(IdentityUnusable):
+        known[load_identity(path).signer.fingerprint] = str(path)
+    return known

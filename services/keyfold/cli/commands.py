@@ -116,6 +116,8 @@ COMMANDS: Final = (
     Lazy("audit", "audit:app", "What the log proves: verify it, prove events, keep copies."),
     Lazy("witness", "witness:app", "Cosign the log's checkpoints, elsewhere."),
     Lazy("projections", "operations:projections", "What the projections know, and rebuilding them."),
+    Lazy("backup", "backup:app", "Copies of what cannot be derived, and restoring them."),
+    Lazy("database", "database:app", "Roles, rights and migrations in Postgres."),
     Lazy("topics", "operations:topics", "The topics of the cluster."),
     Lazy("ceremony", "operations:ceremony", "What needs the root identity."),
 )

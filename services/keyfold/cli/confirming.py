@@ -38,14 +38,8 @@ def confirmed(
 
 
 def _warnings(session: Session, key: str, version: int | None) -> list[str]:
-    config = session.config
-
-    async def work() -> list[str]:
-        async with session.queries(config) as queries:
-            return await warnings_of(queries, key, version)
-
     try:
-        return session.run(work())
+        return session.ask(lambda queries: warnings_of(queries, key, version))
     except KeyfoldError as error:
         return [f"the projections cannot say what still needs {key}: {error}"]
 

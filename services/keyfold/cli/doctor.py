@@ -11,6 +11,7 @@ from typing import Final, Literal
 import typer
 
 from keyfold.cli import exits, health, output
+from keyfold.cli.broker_health import broker_settings
 from keyfold.cli.parts import is_down, is_embedded
 from keyfold.cli.session import Session, of
 from keyfold.cli.status import measure
@@ -20,6 +21,7 @@ from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.kafka_jars import java
 from keyfold.embedded.softhsm import softhsm_module
 from keyfold.events.errors import KeyfoldError
+from keyfold.identity import SERVICES
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -77,6 +79,7 @@ def _deployment(session: Session) -> Iterator[Check]:
     yield Check("settings", "ok", f"deployment {(config.deployment or '')[:16]}…")
     found = session.run(_measured(session, config))
     yield _answers("brokers", found["brokers"], "start them (`keyfold up`), or correct bootstrap_servers")
+    yield _broker_settings(found["broker settings"])
     yield from _projections(found["projector"])
     for service in ("policy", "hsm"):
         yield _lag(service, found[service])
@@ -87,6 +90,7 @@ def _deployment(session: Session) -> Iterator[Check]:
 
 async def _measured(session: Session, config: Config) -> dict[str, health.Finding]:
     found = await measure(session, config)
+    found["broker settings"] = await health.probe(lambda: broker_settings(config))
     return {**found, "certificates": await health.probe(lambda: health.certificates(session, config))}
 
 
@@ -151,6 +155,15 @@ def _answers(name: str, finding: health.Finding, advice: str) -> Check:
     return Check(name, "problem", finding.error or "", advice)
 
 
+def _broker_settings(finding: health.Finding) -> Check:
+    if not finding:
+        return Check("broker settings", "warning", finding.error or "", "let somebody look who may read them")
+    told = [f"broker {node}: {'; '.join(each)}" for node, each in finding.facts["differences"].items()]
+    if told:
+        return Check("broker settings", "problem", ". ".join(told), "correct them, and restart the brokers one by one")
+    return Check("broker settings", "ok", f"{finding.facts['brokers']} brokers are set as they must be")
+
+
 def _projections(finding: health.Finding) -> Iterator[Check]:
     if not finding:
         yield Check("projections", "problem", finding.error or "", "start Postgres and the projector (`keyfold up`)")
@@ -212,7 +225,11 @@ def _certificates(finding: health.Finding) -> Iterator[Check]:
     if not finding:
         yield Check("certificates", "problem", finding.error or "", "start the brokers; is the log this deployment's?")
         return
-    for service, days in finding.facts["days_left"].items():
+    left = finding.facts["days_left"]
+    for service in sorted(SERVICES - left.keys()):
+        verdict: Verdict = "warning" if service == "analytics" else "problem"
+        yield Check(f"certificate of {service}", verdict, "there is none", "run `keyfold ceremony renew`")
+    for service, days in left.items():
         soon = days < _CERTIFICATE_DAYS
         advice = "run `keyfold ceremony renew`" if soon else ""
         yield Check(f"certificate of {service}", "warning" if soon else "ok", f"{days} days left", advice)

@@ -151,16 +151,14 @@ def list_(
     Example: keyfold grant list --key alias/orders --live
     """
     session = of(context)
-    config = session.config
 
-    async def work() -> tuple[Grant, ...]:
-        async with session.queries(config) as queries:
-            key_id = None if key is None else await key_id_of(queries, key)
-            live_at = to_text(now_ms()) if live else None
-            found = await queries.grants(key_id=key_id, grantee=grantee, live_at=live_at)
-            return await _that_hold(queries, found) if live else found
+    async def work(queries: Queries) -> tuple[Grant, ...]:
+        key_id = None if key is None else await key_id_of(queries, key)
+        live_at = to_text(now_ms()) if live else None
+        found = await queries.grants(key_id=key_id, grantee=grantee, live_at=live_at)
+        return await _that_hold(queries, found) if live else found
 
-    found = session.run(work())
+    found = session.ask(work)
     rows = [(g.grant, _status(g), g.key_id, g.grantee, g.verbs, g.created_by, g.expires_at) for g in found]
     headers = ("GRANT", "STATUS", "KEY", "GRANTEE", "VERBS", "BY", "UNTIL")
     session.show(found, output.table(headers, rows, empty="no grants"))
@@ -203,13 +201,7 @@ async def _that_hold(queries: Queries, found: tuple[Grant, ...]) -> tuple[Grant,
 
 
 def _grant(session: Session, grant: str) -> Grant:
-    config = session.config
-
-    async def work() -> Grant | None:
-        async with session.queries(config) as queries:
-            return await queries.grant(grant)
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.grant(grant))
     if found is None:
         raise NotFound(f"there is no grant {grant}; `keyfold grant list` shows which there are")
     return found

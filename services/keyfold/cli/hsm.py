@@ -68,11 +68,10 @@ def status(context: typer.Context) -> None:
     session = of(context)
     config = session.config
 
-    async def work() -> tuple[StorageEpoch | None, dict[str, Any]]:
-        async with session.queries(config) as queries:
-            return await queries.storage_epoch(), await _sealing(queries)
+    async def work(queries: Queries) -> tuple[StorageEpoch | None, dict[str, Any]]:
+        return await queries.storage_epoch(), await _sealing(queries)
 
-    epoch, sealing = session.run(work())
+    epoch, sealing = session.ask(work)
     states = token_states(config)
     down = troubles(states)
     facts = {"storage_epoch": epoch, "sealing_keys": sealing, "tokens": states, "serving": down is None}

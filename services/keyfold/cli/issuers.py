@@ -12,7 +12,6 @@ from keyfold.cli.writing import write
 from keyfold.client import Completed, DryRun, Keyfold
 from keyfold.client.federation import federated_identity
 from keyfold.events.arguments import JwsAlgorithm
-from keyfold.events.entities import Issuer
 from keyfold.identity import Identity, copy_identity, load_identity
 
 app = typer.Typer(name="issuer", help="Whose identity tokens are accepted.", no_args_is_help=True)
@@ -111,13 +110,7 @@ def list_(context: typer.Context) -> None:
     Example: keyfold issuer list
     """
     session = of(context)
-    config = session.config
-
-    async def work() -> tuple[Issuer, ...]:
-        async with session.queries(config) as queries:
-            return await queries.issuers()
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.issuers())
     rows = [(i.issuer, i.url, i.audience, i.algorithms, i.jwks_source, i.keys_expire_at) for i in found]
     headers = ("ISSUER", "URL", "AUDIENCE", "ALGORITHMS", "KEYS FROM", "KEYS UNTIL")
     session.show(found, output.table(headers, rows, empty="no issuers"))

@@ -154,13 +154,7 @@ def _show(session: Session, key: str) -> None:
 
 
 def _read(session: Session, key: str) -> Described:
-    config = session.config
-
-    async def work() -> Described:
-        async with session.queries(config) as queries:
-            return await described(queries, key, now_ms())
-
-    return session.run(work())
+    return session.ask(lambda queries: described(queries, key, now_ms()))
 
 
 async def described(queries: Queries, name: str, at_ms: int) -> Described:

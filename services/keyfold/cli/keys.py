@@ -103,13 +103,7 @@ def list_(
     Example: keyfold key list --status Enabled
     """
     session = of(context)
-    config = session.config
-
-    async def work() -> list[KeySummary]:
-        async with session.queries(config) as queries:
-            return await _listed(queries, status, limit)
-
-    keys = session.run(work())
+    keys = session.ask(lambda queries: _listed(queries, status, limit))
     session.show(keys, _table(keys))
 
 

@@ -9,7 +9,6 @@ from keyfold.cli.arguments import NoWait, Reason, Trial, how, seconds
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.events.arguments import LimitKind, LimitScope, LimitUnit
-from keyfold.events.entities import Limit
 
 app = typer.Typer(name="limit", help="How much may be done: rate limits and quotas.", no_args_is_help=True)
 
@@ -77,13 +76,7 @@ def list_(context: typer.Context) -> None:
     Example: keyfold limit list
     """
     session = of(context)
-    config = session.config
-
-    async def work() -> tuple[Limit, ...]:
-        async with session.queries(config) as queries:
-            return await queries.limits()
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.limits())
     rows = [
         (
             limit.limit,

@@ -11,6 +11,8 @@ from keyfold.cli.exits import NotReady, UsageError
 from keyfold.cli.rebuild_at.command import drop, list_, rebuilt_at
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.cli.topic_acls import acl
+from keyfold.cli.topic_quotas import quotas_
+from keyfold.cli.topic_table import apply
 from keyfold.events import topics as topic_table
 from keyfold.projections.ports import SchemaStatus, lag
 from keyfold.projections.rows import Progress
@@ -113,33 +115,9 @@ async def _rebuild(session: Session, timeout_s: float | None) -> dict[str, Any]:
     return facts
 
 
+topics.command("apply")(apply)
 topics.command("acl")(acl)
-
-
-@topics.command()
-def apply(context: typer.Context) -> None:
-    """Create the topics that are missing, and refuse a cluster whose topics differ from the table.
-
-    Example: keyfold topics apply
-    """
-    session = of(context)
-    created = session.run(_apply(session))
-    session.show({"created": created}, f"created {', '.join(created)}" if created else "all topics are as they must be")
-
-
-async def _apply(session: Session) -> list[str]:
-    config = session.config
-    admin = session.bus(config).admin()
-    await admin.start()
-    try:
-        in_sync = 2 if config.replication_factor > 2 else 1
-        created = await admin.create_topics(
-            config.partitions, replication_factor=config.replication_factor, min_insync_replicas=in_sync
-        )
-        await admin.verify_topics(config.partitions, min_insync_replicas=in_sync)
-    finally:
-        await admin.stop()
-    return created
+topics.command("quotas")(quotas_)
 
 
 @ceremony.command("renew")
@@ -149,6 +127,8 @@ def ceremony_renew(
     service: Annotated[list[str] | None, typer.Option(help="Only this service; may be repeated.")] = None,
 ) -> None:
     """Certify the services' signing keys for another 90 days. Opens the root token.
+
+    A service that came with a later release gets its identity file, and its first certificate.
 
     Example: keyfold ceremony renew
     """

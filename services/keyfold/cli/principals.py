@@ -22,7 +22,7 @@ from keyfold.cli.arguments import (
 )
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import now_ms, of
-from keyfold.cli.signing_keys import passing_key
+from keyfold.cli.signing_keys import passing_key, require_no_service
 from keyfold.cli.writing import write
 from keyfold.client.identifiers import check_name
 from keyfold.config import Config
@@ -30,7 +30,7 @@ from keyfold.events.arguments import PrincipalType
 from keyfold.events.entities import Principal
 from keyfold.events.errors import Refusal
 from keyfold.events.signatures import SignatureAlgorithm
-from keyfold.identity import create_identity, load_identity
+from keyfold.identity import create_identity, load_identity, principal_path
 
 app = typer.Typer(name="principal", help="Who may sign commands.", no_args_is_help=True)
 app.add_typer(signing_keys.app)
@@ -61,9 +61,11 @@ def register(
     Example: keyfold principal register alice --group analysts --tag team=shop
     """
     session, tags, until = of(context), pairs(tag, "--tag"), optional_moment(expires)
-    path = session.config.identities_directory / f"{check_name(name)}.json" if key is None and not dry_run else None
+    config = session.config
+    path = principal_path(config.identities_directory, check_name(name)) if key is None and not dry_run else None
     with _kept_unless_refused(path):
-        raw, used = public_key(key) if key is not None else _own_key(session.config, path, name, algorithm)
+        raw, used = public_key(key) if key is not None else _own_key(config, path, name, algorithm)
+        require_no_service(config, raw)
         write(
             session,
             lambda kms: kms.register_principal(
@@ -242,13 +244,7 @@ def list_(context: typer.Context) -> None:
     Example: keyfold principal list
     """
     session = of(context)
-    config = session.config
-
-    async def work() -> tuple[Principal, ...]:
-        async with session.queries(config) as queries:
-            return await queries.principals()
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.principals())
     now = now_ms()
     rows = [
         (p.principal, _status(p), p.principal_type, p.groups, p.tags, p.registered_at, len(p.usable_keys(now)))

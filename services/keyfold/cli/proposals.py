@@ -30,6 +30,7 @@ from keyfold.events.entities import ProposalStatus
 from keyfold.events.errors import NotFound, ProposalMismatch, Refusal
 from keyfold.events.streams import REGISTRY, key_stream
 from keyfold.events.streams import key_id_of as key_of
+from keyfold.projections.ports import Queries
 
 app = typer.Typer(name="proposal", help="Commands that need approvals.", no_args_is_help=True)
 
@@ -93,14 +94,12 @@ def list_(
     Example: keyfold proposal list --status Pending
     """
     session = of(context)
-    config = session.config
 
-    async def work() -> tuple[entities.Proposal, ...]:
-        async with session.queries(config) as queries:
-            stream = on if on in {None, REGISTRY} else key_stream(await key_id_of(queries, on or ""))
-            return await queries.proposals(stream=stream, status=status)
+    async def work(queries: Queries) -> tuple[entities.Proposal, ...]:
+        stream = on if on in {None, REGISTRY} else key_stream(await key_id_of(queries, on or ""))
+        return await queries.proposals(stream=stream, status=status)
 
-    found = session.run(work())
+    found = session.ask(work)
     rows = [
         (p.proposal, _status(p), p.verb, p.stream, p.proposer, len(p.approvals), p.created_at, p.expires_at)
         for p in found
@@ -236,13 +235,7 @@ def _ask(question: str, *, answered: bool) -> None:
 
 
 def _proposal(session: Session, name: str) -> entities.Proposal:
-    config = session.config
-
-    async def work() -> entities.Proposal | None:
-        async with session.queries(config) as queries:
-            return await queries.proposal(name)
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.proposal(name))
     if found is None:
         raise NotFound(f"there is no proposal {name}; `keyfold proposal list` shows which there are")
     if sha256(found.command.encode()).hexdigest() != found.digest or _proposing(found).id != name:

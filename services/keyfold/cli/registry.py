@@ -12,7 +12,6 @@ from keyfold.cli.session import of
 from keyfold.cli.writing import write
 from keyfold.client import Completed, Keyfold
 from keyfold.deciding.cedar import validate_policy
-from keyfold.events.entities import Alias
 from keyfold.events.errors import NotFound
 from keyfold.projections.rows import PolicyRow
 
@@ -114,13 +113,7 @@ def alias_list(context: typer.Context) -> None:
     Example: keyfold alias list
     """
     session = of(context)
-    config = session.config
-
-    async def work() -> tuple[Alias, ...]:
-        async with session.queries(config) as queries:
-            return await queries.aliases()
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.aliases())
     rows = [(alias.alias, alias.key_id, alias.updated_at) for alias in found]
     session.show(found, output.table(("ALIAS", "KEY", "SINCE"), rows, empty="no aliases"))
 

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +89,11 @@ class Session:
 
     def identity(self, config: "Config") -> Path:
         """The identity file of who acts."""
+        from keyfold.identity import principal_path
+
         if "/" in self.principal or self.principal.endswith(".json"):
             return Path(self.principal).expanduser()
-        return config.identities_directory / f"{self.principal}.json"
+        return principal_path(config.identities_directory, self.principal)
 
     def client(self, config: "Config", identity: "Identity | Path | None" = None) -> "Keyfold":
         """A client, to be entered with `async with`."""
@@ -114,6 +116,16 @@ class Session:
             yield reading
         finally:
             await reading.close()
+
+    def ask(self, question: "Callable[[PostgresQueries], Awaitable[T]]") -> T:
+        """Ask the projections and return what they say. Raises as `run` does, and what the question raises."""
+        config = self.config
+
+        async def work() -> T:
+            async with self.queries(config) as queries:
+                return await question(queries)
+
+        return self.run(work())
 
     def say(self, line: str) -> None:
         """Tell what goes on, on standard error, so that standard output holds results only."""

@@ -7,7 +7,7 @@ the same command run again asks the projections which key is current, and swaps.
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +24,12 @@ from keyfold.events.entities import Principal
 from keyfold.events.errors import KeyfoldError, NotFound
 from keyfold.events.signatures import SignatureAlgorithm, Signer
 from keyfold.identity import (
+    SERVICES,
+    IdentityUnusable,
     create_identity,
     load_identity,
     prepare_successor,
+    principal_path,
     successor_path,
     swap_in_successor,
 )
@@ -63,6 +66,7 @@ def add(
     else:
         signer = _key_in(session.config, key_file or Path(), name, algorithm, dry_run=dry_run)
         raw, used = signer.public_key, signer.algorithm
+    require_no_service(session.config, raw)
     write(
         session,
         lambda kms: kms.add_signing_key(name, raw, algorithm=used, expires_at=until, **how(reason, dry_run)),
@@ -177,13 +181,7 @@ def thumbprint_(context: typer.Context, path: KeyFile) -> None:
 
 def principal_of(session: Session, name: str) -> Principal:
     """Return a principal as the projections show it. Raises `NotFound`."""
-    config = session.config
-
-    async def work() -> Principal | None:
-        async with session.queries(config) as queries:
-            return await queries.principal(name)
-
-    found = session.run(work())
+    found = session.ask(lambda queries: queries.principal(name))
     if found is None:
         raise NotFound(f"there is no principal {name}; `keyfold principal list` shows which there are")
     return found
@@ -208,6 +206,14 @@ def _status(status: str, *, usable: bool) -> str:
     return "Expired" if status == "Active" and not usable else status
 
 
+def require_no_service(config: Config, raw: bytes) -> None:
+    """Raise `UsageError` for the key of a service whose file is here: what it signs must not count as a command."""
+    for path in (config.identities_directory / f"{name}.json" for name in sorted(SERVICES)):
+        with suppress(IdentityUnusable):
+            if load_identity(path).signer.public_key == raw:
+                raise UsageError(f"this is the key in {path}, a service's; a principal has a key of its own")
+
+
 def _key_in(config: Config, path: Path, name: str, algorithm: SignatureAlgorithm, *, dry_run: bool) -> Signer:
     if not path.exists():
         if dry_run:
@@ -225,7 +231,7 @@ def _identity_file(session: Session, name: str) -> Path:
     acting = session.identity(config)
     if acting.exists() and load_identity(acting).name == name:
         return acting
-    return config.identities_directory / f"{name}.json"
+    return principal_path(config.identities_directory, name)
 
 
 def _is_current(session: Session, name: str, fingerprint: str) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 import uvloop
 
+from keyfold.bus import TopicMismatch
 from keyfold.ceremony import Initialised, initialise
 from keyfold.cli.session import Session, now_ms
+from keyfold.cli.topic_table import apply_table
 from keyfold.config import Config, save_config
 from keyfold.embedded import Stack
 
@@ -37,10 +39,22 @@ def initialise_existing(session: Session, config: Config) -> Initialised:
 
 def bring_up(session: Session, stack: Stack) -> Config:
     """Start everything that does not run yet."""
-    stack.start_infrastructure()
-    ensure_initialised(session, stack)
+    config = stack.start_infrastructure()
+    if ensure_initialised(session, stack) is None:
+        _follow_table(session, config)
     stack.start_services()
     return stack.config
+
+
+def _follow_table(session: Session, config: Config) -> None:
+    """Give a deployment of an earlier release the topics that came later; what may not be altered does not stop it."""
+    try:
+        done = session.run(apply_table(session, config))
+    except TopicMismatch as error:
+        session.say(str(error))
+        return
+    for line in done.lines():
+        session.say(line)
 
 
 def stop_what_was_started(stack: Stack, ran_before: Iterable[str]) -> None:

@@ -11,12 +11,15 @@ from keyfold.cli.arguments import chosen
 from keyfold.cli.exits import UsageError
 from keyfold.cli.output import pairs, table
 from keyfold.cli.session import Session, of
+from keyfold.config import Telemetry, telemetry_at
 from keyfold.events.notes import NoteInvalid, check_name
 from keyfold.log import TrustKeeper
 from keyfold.logging import configure_logging
 from keyfold.process import until_signalled
+from keyfold.telemetry import serving
 from keyfold.witness import Home, Pins, Witness, create_home, open_home
 from keyfold.witness.cosigner import ALGORITHMS
+from keyfold.witness.vitals import checks_of
 
 app = typer.Typer(name="witness", help="Cosign the log's checkpoints, elsewhere.", no_args_is_help=True)
 
@@ -66,6 +69,9 @@ def run(
     *,
     bootstrap: Bootstrap = None,
     once: Annotated[bool, typer.Option("--once", help="Look once at what is there now, then end.")] = False,
+    telemetry: Annotated[
+        str | None, typer.Option("--telemetry", metavar="HOST:PORT", help="Serve metrics and health there.")
+    ] = None,
 ) -> None:
     """Follow the log's checkpoints and cosign each that extends the one before. Ends on Ctrl-C or SIGTERM.
 
@@ -84,7 +90,7 @@ def run(
             session.show({"cosigned": witness.cosigned}, f"{witness.cosigned} checkpoints are cosigned")
         else:
             configure_logging("witness")
-            session.run(until_signalled(witness.run()))
+            session.run(_followed(witness, telemetry))
 
 
 @app.command()
@@ -99,6 +105,12 @@ def show(context: typer.Context, directory: Directory) -> None:
     states = [(row["partition"], row["size"], row["root"][:16]) for row in data["state"]]
     parts = [pairs(top), *data["keys"], table(("partition", "size", "root"), states, empty="nothing is cosigned yet")]
     of(context).show(data, "\n".join(parts))
+
+
+async def _followed(witness: Witness, address: str | None) -> None:
+    async with serving(telemetry_at(Telemetry(), address), "witness") as telemetry:
+        telemetry.vitals.add(checks_of(witness))
+        await until_signalled(witness.run())
 
 
 def _cluster(session: Session, deployment: str | None, bootstrap: str | None) -> tuple[str, Bus]:

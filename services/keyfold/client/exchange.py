@@ -38,6 +38,8 @@ from keyfold.events.errors import (
 )
 from keyfold.events.replies import CORRELATION_HEADER
 from keyfold.events.trust import Trust
+from keyfold.telemetry import tracing
+from keyfold.telemetry.tracing import NO_SPAN, Span
 
 logger = logging.getLogger(__name__)
 _LAST_ANSWER_S = 5.0
@@ -78,6 +80,7 @@ class Exchange:
         self.alarm = Alarm(self._ring)
         self.expire_waiting: Callable[[float], float] = lambda _now: NEVER
         self.registry_revision = 0
+        self.tracer = tracing.of_program()
         self.unauthentic = self.resent = self.retried = 0
 
     async def start(self) -> None:
@@ -93,6 +96,8 @@ class Exchange:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for flight in self._flights.values():
+            flight.span.end(ClientClosed.code)
         for parcel in [*self._paused, *(flight.parcel for flight in self._flights.values())]:
             parcel.fail(ClientClosed("the client was closed before the answer came"))
         self._flights.clear()
@@ -100,16 +105,29 @@ class Exchange:
         await self._inbox.stop()
 
     def dispatch(
-        self, intent: Intent, parcel: Parcel, *, finished: Callable[[], None] = _nothing, attempt: int = 0
+        self,
+        intent: Intent,
+        parcel: Parcel,
+        *,
+        finished: Callable[[], None] = _nothing,
+        attempt: int = 0,
+        callers: Sequence[bytes] | None = None,
     ) -> None:
-        """Write an order and send it. `finished` is called once: when it is answered, asked again or given up."""
+        """Write an order and send it. `finished` is called once: when it is answered, asked again or given up.
+
+        `callers` are the traces that the record's calls belong to; by default that of who calls this.
+        """
         key = self._directory.view.sealing_key
         if self._closed or key is None:
             message = "there is no sealing key; check that the HSM worker runs, then call again"
             parcel.fail(ClientClosed("the client is closed") if self._closed else DirectoryIncomplete(message))
             finished()
             return
-        stamp = self._stamp(intent.command_id)
+        if callers is None:
+            ambient = self.tracer.ambient()
+            callers = () if ambient is None else (ambient,)
+        span = self._span(intent, parcel, callers)
+        stamp = self._stamp(intent.command_id, span.header)
         order = self._writer.write(intent, list(parcel.items), list(parcel.contexts), key, stamp)
         now, settings = self._loop.time(), self._settings
         flight = Flight(
@@ -122,7 +140,10 @@ class Exchange:
             settings.resend_initial_s,
             now + settings.command_lifetime_s + _LAST_ANSWER_S,
             finished,
+            span=span,
+            callers=callers,
         )
+        span.set(command=order.id, attempt=attempt)
         self._flights[order.id] = flight
         self._send(flight)
         self.alarm.before(min(flight.resend_at, parcel.earliest))
@@ -135,23 +156,34 @@ class Exchange:
         """Return the time by this client's clock, in milliseconds since 1970."""
         return self._clock_ms()
 
-    def _stamp(self, command_id: str | None) -> Stamp:
+    def _span(self, intent: Intent, parcel: Parcel, callers: Sequence[bytes]) -> Span:
+        """Begin the span of one command: below its first caller's, with links to the others'."""
+        if not self.tracer.records:
+            return NO_SPAN
+        first = callers[0] if callers else None
+        span = self.tracer.begin("client.request", "client", parent=first, links=callers[1:])
+        span.set(verb=intent.verb, items=len(parcel.items))
+        return span
+
+    def _stamp(self, command_id: str | None, trace: bytes | None) -> Stamp:
         now = self._clock_ms()
         fresh = os.urandom(32 + RANDOM_BYTES)
         expires = now + int(self._settings.command_lifetime_s * 1000)
-        return Stamp(command_id or uuid7(now, fresh[32:]), fresh[:32], now, expires, self.registry_revision)
+        identifier = command_id or uuid7(now, fresh[32:])
+        return Stamp(identifier, fresh[:32], now, expires, self.registry_revision, trace)
 
     def _send(self, flight: Flight) -> None:
         self._outbox.put(flight.order.record, lambda error: self._give_up(flight, error))
 
     def _give_up(self, flight: Flight, error: KeyfoldError) -> None:
-        if self._leave(flight):
+        if self._leave(flight, error.code):
             flight.parcel.fail(error)
 
-    def _leave(self, flight: Flight) -> bool:
+    def _leave(self, flight: Flight, code: str | None = None) -> bool:
         """Take a flight out of the table; False if it was out before."""
         if self._flights.pop(flight.order.id, None) is None:
             return False
+        flight.span.end(code)
         flight.finished()
         return True
 
@@ -206,7 +238,7 @@ class Exchange:
             self._spawn(self._ask_again(flight, answer.data.code or ""))
         else:
             self._divide(flight, step, answer)
-        self._leave(flight)
+        self._leave(flight, None if step is Step.DELIVER else failure_code(answer))
         return step
 
     def _divide(self, flight: Flight, step: Step, answer: Answer) -> None:
@@ -215,7 +247,7 @@ class Exchange:
             flight.parcel.fail(refused(failure_code(answer), flight.intent, flight.order.id))
             return
         for part in parts:
-            self.dispatch(flight.intent, part, attempt=flight.attempt)
+            self.dispatch(flight.intent, part, attempt=flight.attempt, callers=flight.callers)
 
     # Again
 
@@ -239,7 +271,7 @@ class Exchange:
         finally:
             self._paused.pop(parcel, None)
         if parcel.alive():
-            self.dispatch(intent, parcel, attempt=flight.attempt + 1)
+            self.dispatch(intent, parcel, attempt=flight.attempt + 1, callers=flight.callers)
 
     def resolve_again(self, intent: Intent) -> Intent:
         """Return the intent on the key that its alias points to now. Raises `NotFound` where it points nowhere."""
@@ -261,7 +293,7 @@ class Exchange:
                 return
             self.retried += 1
             again = replace(flight.intent, retry_of=flight.order.id)
-            self.dispatch(again, flight.parcel, attempt=flight.attempt + 1)
+            self.dispatch(again, flight.parcel, attempt=flight.attempt + 1, callers=flight.callers)
 
     async def _read_again(self, flight: Flight) -> None:
         reader = self._bus.reader(self._place.topic, self._place.partition, committed=False)

@@ -11,7 +11,7 @@ How an answer is taken (design, section 3):
  - a refusal of a record that holds more than one caller's call is not their refusal: the record is divided.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -22,6 +22,7 @@ from keyfold.client.orders import Order
 from keyfold.client.parcels import Parcel
 from keyfold.events import errors, facts
 from keyfold.events.replies import ReplyData
+from keyfold.telemetry.tracing import NO_SPAN, Span
 
 _RETRIED: Final = frozenset(
     kind.code
@@ -51,7 +52,10 @@ class Step(Enum):
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One order in flight. Times are event loop time; `position` is the reply partition's at sending."""
+    """One order in flight. Times are event loop time; `position` is the reply partition's at sending.
+
+    `callers` are the traces that its calls belong to.
+    """
 
     order: Order
     intent: Intent
@@ -63,6 +67,8 @@ class Flight:
     last_at: float
     finished: Callable[[], None] = field(repr=False)
     recovering: bool = False
+    span: Span = NO_SPAN
+    callers: Sequence[bytes] = ()
 
 
 def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:

@@ -29,7 +29,9 @@ LaneName = tuple[str, str, str, str | None, Collector | None]
 class Lane:
     """One queue and its timers."""
 
-    __slots__ = ("_alarm", "_exchange", "_intent", "_linger_s", "_loop", "_new_future", "_now", "queue")
+    __slots__ = (
+        "_alarm", "_callers", "_exchange", "_intent", "_linger_s", "_loop", "_new_future", "_now", "_tracer", "queue",
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, intent: Intent, limits: Limits, linger_s: float) -> None:
         self._exchange, self._intent, self._linger_s = exchange, intent, linger_s
@@ -37,6 +39,7 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._new_future: Callable[[], asyncio.Future[Result]] = self._loop.create_future
         self._now = self._loop.time
+        self._tracer, self._callers = exchange.tracer, list[bytes | None]()
         self.queue = Queue(limits)
 
     def submit(self, data: bytes, context: str, timeout_s: float) -> asyncio.Future[Result]:
@@ -44,6 +47,8 @@ class Lane:
         future = self._new_future()
         deadline = self._now() + timeout_s
         wish = self.queue.add((future, data, context, deadline))
+        if self._tracer.records:
+            self._callers.append(self._tracer.ambient())
         if deadline < self._alarm.when:
             self._alarm.before(deadline)
         if wish is not NOTHING:
@@ -83,7 +88,7 @@ class Lane:
 
     def _flush(self) -> None:
         while taken := self.queue.take():
-            parcel = Calls(taken)
+            parcel, callers = Calls(taken), self._callers_of(len(taken))
             if not parcel.items:
                 self._answered()
                 continue
@@ -93,8 +98,14 @@ class Lane:
                 parcel.fail(error)
                 self._answered()
                 continue
-            self._exchange.dispatch(intent, parcel, finished=self._answered)
+            self._exchange.dispatch(intent, parcel, finished=self._answered, callers=callers)
         self._act(self.queue.wish())
+
+    def _callers_of(self, count: int) -> list[bytes]:
+        """The traces that the next calls belong to, each once: they stand in the order of the queue."""
+        taken = self._callers[:count]
+        del self._callers[:count]
+        return list(dict.fromkeys(caller for caller in taken if caller is not None))
 
     def _answered(self) -> None:
         self._act(self.queue.answered())

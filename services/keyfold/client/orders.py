@@ -20,6 +20,7 @@ from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HE
 from keyfold.events.streams import partition_of, principal_stream
 from keyfold.events.times import to_text
 from keyfold.identity import Identity
+from keyfold.telemetry.tracing import handed_on
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -51,6 +52,7 @@ class Stamp:
     now_ms: int
     expires_ms: int
     min_registry_revision: int = 0
+    trace: bytes | None = None
 
 
 class OrderWriter:
@@ -87,7 +89,7 @@ class OrderWriter:
             (CORRELATION_HEADER, stamp.id.encode()),
         )
         place = partition_of(intent.stream, self._partitions)
-        record = Outbound(topics.COMMANDS, place, stream, value, headers)
+        record = handed_on(Outbound(topics.COMMANDS, place, stream, value, headers), stamp.trace)
         return Order(stamp.id, intent, record, sha256(value).hexdigest(), stamp.reply_key, len(items))
 
     def _value(self, intent: Intent, items: list[Item], contexts: list[str], sealing_key: str, stamp: Stamp) -> str:

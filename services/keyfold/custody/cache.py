@@ -22,7 +22,10 @@ class _Entry:
 
 
 class HandleCache:
-    """Handles by key version. Every method may be called from any thread."""
+    """Handles by key version. Every method may be called from any thread.
+
+    `hits` and `misses` count uses of a handle that was open, and that had to be loaded.
+    """
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
@@ -30,6 +33,7 @@ class HandleCache:
         self._capacity = capacity
         self._entries: OrderedDict[KeyReference, _Entry] = OrderedDict()
         self._lock = threading.Lock()
+        self.hits = self.misses = 0
 
     @contextmanager
     def get(self, reference: KeyReference, load: Callable[[], Handle]) -> Iterator[Handle]:
@@ -70,11 +74,13 @@ class HandleCache:
             if entry is not None:
                 self._entries.move_to_end(reference)
                 entry.users += 1
+                self.hits += 1
             return entry
 
     def _insert(self, reference: KeyReference, handle: Handle) -> _Entry:
         """Two threads may have loaded the same key: the first stays, the other's is destroyed."""
         with self._lock:
+            self.misses += 1
             entry = self._entries.get(reference)
             spare = [] if entry is None else [handle]
             if entry is None:

@@ -84,6 +84,13 @@ def _quota(limit: Limit, amount: int, cost: int, known: Bucket | None, now_ms: i
     return used + cost
 
 
+def left_ratio(limit: Limit, level: int, command: AnyCommand, world: World) -> float:
+    """Return what a level leaves of a limit, 0 to 1; levels are those of `charges`."""
+    if limit.limit_kind == "quota":
+        return max(0.0, 1 - level / _share(limit.amount, limit, command, world))
+    return min(1.0, level / (_share(limit.burst, limit, command, world) * MILLI))
+
+
 def _refill(limit: Limit, amount: int, known: Bucket, now_ms: int) -> int:
     passed_ms = now_ms - to_milliseconds(known.updated_at)
     return passed_ms * amount * MILLI // (limit.period_seconds * SECOND_MS)

@@ -13,9 +13,19 @@ from keyfold.embedded.errors import PartFailed
 from keyfold.embedded.parts import Part
 from keyfold.embedded.processes import Process
 
-_ANALYTICS: Final = ("analytics",) if importlib.util.find_spec("river") is not None else ()
-SERVICES: Final = ("policy", "hsm", "notary", "projector", "scheduler", *_ANALYTICS)
+ANALYTICS: Final = "analytics"
+_OPTIONAL: Final = (ANALYTICS,) if importlib.util.find_spec("river") is not None else ()
+SERVICES: Final = ("policy", "hsm", "notary", "projector", "scheduler", *_OPTIONAL)
 """In starting order. Analytics runs where its extra (`keyfold[analytics]`) is installed."""
+
+
+def services_of(identities: Path) -> tuple[str, ...]:
+    """Return the services that a deployment has: one that is older than analytics has no identity for it.
+
+    For the others nothing is looked up: they have an identity since every deployment began, or need none.
+    """
+    has_analytics = (identities / f"{ANALYTICS}.json").exists()
+    return tuple(name for name in SERVICES if name != ANALYTICS or has_analytics)
 
 
 def service_part(config: Config, config_file: Path, name: str) -> Part:

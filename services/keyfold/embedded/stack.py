@@ -20,12 +20,13 @@ from keyfold.embedded import kafka, kafka_fence, postgres, processes
 from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.errors import DataDirectoryError, PartFailed
 from keyfold.embedded.parts import Part, Report, start_part, stop_part
-from keyfold.embedded.services import SERVICES, service_part
+from keyfold.embedded.services import SERVICES, service_part, services_of
 from keyfold.embedded.softhsm import prepare_softhsm, softhsm_module
 
 SUPERVISOR: Final = "supervisor"
 POSTGRES_DSN: Final = "KEYFOLD_POSTGRES_DSN"
 POSTGRES_READER_DSN: Final = "KEYFOLD_POSTGRES_READER_DSN"
+_IDENTITIES: Final = "identities"
 _INFRASTRUCTURE: Final = (kafka.NAME, postgres.NAME)
 # How each part is asked to end, and for how long: Postgres takes SIGINT as "end sessions, write a checkpoint".
 _STOP: Final = {kafka.NAME: (signal.SIGTERM, 30.0), postgres.NAME: (signal.SIGINT, 30.0)}
@@ -92,11 +93,16 @@ class Stack:
                 self._start_supervisor(lock)
         return config
 
-    def start_services(self, names: Iterable[str] = SERVICES) -> None:
-        """Start services in this order, each once the one before serves; does nothing for those that run."""
+    def start_services(self, names: Iterable[str] | None = None) -> None:
+        """Start services in this order, each once the one before serves; does nothing for those that run.
+
+        Without names, all that have an identity.
+        """
         with self._existing().lock() as lock:
-            for name in names:
+            for name in self._services() if names is None else names:
                 self._start(name, lock)
+            for name in set(SERVICES).difference(self._services()) if names is None else ():
+                self._report(f"{name} is left out: it has no identity; `keyfold ceremony renew` makes it, then `up`")
 
     def start(self, name: str) -> None:
         """Start one named part, also after `kill`."""
@@ -141,7 +147,7 @@ class Stack:
     def status(self) -> list[PartStatus]:
         """Every part that is known here, in starting order."""
         wanted = self.wanted()
-        names = dict.fromkeys((*_INFRASTRUCTURE, *SERVICES, *sorted(wanted), SUPERVISOR))
+        names = dict.fromkeys((*_INFRASTRUCTURE, *self._services(), *sorted(wanted), SUPERVISOR))
         return [self._status_of(name, name in wanted) for name in names]
 
     def wanted(self) -> frozenset[str]:
@@ -179,10 +185,10 @@ class Stack:
             "pkcs11_module": softhsm_module(),
             "softhsm2_conf": prepare_softhsm(home / "softhsm"),
             "pins_directory": home / "pins",
-            "identities_directory": home / "identities",
+            "identities_directory": home / _IDENTITIES,
             **self._postgres_places(),
         }
-        for directory in (home / "pins", home / "identities"):
+        for directory in (home / "pins", home / _IDENTITIES):
             directory.mkdir(mode=0o700, exist_ok=True)
         known = self.config.model_dump() if self.config_file.exists() else {"development": self._development}
         config = Config.model_validate({**known, **places})
@@ -202,6 +208,9 @@ class Stack:
         if self.config_file.exists() and not self.directory.has_port(postgres.NAME):
             return self.config.postgres_dsn, self.config.postgres_reader_dsn
         return None
+
+    def _services(self) -> tuple[str, ...]:
+        return services_of(self.directory.path / _IDENTITIES)
 
     def _start(self, name: str, lock: int) -> None:
         if name == postgres.NAME and self._other_postgres() is not None:

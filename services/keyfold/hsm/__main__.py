@@ -23,6 +23,7 @@ from keyfold.custody import (
     TokenOperations,
     find_capabilities,
 )
+from keyfold.events import topics
 from keyfold.hsm.answers import Answers
 from keyfold.hsm.capabilities_duty import CapabilitiesDuty
 from keyfold.hsm.control_verbs import ControlVerbs
@@ -38,10 +39,12 @@ from keyfold.hsm.service import Service
 from keyfold.hsm.settings import HsmSettings
 from keyfold.hsm.status import publisher, token_file
 from keyfold.hsm.tokens import open_tokens, require, worker_tokens
+from keyfold.hsm.vitals import HsmVitals
 from keyfold.hsm.watch import TokenWatch
 from keyfold.identity import load_identity
-from keyfold.log import Author, DeadLetters, RegistryFollower
+from keyfold.log import Author, DeadLetters, RegistryFollower, require_partitions
 from keyfold.process import closing, main, until_signalled
+from keyfold.telemetry import Served, served
 from keyfold.token import Token
 
 _SWITCH_S: Final = 0.001
@@ -56,6 +59,11 @@ async def serve(config: Config, instance: str) -> None:
     """Open the tokens, probe them, then run until SIGTERM or SIGINT."""
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
+    async with served(config, "hsm", instance) as telemetry:
+        await _open(config, instance, telemetry)
+
+
+async def _open(config: Config, instance: str, telemetry: Served) -> None:
     settings = HsmSettings()
     # While a thread computes on SoftHSM, the event loop gets Python's lock back after this long at the latest.
     sys.setswitchinterval(_SWITCH_S)
@@ -68,7 +76,7 @@ async def serve(config: Config, instance: str) -> None:
         # Trying the token takes a second: before anything is owned, so that no take-over waits for it.
         await asyncio.to_thread(find_capabilities, custody)
         threads = stack.enter_context(ThreadPoolExecutor(config.session_pool_size + 1, "token"))
-        await _serve(config, instance, settings, (kms, seal, custody, sealing, threads))
+        await _serve(config, instance, settings, (kms, seal, custody, sealing, threads), telemetry)
 
 
 async def _serve(
@@ -76,6 +84,7 @@ async def _serve(
     instance: str,
     settings: HsmSettings,
     tokens: tuple[Token, Token, Custody, SealingKeys, ThreadPoolExecutor],
+    telemetry: Served,
 ) -> None:
     kms, seal, custody, sealing, threads = tokens
     bus = KafkaBus(BusSettings.of(config, f"keyfold-hsm-{instance}"))
@@ -103,7 +112,7 @@ async def _serve(
         capabilities=CapabilitiesDuty(lambda: find_capabilities(custody), clock_ms),
         clock_ms=clock_ms,
     )
-    await _run(config, instance, parts)
+    await _run(config, instance, parts, telemetry)
 
 
 def _author(config: Config, follower: RegistryFollower) -> Author:
@@ -123,7 +132,7 @@ def _data_verbs(kms: Token, custody: Custody, cache: HandleCache, keyring: Keyri
     )
 
 
-async def _run(config: Config, instance: str, parts: Parts) -> None:
+async def _run(config: Config, instance: str, parts: Parts, telemetry: Served) -> None:
     """Connect, serve until told to stop, and leave nothing open."""
     follower, keyring = parts.follower, parts.keyring
     try:
@@ -131,8 +140,10 @@ async def _run(config: Config, instance: str, parts: Parts) -> None:
         await follower.start()
         if follower.deployment_entity.partitions != config.partitions:
             raise DeploymentMismatch("the log has another number of partitions than the settings file says")
+        await require_partitions(parts.bus, config.partitions, topics.AUTHORIZED, topics.KEYSTORE)
         await keyring.start()
         service = Service(parts, instance, lambda: mark_ready(config, "hsm"))
+        HsmVitals(parts, service).tell(telemetry)
         await until_signalled(parts.dispatcher.watch.beside(service.run()))
     finally:
         await closing(keyring.stop, follower.stop, parts.sender.stop)

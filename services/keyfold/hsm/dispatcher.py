@@ -152,6 +152,7 @@ class Dispatcher:
         threads = min(self._sessions, len(places)) if is_data_plane(batch.tickets[places[0]]) else 1
         waiting, stop, loop = deque(places), threading.Event(), asyncio.get_running_loop()
         async with self.watch.using():
+            metrics.TOKEN_BUSY.inc(threads)
             futures = [
                 loop.run_in_executor(self._threads, self._work, batch, draft, waiting, stop) for _ in range(threads)
             ]
@@ -161,6 +162,8 @@ class Dispatcher:
                 stop.set()
                 await asyncio.wait(futures)
                 raise
+            finally:
+                metrics.TOKEN_BUSY.dec(threads)
         return self._heard(future.result() for future in futures)
 
     def _work(

@@ -12,6 +12,7 @@ import json
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 from keyfold.bus import Outbound
@@ -20,6 +21,7 @@ from keyfold.events import bodies, commands, facts
 from keyfold.events.errors import Expired, InternalError, InvalidBody, Refusal, ReplyTooLarge, TokenUnavailable
 from keyfold.events.replies import ItemResult, encode_items, usage_mac
 from keyfold.events.times import to_milliseconds
+from keyfold.hsm import metrics
 from keyfold.hsm.answers import MAX_PLAINTEXT_BYTES, Answers
 from keyfold.hsm.control_verbs import ControlVerbs, Done, makes_something
 from keyfold.hsm.data_verbs import DataVerbs, Served
@@ -72,6 +74,7 @@ class Engine:
     def execute(self, ticket: Ticket, draft: Draft, *, token: bool) -> Work:
         """Execute one ticket. Without `token`, nothing asks the token. Raises `TokenNeeded`, `TokenUnavailable`."""
         opened: list[_Opened] = []
+        began = perf_counter()
         try:
             work = self._execute(ticket, draft, opened, token=token)
         except (TokenNeeded, TokenUnavailable):
@@ -81,6 +84,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - whatever a record causes costs that record only
             _log.error("ticket-failed", **_where(ticket, error))
             return self._failed(ticket, InternalError.code, opened)
+        metrics.executed(ticket.verb, perf_counter() - began)
         for record in work.stored:
             draft.fold(record)
         return _asked(work, opened)

@@ -6,6 +6,7 @@ What is not signed by who may, misplaced or no ticket is left out (`UntrustedRec
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from keyfold.bus import Inbound
@@ -15,6 +16,7 @@ from keyfold.events.statements import UntrustedRecord
 from keyfold.hsm import metrics
 from keyfold.hsm.tickets import Ticket, read_ticket
 from keyfold.log import DeadLetters, RegistryFollower
+from keyfold.telemetry.tracing import carried
 
 _SLICE_S: Final = 0.01
 
@@ -54,7 +56,9 @@ class Intake:
 
     async def _read_one(self, record: Inbound) -> Ticket | None:
         try:
-            return read_ticket(await self._accept(record), self._partition)
+            ticket = read_ticket(await self._accept(record), self._partition)
+            trace = carried(record.headers)
+            return ticket if trace is None else replace(ticket, trace=trace)
         except (UntrustedRecord, ChainRepeat) as error:
             metrics.SKIPPED.labels(error.code).inc()
             await self._dead_letters.report(record, f"{error.code}: {error}")

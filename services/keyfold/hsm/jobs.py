@@ -9,6 +9,7 @@ from keyfold.custody import Generated, Handle, HandleCache, Imported, KeyReferen
 from keyfold.events import facts
 from keyfold.events.ciphertext import encode_context
 from keyfold.events.errors import InvalidCommand, InvalidState, KeyVersionUnusable, Refusal
+from keyfold.hsm import metrics
 from keyfold.hsm.errors import TokenNeeded
 from keyfold.hsm.keystore import Draft, Material
 from keyfold.hsm.tickets import Ticket
@@ -127,7 +128,8 @@ class Job:
         def load() -> Handle:
             if not self.token:
                 raise TokenNeeded
-            return self.custody.open(material.reference, material.blob)
+            with metrics.UNWRAP.time():
+                return self.custody.open(material.reference, material.blob)
 
         return self.stack.enter_context(self.cache.get(material.reference, load))
 

@@ -13,6 +13,7 @@ stands and is never made again; replies that did not leave are lost, and callers
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic, perf_counter
 
 from keyfold.bus import Bus, Inbound, RecordRefused, RecordTooLarge, Sender
 from keyfold.custody import HandleCache
@@ -34,6 +35,7 @@ from keyfold.hsm.receipts import with_receipts
 from keyfold.hsm.restore import Live
 from keyfold.hsm.sealing_duties import SealingDuties
 from keyfold.hsm.settings import HsmSettings
+from keyfold.hsm.spans import TicketSpans
 from keyfold.hsm.tickets import Ticket
 from keyfold.hsm.transaction import prepare
 from keyfold.hsm.upkeep import Upkeep
@@ -72,6 +74,7 @@ class Partition:
         self._evidence = Evidence(parts.bus, parts.follower, parts.partitions)
         self._transactions = metrics.TRANSACTIONS.labels(number)
         self.batches = 0
+        self.stepped_s = monotonic()
 
     async def run(self) -> None:
         """Work until cancelled, or until something is in doubt."""
@@ -80,6 +83,7 @@ class Partition:
         gatherer = Gatherer(self._live.tickets)
         wait_s = settings.poll_s
         while True:
+            self.stepped_s = monotonic()
             records = await gatherer.poll(wait_s, settings.batch_tickets)
             arrived = loop.time()
             # While the token is down, a ticket that needs none is not held up by one behind it that does.
@@ -91,20 +95,32 @@ class Partition:
             # While there is more to do, the next batch is not waited for.
             wait_s = 0.0 if await self._keep_up() else settings.poll_s
 
-    async def commit(self, works: Sequence[Work], draft: Draft, position: int | None, epoch: int | None = None) -> None:
+    async def commit(
+        self,
+        works: Sequence[Work],
+        draft: Draft,
+        position: int | None,
+        epoch: int | None = None,
+        spans: TicketSpans | None = None,
+    ) -> None:
         """Commit works in one transaction, then promote the draft and let the replies leave."""
         parts, live = self._parts, self._live
         read_to = (position, self._intake.places)
         heads = live.heads if epoch is None else replace(live.heads, epoch=epoch)
         prepared = prepare(parts.author, self._number, live.state, heads, works, read_to=read_to)
         # If we crash before this returns, the transaction is wholly there or not at all; the next start finds which.
+        began = perf_counter()
         offsets = await live.writer.commit(prepared.records)
+        metrics.COMMIT.observe(perf_counter() - began)
         # From here on it is durable. If we crash now, only replies are lost.
         live.state.promote(prepared.staged)
         live.heads = prepared.heads
         draft.promote()
         self._transactions.inc()
-        await self._outbox.send(with_receipts(works, prepared.records, offsets))
+        if spans is not None:
+            spans.end()
+        with metrics.REPLY.time():
+            await self._outbox.send(with_receipts(works, prepared.records, offsets))
 
     @property
     def position(self) -> int:
@@ -162,9 +178,11 @@ class Partition:
 
     async def _handle(self, chunk: Sequence[Inbound]) -> None:
         first, last = chunk[0].offset, chunk[-1].offset
+        spans = TicketSpans()
         try:
-            works, draft = await self._execute(chunk)
-            await self.commit(works, draft, last + 1)
+            works, draft = await self._execute(chunk, spans)
+            spans.executed(works)
+            await self.commit(works, draft, last + 1, spans=spans)
         except (RecordTooLarge, RecordRefused):
             self._isolation.aborted(first, last)
             raise
@@ -173,18 +191,22 @@ class Partition:
         except Exception:
             self._isolation.aborted(first, last)
             raise
+        finally:
+            spans.end("NotCommitted")
         self._isolation.committed(last)
         self.batches += 1
         _count(works)
 
-    async def _execute(self, chunk: Sequence[Inbound]) -> tuple[list[Work], Draft]:
+    async def _execute(self, chunk: Sequence[Inbound], spans: TicketSpans) -> tuple[list[Work], Draft]:
         parts, draft = self._parts, Draft(self._live.index)
-        tickets = await self._intake.read(chunk)
+        with metrics.INTAKE.time():
+            tickets = await self._intake.read(chunk)
         if len(chunk) == 1 and self._isolation.given_up(chunk[0].offset):
             return [parts.dispatcher.engine.fail(ticket, InternalError.code) for ticket in tickets], draft
-        tickets = await self._evidence.examine(tickets)
+        tickets = spans.begin(await self._evidence.examine(tickets))
         await parts.keyring.ensure(_sealing_keys(tickets), parts.settings.sealing_key_wait_s)
-        return await parts.dispatcher.run(tickets, draft), draft
+        with metrics.EXECUTE.time():
+            return await parts.dispatcher.run(tickets, draft), draft
 
 
 def _sealing_keys(tickets: Sequence[Ticket]) -> set[str]:

@@ -34,6 +34,12 @@ class PartitionWorker:
         self.running = asyncio.Event()
 
     @property
+    def stepped_s(self) -> float | None:
+        """When its loop last came round (monotonic); None while it is not owned, or waits for the token."""
+        waits = self._parts.dispatcher.watch.is_down
+        return None if self._owned is None or waits or not self.running.is_set() else self._owned.stepped_s
+
+    @property
     def committed(self) -> int:
         """Every ticket below this offset has its outcome; 0 while that is not known."""
         return 0 if self._owned is None else self._owned.position

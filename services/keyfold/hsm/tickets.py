@@ -44,6 +44,7 @@ class Ticket:
     """One accepted command with its decision and its sealed body. `executed` is the command that is carried out.
 
     `flaw` says what is wrong with what the command claims, where that could be found out only by reading the log.
+    `trace` is the step of a trace that is continued here; nobody vouches for it.
     """
 
     partition: int
@@ -57,6 +58,7 @@ class Ticket:
     verb: str
     refusal: Refusal | None = None
     flaw: str | None = None
+    trace: bytes | None = None
 
     @property
     def decision(self) -> facts.Decision:

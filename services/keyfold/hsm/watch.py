@@ -80,6 +80,11 @@ class TokenWatch:
         return self.health.state(self._clock_s())
 
     @property
+    def code(self) -> str:
+        """The error's code where it is not healthy; else empty."""
+        return self.health.code(self._clock_s())
+
+    @property
     def is_down(self) -> bool:
         """Whether the token has been down for longer than a batch waits: tickets that need it are not begun."""
         return self.health.is_lasting(self._clock_s(), self._settings.token_retry_s)

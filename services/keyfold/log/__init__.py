@@ -7,6 +7,7 @@ from keyfold.log.author import Author, transactional_id
 from keyfold.log.dead_letters import DeadLetters
 from keyfold.log.gathering import Gatherer
 from keyfold.log.ownership import Ownership, Runner
+from keyfold.log.partition_count import require_partitions
 from keyfold.log.registry import NotCertified, NotInitialised, RegistryBroken, RegistryFollower
 from keyfold.log.settling import Settling
 from keyfold.log.state_topic import Restored, Staged, StateCorrupt, StateTopic
@@ -32,5 +33,6 @@ __all__ = [
     "TrustBroken",
     "TrustKeeper",
     "Unsettled",
+    "require_partitions",
     "transactional_id",
 ]

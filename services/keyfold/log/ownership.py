@@ -5,7 +5,7 @@ stops alone, loudly, and stays stopped until the process is started again. It kn
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from keyfold.bus import Membership
@@ -16,9 +16,15 @@ _log = get_logger()
 
 
 class Runner(Protocol):
-    """One partition's work. `running` is set while it is owned; `run` returns only by an error nothing here cures."""
+    """One partition's work. `running` is set while it is owned; `run` returns only by an error nothing here cures.
+
+    `stepped_s` is when its loop last came round (monotonic), None while there is none or it waits for others.
+    """
 
     running: asyncio.Event
+
+    @property
+    def stepped_s(self) -> float | None: ...
 
     async def run(self) -> None: ...
 
@@ -38,6 +44,16 @@ class Ownership:
         self._stopped: set[int] = set()
         self._told_ready = False
         self.runners: dict[int, Runner] = {}
+
+    @property
+    def working(self) -> Mapping[int, Runner]:
+        """What runs now, owned already or not, by partition."""
+        return {partition: self.runners[partition] for partition in self._tasks}
+
+    @property
+    def stopped(self) -> frozenset[int]:
+        """The partitions that stay stopped until this process is started again."""
+        return frozenset(self._stopped)
 
     async def run(self) -> None:
         """Serve until cancelled; the follower must have started. Raises what breaks the registry."""

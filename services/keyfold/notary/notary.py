@@ -25,6 +25,7 @@ from keyfold.events.signatures import fingerprint
 from keyfold.events.trust import Trust
 from keyfold.log import Author, DeadLetters, NotCertified, StateTopic, TrustKeeper, transactional_id
 from keyfold.logging import get_logger
+from keyfold.notary import metrics
 from keyfold.notary.errors import LogContradictsHead
 from keyfold.notary.feed import Budget, Feed
 from keyfold.notary.publishing import Draft, Prepared, Publisher, committed
@@ -66,12 +67,17 @@ class Notary:
     """The one that owns the trees, as long as its writer is not fenced.
 
     `running` is set while it works, `caught_up` for good when it has first read all of the log as it was at its start.
+    `feeds` are its partitions meanwhile; `stepped_s` is when a round began last (monotonic), None while it does not
+    work, and `trouble` the code of what it was restored for.
     """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._publisher = Publisher(parts.author.deployment, parts.token, parts.clock_ms)
         self.running, self.caught_up = asyncio.Event(), asyncio.Event()
+        self.feeds: Sequence[Feed] = ()
+        self.stepped_s: float | None = None
+        self.trouble = ""
 
     async def run(self) -> None:
         """Work until cancelled. Raises what only an operator can cure; everything else is restored after a pause."""
@@ -85,18 +91,22 @@ class Notary:
                 if isinstance(error, KeyfoldError) and not error.retriable and not isinstance(error, InDoubt):
                     raise
                 _note(error)
+                self.trouble = error.code if isinstance(error, KeyfoldError) else type(error).__name__
+                metrics.RESTORES.inc()
                 pause = settings.first_retry_s if self.running.is_set() else pause
             finally:
                 self.running.clear()
+                self.feeds, self.stepped_s = (), None
             # Never the same pause twice: two notaries that fence each other in step would go on so for ever.
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             pause = min(2 * pause, settings.longest_retry_s)
 
     async def _own(self) -> None:
         live = await self._take_over()
+        self.feeds = live.feeds
         try:
             while True:
-                began = time.monotonic()
+                self.stepped_s = began = time.monotonic()
                 is_behind = await live.round()
                 self.running.set()
                 if live.has_caught_up():
@@ -149,13 +159,19 @@ class _Live:
         self._trust = taken.trust
         self._told: dict[str, dict[str, Any]] = {}
 
+    @property
+    def feeds(self) -> Sequence[Feed]:
+        """The partitions."""
+        return self._feeds
+
     async def round(self) -> bool:
         """Read, sign and publish what is there; tell whether more is waiting."""
         settings = self._parts.settings
         self._parts.author.check()
         self._notice_trust()
         budget = Budget(settings.round_records, settings.poll_records)
-        await _together(feed.read(self._parts.keeper, budget) for feed in self._feeds)
+        with metrics.READ.time():
+            await _together(feed.read(self._parts.keeper, budget) for feed in self._feeds)
         drafts = [draft for feed in self._feeds for draft in self._drafts(feed)]
         told = {str(feed.partition): _told(feed, drafts) for feed in self._feeds}
         if drafts or told != self._told:
@@ -191,9 +207,12 @@ class _Live:
 
     async def _publish(self, drafts: Sequence[Draft], told: dict[str, dict[str, Any]]) -> None:
         prepare, token_s = self._publisher.prepare, self._parts.settings.token_s
-        prepared = await in_time(token_s, prepare, drafts, self._state, self._last, told)
+        with metrics.SIGN.time():
+            prepared = await in_time(token_s, prepare, drafts, self._state, self._last, told)
         # If we crash here, the token is ahead; nobody has seen what was signed.
-        offsets = await self._writer.commit(prepared.records)
+        with metrics.COMMIT.time():
+            offsets = await self._writer.commit(prepared.records)
+        metrics.CHECKPOINTS.inc(sum(record.topic == topics.CHECKPOINTS for record in prepared.records))
         # If we crash here, all of it is published, and restoring finds it.
         self._promote(prepared, offsets)
         self._told = told

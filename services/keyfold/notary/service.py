@@ -22,6 +22,11 @@ class Service:
         self._membership: Membership = parts.bus.membership(GROUP, topics.CHECKPOINTS, f"notary-{instance}")
         self.notary = Notary(parts)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether this is the process that should work."""
+        return 0 in self._membership.wanted
+
     async def run(self) -> None:
         """Serve until cancelled. Raises what only an operator can cure."""
         await self._membership.start()

@@ -6,9 +6,10 @@ Every record costs its own outcome only: a record that is no command becomes a d
 becomes `CommandDenied{InternalError}` of that command.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from time import perf_counter
 from typing import NamedTuple
 
 from keyfold.bus import Inbound, Outbound
@@ -16,16 +17,20 @@ from keyfold.deciding.admission import Admitted, Place, Rejected, admit
 from keyfold.deciding.budgets import warnings
 from keyfold.deciding.cedar import Authorizer
 from keyfold.deciding.decide import NotYet, decide, denial
+from keyfold.deciding.limits import left_ratio
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.entities import DEPLOYMENT, Deployment
+from keyfold.events.entities import DEPLOYMENT, Deployment, Limit
 from keyfold.events.evolve import Changes, View, evolve, get
 from keyfold.events.statements import Entry
 from keyfold.events.streams import REGISTRY, key_id_of
 from keyfold.logging import get_logger
 from keyfold.policy.answers import Answerer, Refused
 from keyfold.policy.memory import Remembered, Summary
+from keyfold.policy.metrics import BatchTally
 from keyfold.policy.state import Draft
+from keyfold.telemetry import tracing
+from keyfold.telemetry.tracing import BatchSpans, Span, carried
 
 _log = get_logger()
 
@@ -41,12 +46,22 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What a batch produced. `replies` and `dead_letters` leave after the commit."""
+    """What a batch produced. `replies` and `dead_letters` leave after the commit; `tally` is counted then."""
 
     events: list[Entry] = field(default_factory=list)
     tickets: list[Entry] = field(default_factory=list)
     replies: list[Outbound] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    tally: BatchTally = field(default_factory=BatchTally)
+    spans: BatchSpans = field(default_factory=BatchSpans)
+    ticket_traces: list[bytes | None] = field(default_factory=list)
+    reply_traces: list[bytes | None] = field(default_factory=list)
+
+    def belongs(self, span: Span) -> None:
+        """What was added since the last call belongs to this span, which ends with the transaction."""
+        self.spans.spans.append(span)
+        self.ticket_traces += [span.header] * (len(self.tickets) - len(self.ticket_traces))
+        self.reply_traces += [span.header] * (len(self.replies) - len(self.reply_traces))
 
 
 class Decider:
@@ -74,28 +89,45 @@ class Decider:
 
     def decide_all(self, records: list[Inbound], draft: Draft, *, refuse_all: bool = False) -> Batch:
         """Handle records in order. `refuse_all` answers each with InternalError: it was found to break the batch."""
-        batch = Batch()
+        batch, tracer = Batch(), tracing.current()
         for record in records:
             draft.advance(now_ms=max(draft.head.now_ms, record.timestamp_ms), commands=record.offset + 1)
-            self._handle(record, draft, batch, refuse_all)
+            span = tracer.begin("policy.decide", "consumer", parent=carried(record.headers))
+            self._handle(record, draft, batch, refuse_all, span)
+            batch.belongs(span)
         return batch
 
-    def _handle(self, record: Inbound, draft: Draft, batch: Batch, refuse: bool) -> None:
-        registry = self._registry if self._registry is not None else draft
+    def _handle(self, record: Inbound, draft: Draft, batch: Batch, refuse: bool, span: Span) -> None:
+        registry, began = self._registry if self._registry is not None else draft, perf_counter()
         try:
             admitted = admit(record, self._place, registry, draft.head.now_ms)
         except Rejected as rejected:
+            span.set(code=rejected.refusal.code)
             self._reject(record, rejected, batch)
             return
+        finally:
+            batch.tally.admission_s += perf_counter() - began
+        span.set(verb=admitted.command.verb, command=admitted.command.id)
         if self._answered_before(record, admitted, draft, batch):
             return
+        began = perf_counter()
         world = self._world(draft, registry)
         try:
             event, changes = self._decided(admitted, world, refuse)
         except NotYet as refusal:
+            batch.tally.decided(admitted.command.verb, refusal.code, record.timestamp_ms)
             self._reply(admitted, refusal.code, None, batch)
             return
+        finally:
+            batch.tally.decision_s += perf_counter() - began
         warned = list(warnings(event, draft))
+        code = _refused(event) or ""
+        span.set(code=code)
+        span.event("decided")
+        batch.tally.decided(admitted.command.verb, code, record.timestamp_ms)
+        batch.tally.warned.update(warning.data.percent for warning in warned)
+        if event.data.decision.charges:
+            _note_left(event.data.decision.charges, admitted, world, batch.tally)
         draft.apply(changes)
         self._record(admitted, event, draft, batch)
         key = admitted.command.subject.encode()
@@ -128,6 +160,7 @@ class Decider:
 
     def _reject(self, record: Inbound, rejected: Rejected, batch: Batch) -> None:
         batch.dead_letters.append(DeadLetter(record, str(rejected), rejected.refusal.code, rejected.principal))
+        batch.tally.rejected[rejected.refusal.code] += 1
         if rejected.reply is None or record.key is None or record.value is None:
             return
         digest = sha256(record.value).hexdigest()
@@ -139,6 +172,7 @@ class Decider:
         known = draft.recall((admitted.principal.principal, admitted.command.id))
         if known is None:
             return False
+        batch.tally.repeated += 1
         if (known.digest, known.body_digest) != (admitted.command_digest, admitted.body_digest):
             # No event: the id's one decision stands. Two commands under one id are worth a dead letter, though.
             conflict = errors.IdempotencyConflict()
@@ -185,6 +219,14 @@ def _refused(event: facts.PolicyEvent) -> str | None:
     if isinstance(event, facts.CommandDenied):
         return event.data.code
     return errors.DryRunOperation.code if isinstance(event, facts.DryRunSucceeded) else None
+
+
+def _note_left(charges: Mapping[str, int], admitted: Admitted, world: World, tally: BatchTally) -> None:
+    """Note what is left of the limits that a decision charged; a level's name is `bucket/<kind>/<limit>/…`."""
+    for name, level in charges.items():
+        limit = world.registry.get(f"limit/{name.split('/')[2]}")
+        if isinstance(limit, Limit):
+            tally.left(limit.limit, left_ratio(limit, level, admitted.command, world))
 
 
 def _revision(event: facts.PolicyEvent, draft: Draft) -> int:

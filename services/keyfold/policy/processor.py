@@ -16,7 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from keyfold.bus import Bus, BusUnavailable, Inbound, Outbound, Reader, RecordRefused, RecordTooLarge, Sender, Writer
+from keyfold.bus import (
+    Bus,
+    BusUnavailable,
+    Inbound,
+    NotAuthorized,
+    Outbound,
+    Reader,
+    RecordRefused,
+    RecordTooLarge,
+    Sender,
+    Writer,
+)
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError, Unavailable
 from keyfold.log import (
@@ -30,9 +41,12 @@ from keyfold.log import (
     transactional_id,
 )
 from keyfold.logging import get_logger
+from keyfold.policy import metrics
 from keyfold.policy.batch import Batch, Decider
 from keyfold.policy.facts_reader import FactsReader, StateBehind
 from keyfold.policy.state import Draft, State, chain_ends
+from keyfold.telemetry import tracing
+from keyfold.telemetry.tracing import handed_on
 
 CLOCK_TOLERANCE_MS: Final = 30_000
 MAX_BATCH_RECORDS: Final = 200
@@ -152,10 +166,19 @@ class Owned:
         check_clock(max(now_ms, *(record.timestamp_ms for record in records)), now_ms)
         draft = Draft(self.state)
         batch = self._decider.decide_all(records, draft, refuse_all=refuse_all)
-        if batch.events:
-            await self._commit(draft, batch)
-        else:
-            self.state.move(now_ms=draft.head.now_ms, commands=draft.head.commands)
+        began = time.perf_counter()
+        try:
+            if batch.events:
+                batch.spans.transaction("policy.transaction", partition=self._partition)
+                await self._commit(draft, batch)
+            else:
+                self.state.move(now_ms=draft.head.now_ms, commands=draft.head.commands)
+        except BaseException as error:
+            batch.spans.end(type(error).__name__)
+            raise
+        batch.spans.end()
+        commit_s = time.perf_counter() - began if batch.events else None
+        batch.tally.count(len(records), self._parts.clock_ms(), commit_s)
         await self._say(batch)
 
     async def save(self) -> None:
@@ -167,6 +190,7 @@ class Owned:
         author, head = self._parts.author, draft.head
         events_head, events = author.records(topics.EVENTS, self._partition, head.events_head, batch.events)
         tickets_head, tickets = author.records(topics.AUTHORIZED, self._partition, head.authorized_head, batch.tickets)
+        tickets = [handed_on(*each) for each in zip(tickets, batch.ticket_traces, strict=True)]
         draft.advance(events_head=events_head, authorized_head=tickets_head)
         staged = self._topic.stage(self.state.changes(draft), draft.head.to_json())
         offsets = await self.writer.commit([*events, *tickets, *staged.records])
@@ -181,20 +205,25 @@ class Owned:
         for letter in batch.dead_letters:
             await self._parts.dead_letters.report(*letter)
         full: set[tuple[str, int]] = set()
-        for reply in batch.replies:
-            if (reply.topic, reply.partition) not in full and not await self._sent(reply):
-                full.add((reply.topic, reply.partition))
+        for reply, trace in zip(batch.replies, batch.reply_traces, strict=True):
+            if (reply.topic, reply.partition) not in full:
+                span = tracing.current().begin("reply", "producer", parent=trace)
+                sent = await self._sent(reply)
+                span.end(None if sent else "NotSent")
+                full |= set() if sent else {(reply.topic, reply.partition)}
 
     async def _sent(self, reply: Outbound) -> bool:
         """Send one reply; False where its partition takes none in time. A caller without an answer asks again."""
         partitions = self._parts.sender.partitions_of(reply.topic)
         if partitions is None or reply.partition >= partitions:
+            metrics.REPLIES_DROPPED.inc()
             _log.warning("reply-dropped", topic=reply.topic, partition=reply.partition)
             return False
         try:
             async with asyncio.timeout(REPLY_SECONDS):
                 await self._parts.sender.send(reply)
         except (KeyfoldError, TimeoutError) as error:
+            metrics.REPLIES_DROPPED.inc()
             _log.warning("reply-not-sent", topic=reply.topic, reason=type(error).__name__)
             return False
         return True
@@ -206,27 +235,37 @@ class Owned:
 
 
 class Processor:
-    """Owns one partition again and again until cancelled, or until its log cannot be believed."""
+    """Owns one partition again and again until cancelled, or until its log cannot be believed.
+
+    `running` is set while it is owned. `stepped_s` is when its loop last came round (monotonic), None while there is
+    no loop; `owned` is the partition while it is owned.
+    """
 
     def __init__(self, partition: int, parts: Parts, decider: Decider) -> None:
         self.partition = partition
         self.running = asyncio.Event()
+        self.stepped_s: float | None = None
+        self.owned: Owned | None = None
         self._parts, self._decider = parts, decider
         self._refused_in_a_row = 0
         self._single_until = -1
         self._refused_alone: int | None = None
 
     async def run(self) -> None:
-        """Take over and work; retry with back-off. Raises what retrying does not cure."""
+        """Take over and work; retry with back-off. Raises what retrying does not cure.
+
+        Access rules of the brokers may be set while this process runs.
+        """
         pause = FIRST_PAUSE_SECONDS
         while True:
             started = asyncio.get_running_loop().time()
             try:
                 await self._own()
-            except (Unavailable, RecordTooLarge) as error:
+            except (Unavailable, RecordTooLarge, NotAuthorized) as error:
                 self._note(error)
                 if asyncio.get_running_loop().time() - started > 30:
                     pause = FIRST_PAUSE_SECONDS
+                metrics.RESTORES.inc()
                 _log.warning("partition-retries", partition=self.partition, code=error.code, reason=str(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -240,11 +279,13 @@ class Processor:
         owned = Owned(self.partition, self._parts, self._decider)
         try:
             await owned.take_over()
+            self.owned = owned
             self.running.set()
             _log.info("partition-owned", partition=self.partition, commands=owned.state.head.commands)
             await self._work(owned)
         finally:
             self.running.clear()
+            self.owned = self.stepped_s = None
             self._decider.forget()
             await owned.stop()
 
@@ -258,6 +299,7 @@ class Processor:
                 if commands is None and not records and self._may_decide(owned):
                     commands = asyncio.ensure_future(owned.read_commands())
                 waiting = [task for task in (facts, commands) if task is not None]
+                self.stepped_s = time.monotonic()
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if facts.done():
                     await owned.fold(facts.result())

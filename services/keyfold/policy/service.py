@@ -7,7 +7,7 @@ from keyfold.deciding.admission import Place
 from keyfold.deciding.cedar import Authorizer
 from keyfold.events import topics
 from keyfold.events.signatures import Signer
-from keyfold.log import Ownership
+from keyfold.log import Ownership, require_partitions
 from keyfold.policy.answers import Answerer
 from keyfold.policy.batch import Decider
 from keyfold.policy.processor import Parts, Processor
@@ -30,7 +30,9 @@ class Service:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        await self._parts.follower.start()
+        follower = self._parts.follower
+        await follower.start()
+        await require_partitions(self._parts.bus, follower.deployment_entity.partitions, topics.COMMANDS)
         await self.ownership.run()
 
     def _processor(self, partition: int) -> Processor:

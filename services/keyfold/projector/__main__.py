@@ -10,18 +10,21 @@ import sys
 import uvloop
 
 from keyfold.bus import BusSettings, KafkaBus
-from keyfold.config import Config, ConfigError, load_config, mark_ready
+from keyfold.config import Config, ConfigError, load_config, mark_ready, serving_at
 from keyfold.events.building import build_models
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import configure_logging, get_logger
+from keyfold.process import add_telemetry
 from keyfold.projections.store import PostgresSchemas
 from keyfold.projector.process import Parts, Projector
 from keyfold.projector.settings import ProjectorSettings
+from keyfold.projector.vitals import ProjectorVitals
+from keyfold.telemetry import served
 
 NAME = "projector"
 
 
-def compose(config: Config, instance_id: str) -> Projector:
+def compose(config: Config, instance_id: str) -> tuple[Projector, ProjectorVitals]:
     """Make the projector of one deployment. Raises `ConfigError` before the root ceremony has run."""
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run `keyfold init` first")
@@ -34,7 +37,15 @@ def compose(config: Config, instance_id: str) -> Projector:
         instance_id=instance_id,
         settings=settings,
     )
-    return Projector(parts, lambda: mark_ready(config, NAME))
+    projector = Projector(parts, lambda: mark_ready(config, NAME))
+    return projector, ProjectorVitals(parts.bus, projector)
+
+
+async def _serve(config: Config, instance: str) -> None:
+    projector, vitals = compose(config, f"{NAME}-{instance}")
+    async with served(config, NAME, instance) as telemetry:
+        vitals.tell(telemetry)
+        await _run(projector)
 
 
 async def _run(projector: Projector) -> None:
@@ -50,12 +61,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m keyfold.projector", description=__doc__)
     parser.add_argument("--config", required=True, help="the deployment's settings file")
     parser.add_argument("--instance", default=socket.gethostname(), help="name of this process across restarts")
+    add_telemetry(parser)
     arguments = parser.parse_args()
     try:
-        config = load_config(arguments.config)
+        config = serving_at(load_config(arguments.config), arguments.telemetry)
         configure_logging(NAME, config.log_level)
         build_models()
-        uvloop.run(_run(compose(config, f"{NAME}-{arguments.instance}")))
+        uvloop.run(_serve(config, arguments.instance))
     except (KeyfoldError, ExceptionGroup) as failure:
         errors = _expected(failure)
         if not errors:

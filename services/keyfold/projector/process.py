@@ -13,8 +13,9 @@ from typing import TypeVar
 from keyfold.bus import Bus, Membership, Sender
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError
-from keyfold.log import TrustKeeper
+from keyfold.log import TrustKeeper, require_partitions
 from keyfold.logging import get_logger
+from keyfold.projections.errors import SchemaNewer
 from keyfold.projections.ports import Colour, Schemas, SchemaStatus
 from keyfold.projector.pace import Retry
 from keyfold.projector.publisher import Publisher
@@ -42,13 +43,22 @@ class Parts:
 
 
 class Projector:
-    """Runs until cancelled. `on_ready` is called once, when every partition that is wanted here is restored."""
+    """Runs until cancelled. `on_ready` is called once, when every partition that is wanted here is restored.
+
+    `waiting` says what must be there before anything else can begin, None as soon as all of it is.
+    """
 
     def __init__(self, parts: Parts, on_ready: Callable[[], None]) -> None:
         self._parts = parts
         self._on_ready = on_ready
         self._workers: dict[Place, tuple[PartitionWorker, asyncio.Task[None]]] = {}
         self._ready = False
+        self.waiting: str | None = "its first attempt"
+
+    @property
+    def workers(self) -> list[PartitionWorker]:
+        """Who works now, in every schema that is active."""
+        return [worker for worker, _ in self._workers.values()]
 
     async def run(self) -> None:
         """Prepare the store, read trust, then work. Raises for what no retry can cure."""
@@ -59,8 +69,10 @@ class Projector:
         try:
             status = await self._retried("store", lambda: parts.schemas.prepare(parts.partitions))
             await self._retried("trust", keeper.catch_up)
+            await self._retried("topics", lambda: require_partitions(parts.bus, parts.partitions))
             await self._retried("sender", sender.start)
             await membership.start()
+            self.waiting = None
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keeper.follow(parts.settings.trust_interval_s))
                 tasks.create_task(self._supervise(keeper, sender, membership, status))
@@ -91,6 +103,8 @@ class Projector:
                         await membership.wait_change(membership.wanted)
                 try:
                     await rebuilding.look()
+                except SchemaNewer:
+                    raise
                 except KeyfoldError as error:
                     _log.warning("status-unknown", code=error.code, reason=str(error))
         finally:
@@ -151,6 +165,7 @@ class Projector:
             except KeyfoldError as error:
                 if not error.retriable:
                     raise
+                self.waiting = f"{what}: {error.code}"
                 _log.warning("waiting", part=what, code=error.code, reason=str(error))
             await asyncio.sleep(retry.pause_s())
 

@@ -36,10 +36,18 @@ class Rebuilding:
         self.status = status
 
     async def look(self) -> SchemaStatus:
-        """Read the status, do what is next, and return the status after it. Raises `StoreUnavailable`."""
+        """Read the status, do what is next, and return the status after it.
+
+        A rebuild of a newer release is left to that one; one of an older release is given up for one of our own. Raises
+        `StoreUnavailable`, and `SchemaNewer` once a newer release has swapped.
+        """
         self.status = await self._schemas.status()
         step = self.status
         await self._forget_unless_for(step)
+        if step.building is not None and step.building_is == "newer":
+            return self.status
+        if step.building is not None and step.building_is == "older":
+            step = self.status = await self._schemas.cancel_rebuild()
         if step.phase == "steady" and (step.requested or not step.current):
             self.status = await self._schemas.begin_rebuild()
             _log.info("rebuild-begun", building=self.status.building)

@@ -12,6 +12,7 @@ A step, and what is true if we crash after each part of it:
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from keyfold.logging import get_logger
 from keyfold.projections.fold import Batch
 from keyfold.projections.ports import PartitionStore
 from keyfold.projections.positions import Offsets
+from keyfold.projector import metrics
 from keyfold.projector.folding import Folding
 from keyfold.projector.pace import Retry, TokenBucket
 from keyfold.projector.publisher import Publisher
@@ -33,7 +35,11 @@ _PAGE = 200
 
 
 class PartitionWorker:
-    """Owns a partition in one schema as long as the stored offsets say so. `serving` is set when it was restored."""
+    """Owns a partition in one schema as long as the stored offsets say so. `serving` is set when it was restored.
+
+    `position` is the next offset to be folded, once known; `stepped_s` when the loop last came round (monotonic), None
+    while there is none; `trouble` the code of what interrupted it, until it works again.
+    """
 
     def __init__(
         self,
@@ -49,8 +55,8 @@ class PartitionWorker:
         settings: ProjectorSettings,
     ) -> None:
         self._bus, self._keeper, self._store, self._publisher = bus, keeper, store, publisher
-        self._partition, self._partitions = partition, partitions
-        self._is_live = is_live
+        self.partition, self._partitions = partition, partitions
+        self._is_live, self._schema = is_live, name
         self._settings = settings
         self._pace = TokenBucket(max(4.0, settings.commits_per_s / partitions), settings.burst)
         self._retry = Retry(settings.first_retry_s, settings.longest_retry_s)
@@ -59,6 +65,14 @@ class PartitionWorker:
         self._writing: asyncio.Task[None] | None = None
         self.serving = asyncio.Event()
         self.halted: KeyfoldError | None = None
+        self.position: int | None = None
+        self.stepped_s: float | None = None
+        self.trouble = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its schema is the one that is read."""
+        return self._is_live()
 
     async def run(self) -> None:
         """Work until cancelled; return when the partition must stop. Never raises for what a restart can cure."""
@@ -69,13 +83,19 @@ class PartitionWorker:
                 if not error.retriable:
                     await self._halt(error)
                     return
+                self._note(error.code)
                 self._log.warning("partition-interrupted", code=error.code, reason=str(error))
-            except Exception:  # noqa: BLE001 - a defect costs this partition time, never the others
+            except Exception as error:  # noqa: BLE001 - a defect costs this partition time, never the others
+                self._note(type(error).__name__)
                 self._log.exception("partition-failed")
             await asyncio.sleep(self._retry.pause_s())
 
+    def _note(self, code: str) -> None:
+        self.trouble = code
+        metrics.INTERRUPTED.labels(code).inc()
+
     async def _follow(self) -> None:
-        reader = self._bus.reader(topics.EVENTS, self._partition, committed=True)
+        reader = self._bus.reader(topics.EVENTS, self.partition, committed=True)
         try:
             folding = await self._restore(reader)
             live = False
@@ -85,14 +105,17 @@ class PartitionWorker:
                     await self._publish_backlog(folding.offsets)
                     live = True
                 self.serving.set()
+                self.stepped_s, self.position = time.monotonic(), folding.offsets.next
                 await self._step(reader, folding, live=live)
                 self._retry.reset()
+                self.trouble = ""
         finally:
+            self.stepped_s = None
             await self._give_up_writing()
             await reader.stop()
 
     async def _restore(self, reader: Reader) -> Folding:
-        offsets = await self._store.offsets(self._partition)
+        offsets = await self._store.offsets(self.partition)
         folding = Folding(self._keeper, self._store, self._partitions, offsets, cached=self._settings.cached_entities)
         await reader.start(offsets.next)
         self._published = offsets.published
@@ -115,24 +138,31 @@ class PartitionWorker:
         self, folding: Folding, records: Sequence[Inbound], position: int, *, live: bool, more: bool
     ) -> None:
         try:
-            batch, gap = await folding.fold(records, position, more=more)
+            with metrics.FOLD.time():
+                batch, gap = await folding.fold(records, position, more=more)
         except KeyfoldError:
             await self._written()
             raise
         await self._written()
         batch = replace(batch, after=replace(batch.after, published=self._published))
         folding.promote(batch)
-        self._writing = asyncio.create_task(self._write(batch, live=live), name=f"projector-write-{self._partition}")
+        metrics.BATCH_RECORDS.observe(len(records))
+        metrics.RECORDS.labels(self._schema).inc(len(records))
+        if batch.reports:
+            metrics.REPORTS.inc(len(batch.reports))
+        self._writing = asyncio.create_task(self._write(batch, live=live), name=f"projector-write-{self.partition}")
         if not more or gap is not None:
             await self._written()
         if gap is not None:
             raise gap
 
     async def _write(self, batch: Batch, *, live: bool) -> None:
-        await self._store.apply(batch)
+        with metrics.APPLY.time():
+            await self._store.apply(batch)
         # If we crash here, the batch counts; restoring publishes its part of the directory.
         if live:
-            await self._publisher.publish(batch.directory)
+            with metrics.PUBLISH.time():
+                await self._publisher.publish(batch.directory)
             # If we crash here, the same records are published again.
             self._published = batch.after.next
         await self._publisher.report(batch.reports)
@@ -158,7 +188,7 @@ class PartitionWorker:
     async def _publish_backlog(self, offsets: Offsets) -> None:
         since = offsets.published
         while since < offsets.next:
-            records = await self._store.unpublished(self._partition, since, _PAGE)
+            records = await self._store.unpublished(self.partition, since, _PAGE)
             await self._publisher.publish(records)
             since = records[-1].kafka_offset + 1 if len(records) == _PAGE else offsets.next
         self._published = since
@@ -168,7 +198,7 @@ class PartitionWorker:
         self.halted = error
         self._log.critical("partition-stopped", code=error.code, reason=str(error))
         try:
-            await self._store.halt(await self._store.offsets(self._partition), f"{error.code}: {error}"[:1000])
+            await self._store.halt(await self._store.offsets(self.partition), f"{error.code}: {error}"[:1000])
         except KeyfoldError as refused:
             self._log.warning("halt-not-noted", code=refused.code, reason=str(refused))
         self.serving.set()

@@ -11,13 +11,17 @@ import uvloop
 
 from keyfold.bus import BusSettings
 from keyfold.client import Keyfold
-from keyfold.config import Config, ConfigError, load_config, mark_ready
+from keyfold.config import Config, ConfigError, load_config, mark_ready, serving_at
+from keyfold.events.building import build_models
 from keyfold.events.errors import KeyfoldError
 from keyfold.logging import configure_logging, get_logger
+from keyfold.process import add_telemetry
 from keyfold.projections.store import PostgresQueries
 from keyfold.scheduler.key_sets import open_key_sets
 from keyfold.scheduler.scheduler import Scheduler
 from keyfold.scheduler.settings import SchedulerSettings
+from keyfold.scheduler.vitals import SchedulerVitals
+from keyfold.telemetry import served
 
 _IDENTITY = "scheduler.json"
 _KEY_SETS = "issuers"
@@ -28,9 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="keyfold.scheduler", description="Sends what time triggers, as commands.")
     parser.add_argument("--config", type=Path, required=True, help="the settings file")
+    add_telemetry(parser)
     try:
-        config = load_config(parser.parse_args(arguments).config)
+        given = parser.parse_args(arguments)
+        config = serving_at(load_config(given.config), given.telemetry)
         configure_logging("scheduler", config.log_level)
+        build_models()
         uvloop.run(_serve(config))
     except KeyfoldError as error:
         sys.stderr.write(f"scheduler: {error}\n")
@@ -45,6 +52,12 @@ async def _serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
+    async with served(config, "scheduler") as telemetry:
+        telemetry.vitals.add((vitals := SchedulerVitals()).checks)
+        await _work(config, config.deployment, stop, vitals)
+
+
+async def _work(config: Config, deployment: str, stop: asyncio.Event, vitals: SchedulerVitals) -> None:
     settings = SchedulerSettings()
     queries = PostgresQueries(config.postgres_reader_dsn)
     try:
@@ -53,29 +66,34 @@ async def _serve(config: Config) -> None:
                 kms = Keyfold.connect(
                     bus_settings=BusSettings.of(config, "keyfold-scheduler"),
                     identity=config.identities_directory / _IDENTITY,
-                    deployment=config.deployment,
+                    deployment=deployment,
                 )
                 scheduler = Scheduler(kms, queries, key_sets, settings, lambda: time.time_ns() // 1_000_000)
-                if await _serve_connected(config, kms, scheduler, stop):
+                if await _serve_connected(config, kms, scheduler, stop, vitals):
                     return
                 await _rest(stop)
     finally:
         await queries.close()
 
 
-async def _serve_connected(config: Config, kms: Keyfold, scheduler: Scheduler, stop: asyncio.Event) -> bool:
+async def _serve_connected(
+    config: Config, kms: Keyfold, scheduler: Scheduler, stop: asyncio.Event, vitals: SchedulerVitals
+) -> bool:
     """Serve until stopped; False where no connection came about: the services may still be starting."""
     try:
         await kms.__aenter__()
     except KeyfoldError as error:
         if not error.retriable:
             raise
+        vitals.trouble = error.code
         get_logger().warning("not-connected", code=error.code, reason=str(error))
         return False
     try:
         mark_ready(config, "scheduler")
+        vitals.scheduler = scheduler
         await scheduler.run(stop)
     finally:
+        vitals.scheduler = None
         await kms.__aexit__(None, None, None)
     return True
 

@@ -5,6 +5,7 @@ when it is sent again.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -15,6 +16,7 @@ from keyfold.events.errors import KeyfoldError
 from keyfold.events.times import to_text
 from keyfold.logging import get_logger
 from keyfold.projections.rows import DueDeletion, DueExpiry, DueRotation, StorageEpoch
+from keyfold.scheduler import metrics
 from keyfold.scheduler.duties import Agenda, Duty, epoch_duties, issuer_duties, sealing_duties
 from keyfold.scheduler.settings import SchedulerSettings
 
@@ -84,7 +86,10 @@ class Commands(Protocol):
 
 
 class Scheduler:
-    """One scheduler; a second one beside it only sends commands that are refused or change nothing."""
+    """One scheduler; a second one beside it only sends commands that are refused or change nothing.
+
+    `stepped_s` is when its last round began (monotonic); `blind` says that it could not look up what is due.
+    """
 
     def __init__(
         self,
@@ -98,11 +103,15 @@ class Scheduler:
         self._settings, self._clock_ms = settings, clock_ms
         self._times = settings.times()
         self._agenda = Agenda(self._times)
+        self.stepped_s: float | None = None
+        self.blind = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do rounds until stopped."""
         while not stop.is_set():
-            await self.round()
+            self.stepped_s = time.monotonic()
+            with metrics.ROUND_SECONDS.time():
+                await self.round()
             try:
                 async with asyncio.timeout(self._settings.interval_s):
                     await stop.wait()
@@ -115,9 +124,13 @@ class Scheduler:
         try:
             async with asyncio.timeout(self._settings.command_timeout_s):
                 duties = await self._projected_duties(now)
+            self.blind = False
         except (KeyfoldError, TimeoutError) as error:
             _log.warning("due-unknown", reason=str(error) or "no answer in time")
             duties = sealing_duties(self._kms.sealing_keys(), now, self._times)
+            self.blind = True
+        metrics.ROUNDS.labels("blind" if self.blind else "looked").inc()
+        metrics.DUE.set(len(duties))
         ready = self._agenda.ready(duties, now)
         return sum(await asyncio.gather(*(self._carry_out(duty) for duty in ready)))
 
@@ -142,9 +155,11 @@ class Scheduler:
             done = await self._send(duty)
         except KeyfoldError as error:
             self._agenda.failed(duty, self._clock_ms(), retriable=error.retriable)
+            metrics.DUTIES.labels(duty.verb, error.code).inc()
             _log.warning("duty-failed", verb=duty.verb, target=duty.target, code=error.code, reason=str(error))
             return False
         self._agenda.done(duty, self._clock_ms())
+        metrics.DUTIES.labels(duty.verb, "").inc()
         _log.info("duty-done", verb=duty.verb, target=duty.target, command=done.command_id)
         return True
 

@@ -6,7 +6,7 @@ Of several checkpoints of one log that are read at once all are judged, and only
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -19,6 +19,7 @@ from keyfold.events.checkpoints import Checkpoint, open_log_checkpoint, parse_ch
 from keyfold.events.errors import Unavailable
 from keyfold.events.notes import Note, NoteInvalid
 from keyfold.logging import get_logger
+from keyfold.witness import metrics
 from keyfold.witness.home import Home
 from keyfold.witness.judging import Forked, Step, judge
 from keyfold.witness.notary_keys import NotaryKeys
@@ -32,7 +33,10 @@ _log = get_logger()
 
 
 class Witness:
-    """One witness. `run` or `once`, inside `home.locked()`; `cosigned` counts what was published."""
+    """One witness. `run` or `once`, inside `home.locked()`; `cosigned` counts what was published.
+
+    `stepped_s` is when its loop last came round (monotonic), None while it does not follow, for the code in `trouble`.
+    """
 
     def __init__(self, bus: Bus, home: Home, clock_s: Callable[[], int] = lambda: int(time.time())) -> None:
         self._bus, self._home, self._clock_s = bus, home, clock_s
@@ -42,6 +46,18 @@ class Witness:
         self._contradicted: Forked | None = None
         self.patience_s = _PATIENCE_S
         self.cosigned = 0
+        self.stepped_s: float | None = None
+        self.trouble = ""
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether something contradicted what was cosigned, since this witness runs."""
+        return self._contradicted is not None
+
+    @property
+    def seen(self) -> Mapping[int, Checkpoint]:
+        """The last checkpoint of each partition that was cosigned."""
+        return self._seen
 
     async def once(self) -> None:
         """Look at what is there now. Raises `Forked` at the end where something contradicted the state."""
@@ -61,12 +77,14 @@ class Witness:
                 async with AsyncExitStack() as stack:
                     reader = await self._begin(stack)
                     while True:
+                        self.stepped_s = time.monotonic()
                         batch = await reader.poll(_POLL_S)
                         await self._take(batch)
                         if batch:
                             self._home.keep_position(reader.position())
                             pause_s = _FIRST_PAUSE_S
             except Unavailable as error:
+                self.stepped_s, self.trouble = None, error.code
                 _log.warning("witness-waits", code=error.code, reason=str(error), pause_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -183,5 +201,6 @@ class Witness:
                 origin = note.text.partition("\n")[0].encode()
                 await (await sender.send(Outbound(topics.COSIGNATURES, 0, origin, note.to_bytes())))
                 self.cosigned += 1
+                metrics.COSIGNED.inc()
         finally:
             await sender.stop()

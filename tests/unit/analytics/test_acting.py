@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.unit.analytics.found import ALICE, KEY, KEY_ID, START_MS, found
+from tests.unit.analytics.found import ALICE, KEY, KEY_ID, START_MS, act, found
 
 from keyfold.analytics.acting import ActingOnIncidents, ActingSettings, Step, command_id_of, load_acting, wanted
 from keyfold.analytics.findings import HOUR_MS
@@ -17,6 +17,7 @@ from keyfold.events.errors import AccessDenied, AlreadyExists, IdempotencyConfli
 from keyfold.events.times import to_text
 from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.memory.responses import MemoryResponses
+from keyfold.projections.responses import ResponseRow
 
 
 def incident(entity: str = ALICE, severity: Any = "high", **more: Any) -> Incident:
@@ -33,6 +34,7 @@ class Service:
         self.known: set[str] = set()
         self.fails: list[KeyfoldError] = []
         self.lost = False
+        self.dies: bool | None = None  # the next time, before it arrives or (True) after
 
     async def once(
         self, command_id: str, verb: str, key: str | None = None, *,
@@ -41,10 +43,15 @@ class Service:
         assert timeout_s > 0
         if self.fails:
             raise self.fails.pop(0)
+        dies, self.dies = self.dies, None
+        if dies is False:
+            raise Killed
         if command_id in self.known:
             raise AlreadyExists
         self.known.add(command_id)
         self.sent.append((command_id, verb, key, arguments, reason))
+        if dies:
+            raise Killed
         if self.lost:
             self.lost = False
             raise DeadlineExceeded("the answer was lost")
@@ -194,7 +201,82 @@ async def test_an_incident_that_grows_is_acted_on_once() -> None:
     assert [sent[3]["verb"] for sent in world.service.sent] == ["SuspendPrincipal", "DisableKey"]
 
 
-async def test_a_crash_before_the_record_sends_the_same_id() -> None:
+async def test_what_rises_after_its_incident_was_closed_is_acted_on() -> None:
+    """It is another incident, on whose record there is nothing yet."""
+    world, incidents = World(), Incidents()
+    first = incidents.take(found(severity="high", minute=1))[-1].incident
+    assert first is not None
+    await world.actor().act(first)
+    incidents.act(act("close", first.id, minute=2, resolution="BENIGN"))
+    second = incidents.take(found(severity="critical", minute=3))[-1].incident
+    assert second is not None
+    await world.actor().act(second)
+    assert len(world.service.sent) == 2
+    for about in (first, second):
+        assert await world.outcomes(about) == [("SuspendPrincipal", "proposed", None)]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+async def test_a_crash_after_the_record_sends_once(arrived: bool) -> None:
+    """What is recorded and not answered is sent again under its id: once if it never was, else to no effect."""
+    world, about = World(), incident()
+    world.service.dies = arrived
+    with pytest.raises(Killed):
+        await world.actor().act(about)
+    assert len(world.service.sent) == arrived
+    (row,) = await world.responses.of_incident(about.id)
+    assert (row.outcome, row.command_id) == ("sending", command_id_of(about.id, Step("SuspendPrincipal", ALICE)))
+    assert await world.responses.sent_since(to_text(START_MS)) == 1
+    world.now_ms += 1
+    await world.actor().act(about)
+    assert len(world.service.sent) == 1
+    assert await world.outcomes(about) == [
+        ("SuspendPrincipal", "repeated", "AlreadyExists") if arrived else ("SuspendPrincipal", "proposed", None)
+    ]
+
+
+async def test_what_was_never_sent_is_not_forgotten_when_the_incident_turns_to_another() -> None:
+    """A restart may find the incident grown: both are stopped. Whom nothing is to be done about by now is not."""
+    for settings, stopped in (({}, [ALICE, KEY]), ({"suspend_principals": False}, [KEY])):
+        world, about = World(), incident()
+        world.service.dies = False
+        with pytest.raises(Killed):
+            await world.actor().act(about)
+        world.settings = ActingSettings.model_validate(settings)
+        grown = replace(about, entities=(ALICE, KEY), worst_entity=KEY, severity="critical")
+        for _ in range(2):
+            await world.actor().act(grown)
+        done = [row for row in await world.responses.of_incident(about.id) if row.outcome == "proposed"]
+        assert sorted(row.target for row in done) == sorted(stopped)
+        assert len(world.service.sent) == len(stopped)
+
+
+async def test_nothing_is_sent_before_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it cannot be written, nothing happens; where the answer cannot, it is sent again under the same id."""
+    world, about = World(), incident()
+    record, away = world.responses.record, [True, False, True]
+
+    async def sometimes(row: ResponseRow) -> None:
+        if away.pop(0):
+            raise StoreUnavailable("no Postgres")
+        await record(row)
+
+    monkeypatch.setattr(world.responses, "record", sometimes)
+    await world.actor().act(about)
+    assert (world.service.sent, await world.outcomes(about)) == ([], [])
+    await world.actor().act(about)
+    assert (len(world.service.sent), await world.outcomes(about)) == (1, [("SuspendPrincipal", "sending", None)])
+    away.append(False)
+    await world.actor().act(about)
+    assert len(world.service.sent) == 1
+    assert await world.outcomes(about) == [("SuspendPrincipal", "repeated", "AlreadyExists")]
+
+
+async def test_a_record_that_was_lost_sends_the_same_id() -> None:
     """The second process learns that it was done, and records that."""
     world, about = World(), incident()
     await world.actor().act(about)

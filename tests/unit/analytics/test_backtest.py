@@ -19,7 +19,9 @@ from keyfold.analytics.engine import Engine, EntityState
 from keyfold.analytics.findings import HOUR_MS, Signal
 from keyfold.analytics.incidents import Changed
 from keyfold.analytics.observations import Observation, Ref
+from keyfold.analytics.packing import Packed
 from keyfold.analytics.settings import AnalyticsSettings
+from keyfold.analytics.shard import MARKS, Shard
 from keyfold.analytics.sources import Source
 from keyfold.analytics.ticks import TICK_MS, Tick
 from keyfold.auditing.rooted import NotRooted, read_root
@@ -197,8 +199,38 @@ def test_entities_are_forgotten_by_age_and_number() -> None:
         watch.take(observation.ref.time_ms, observation)
     later = seen(70, offset=10)
     watch.take(later.ref.time_ms, later)
-    assert len(watch._states) == len(watch._seen_ms) <= 4
+    assert len(watch._states) <= 4
     assert "principal/p0" not in watch._states
-    much_later = seen(60 * 48, "carol", 11)
+    much_later = seen(60 * 72, "carol", 11)
     watch.take(much_later.ref.time_ms, much_later)
     assert set(watch._states) == {"principal/carol"}
+
+
+@pytest.mark.parametrize("limits", [{"keep_days": 2.0}, {"keep_days": 1.5}, {"max_entities": 12}])
+def test_it_forgets_whom_live_forgets(limits: dict[str, Any]) -> None:
+    """At each hour of some weeks in which strangers come and go, in each partition for itself."""
+    settings, partitions = SETTINGS.model_copy(update=limits), 3
+    watch = Watch([Loud()], settings, partitions=partitions)
+    rows: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
+    shards = [
+        Shard(each, partitions, range(1), Engine([Loud()]), settings, rows[each], lambda *_: None)
+        for each in range(partitions)
+    ]
+    source, told, lived = random.Random(1), 0, []  # noqa: S311
+    for step in range(24 * 14):
+        name = f"p{source.randrange(60)}" if step % 7 else "steady"
+        observation = seen(60 * step + source.uniform(0, 50), name, step)
+        low_ms = observation.ref.time_ms - settings.lateness_ms
+        for shard, kept in zip(shards, rows, strict=True):
+            for packed in (Packed([], {0: low_ms}), Packed([observation], {})):
+                shard.take(packed)
+                lived += [each.id for each in shard.close()]
+                for row, content in shard.changes().items():
+                    kept.update({row: content} if content is not None else {})
+                    if content is None:
+                        del kept[row]
+        told += sum(each.change == "detected" for each in watch.take(observation.ref.time_ms, observation))
+        remembered = {name.decode() for kept in rows for name in kept} - {MARKS.decode()}
+        assert set(watch._states) == remembered, step
+    assert told == len(lived)
+    assert len(watch._states) < 60

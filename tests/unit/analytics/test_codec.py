@@ -58,7 +58,7 @@ def test_memories_of_detectors_that_are_gone_are_dropped() -> None:
     "row",
     [
         b"",
-        b"\x02" + bytes(16) + b"[[],0,0,[],{}]",
+        b"\x03" + bytes(16) + b"[[],0,0,[],{}]",
         b"\x01" + bytes(16),
         b"\x01" + bytes(16) + b"{}",
         b"\x01" + bytes(16) + b"[[],0,0,[]]",

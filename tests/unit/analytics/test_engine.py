@@ -60,13 +60,15 @@ def test_what_was_taken_in_is_known_by_its_place() -> None:
     assert sum(sum(tick.commands.values()) for tick in state.ticks.values()) == 3
 
 
-def test_what_comes_late_counts_in_the_next_tick() -> None:
-    """Nothing is lost: behind a closed tick it is counted in the first that is still open, and as late."""
+def test_what_comes_late_is_named_in_the_next_tick_and_not_summed() -> None:
+    """Nothing is lost behind a closed tick, and no tick has the sums of another."""
     told, state = Told(), EntityState()
     engine = Engine([told])
     engine.take(ALICE, state, [seen(at=1, offset=0)])
     engine.close(ALICE, state, BASE_MS + TICK_MS)
-    engine.take(ALICE, state, [seen(at=2, offset=1)])
+    engine.take(ALICE, state, [seen(at=2, offset=1, verb="Sign"), seen(at=11, offset=2, verb="Encrypt")])
+    (tick,) = state.ticks.values()
+    assert {use.verb: number for use, number in tick.commands.items()} == {"Sign": 0, "Encrypt": 1}
     engine.close(ALICE, state, BASE_MS + 2 * TICK_MS)
     assert told.ticks == [(BASE_MS, 1), (BASE_MS + TICK_MS, 1)]
     assert state.late == 1

@@ -9,8 +9,10 @@ from tests.unit.analytics.found import ALICE, BOB, KEY, KEY_ID, act, found, supp
 
 from keyfold.analytics import incidents as module
 from keyfold.analytics.acts import Suppression
+from keyfold.analytics.alerts import alert_of
 from keyfold.analytics.findings import Finding
 from keyfold.analytics.incidents import Changed, Incident, Incidents, correlate, incident_id, subjects
+from keyfold.cli.alerts.tail import Wanted
 
 
 def changes(of: list[Changed]) -> list[str]:
@@ -155,6 +157,30 @@ def test_acknowledging_and_closing_are_told_once() -> None:
     assert incidents.act(act("acknowledge", name, minute=4)) == []
     assert changes(incidents.take(found("replays", minute=5))) == ["detected", "opened"]
     assert incidents.groups[name].state == "closed"
+
+
+@pytest.mark.parametrize("minute", [4, 50])
+def test_a_finding_that_rises_when_its_incident_takes_nothing_in_opens_another(minute: float) -> None:
+    """It has the id of the one that began the first, which was closed, or is over for longer than findings are joined.
+    The first stays as it was told; whoever follows alerts is shown the second."""
+    incidents = Incidents()
+    told = incidents.take(found(minute=2))
+    first = only(incidents)
+    if minute == 4:
+        told += incidents.act(act("close", first.id, minute=3, resolution="BENIGN"))
+    kept = incidents.groups[first.id]
+    risen = found(severity="critical", minute=minute)
+    assert risen.id == first.worst
+    made = incidents.take(risen)
+    assert changes(made) == ["detected", "opened"]
+    second = made[-1].incident
+    assert second is not None
+    assert (second.id, second.revision, second.state) == (incident_id(f"{risen.id}.critical"), 1, "open")
+    assert incidents.groups == {first.id: kept, second.id: second}
+    assert copy(incidents).groups == incidents.groups
+    tail = Wanted(0, incidents=True)
+    shown = [alert.data.incident for alert in map(alert_of, [*told, *made]) if tail.takes(alert)]
+    assert shown == [first.id] * (len(told) - 1) + [second.id]
 
 
 def test_acts_on_unknown_incidents_change_nothing() -> None:

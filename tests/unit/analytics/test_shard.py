@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from tests.unit.analytics.seen import BASE_MS, Counting, seen
 
 from keyfold.analytics import shard as module
+from keyfold.analytics.ages import Ages
 from keyfold.analytics.engine import Engine
 from keyfold.analytics.findings import Finding
 from keyfold.analytics.observations import Observation
 from keyfold.analytics.packing import Packed, partition_of_entity
 from keyfold.analytics.settings import AnalyticsSettings
-from keyfold.analytics.shard import MARKS, Ages, Shard
+from keyfold.analytics.shard import MARKS, Shard
 from keyfold.analytics.ticks import TICK_MS
 
 PARTITIONS = 1

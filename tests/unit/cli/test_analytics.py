@@ -17,7 +17,9 @@ from keyfold.analytics.detectors.detector import Scope
 from keyfold.analytics.findings import Signal
 from keyfold.analytics.ticks import Tick
 from keyfold.bus import MemoryBus, MemoryCluster, Outbound
+from keyfold.cli import analytics
 from keyfold.cli.analytics import app, running
+from keyfold.cli.exits import UNAVAILABLE, NotReady, exit_code
 from keyfold.cli.lazy import Lazy
 from keyfold.cli.session import Session
 from keyfold.config import CONFIG_FILE, load_config, save_config
@@ -159,3 +161,21 @@ def test_a_report_is_one_file(deployed: Terminal, tmp_path: Path) -> None:
     assert "mallory" in text
     later = deployed.done("--json", "analytics", "report", "--out", str(out), "--since", AFTER)
     assert later.document["observations"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [
+        ("detectors", ["river"]),
+        ("backtest", ["river"]),
+        ("report", ["plotly"]),
+        ("report", ["river", "plotly"]),
+    ],
+)
+def test_a_missing_extra_is_named(name: str, packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is imported or read: what is missing, what to install, and exit code 3."""
+    real = analytics.find_spec
+    monkeypatch.setattr(analytics, "find_spec", lambda wanted: None if wanted in packages else real(wanted))
+    with pytest.raises(NotReady, match=rf"needs {', '.join(packages)}: install keyfold\[analytics\]") as caught:
+        next(row for row in TABLE if row.name == name).load()
+    assert exit_code(caught.value) == UNAVAILABLE

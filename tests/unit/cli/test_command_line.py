@@ -80,7 +80,8 @@ def test_the_commands_are_these() -> None:
         "alerts tail", "alerts list", "alerts show", "alerts ack", "alerts close", "alerts suppress",
         "alerts unsuppress", "alerts suppressions", "analytics detectors", "analytics backtest", "analytics report",
         "projections status", "projections rebuild", "projections list", "projections drop",
-        "topics apply", "topics acl",
+        "topics apply", "topics acl", "topics quotas", "database grants", "database migrate",
+        "backup create", "backup check", "backup restore",
         "ceremony renew", "ceremony reset-policies",
     }  # fmt: skip
 

@@ -1,13 +1,16 @@
 """Principals, grants, limits and issuers on the command line: what is shown of them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.cli.conftest import KEY, ORDERS, Terminal
 
+from keyfold.ceremony import SERVICE_ROLES
+from keyfold.ceremony.identities import ANALYTICS_FILE, identity_path
 from keyfold.events.entities import Grant, Issuer, Limit, Principal, PrincipalKey
 from keyfold.events.signatures import Signer
-from keyfold.identity import create_identity, load_identity
+from keyfold.identity import SERVICES, create_identity, load_identity, principal_path
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8059"
 LATER, SINCE = "2999-01-31T12:00:00.000Z", "2026-01-31T12:00:00.000Z"
@@ -94,6 +97,37 @@ def test_a_strangers_file_is_not_registered(terminal: Terminal) -> None:
     """Its key would be somebody else's."""
     create_identity(terminal.identities / "bob.json", "eve", terminal.deployment)
     assert terminal("principal", "register", "bob").code == 2
+
+
+def test_a_principal_that_is_called_like_a_service_has_a_file_of_its_own(terminal: Terminal) -> None:
+    """A later ceremony would take the file for the service's; the name still means the principal everywhere."""
+    path = terminal.identities / "analytics-principal.json"
+    assert terminal.done("--json", "principal", "register", "analytics").document["identity"] == str(path)
+    assert not (terminal.identities / "analytics.json").exists()
+    terminal.done("--as", "analytics", "key", "rotate", ORDERS)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_services_key_is_nobody_elses(terminal: Terminal, copied: bool) -> None:
+    """Neither as a copied file nor by its public key: nothing is sent."""
+    service = create_identity(terminal.identities / "analytics.json", "analytics", terminal.deployment)
+    words = ["--public-key", service.signer.public_key.hex()]
+    if copied:
+        words, copy = [], terminal.identities / "analytics-principal.json"
+        copy.write_bytes((terminal.identities / "analytics.json").read_bytes())
+        copy.chmod(0o600)
+    added = ["principal", "key", "add", "analytics", "--key-file", str(terminal.identities / "analytics.json")]
+    for line in (["principal", "register", "analytics", *words], added):
+        ran = terminal(*line)
+        assert (ran.code, ran.received) == (2, [])
+        assert "a service's" in ran.err
+
+
+def test_files_of_services_are_those_of_the_ceremony() -> None:
+    """One list says whom a ceremony certifies, the other which names are taken."""
+    assert set(SERVICE_ROLES) == SERVICES
+    assert principal_path(Path(), "analytics") == identity_path(Path(), ANALYTICS_FILE)
+    assert principal_path(Path(), "alice") == identity_path(Path(), "alice")
 
 
 def test_grants_are_listed_and_shown(terminal: Terminal) -> None:

@@ -78,7 +78,7 @@ def test_help_is_what_it_would_be_with_everything_imported() -> None:
         for width in (40, 60, 80, 200):
             assert help_of(group, width) == help_of(imported(group), width)
         groups += [command for command in group.commands.values() if isinstance(command, TyperGroup)]
-    assert len(groups) == 20
+    assert len(groups) == 22
 
 
 def imported(group: TyperGroup) -> TyperGroup:

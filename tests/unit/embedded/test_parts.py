@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from keyfold.config import Config, mark_ready
-from keyfold.embedded import MissingProgram, PartFailed, kafka, kafka_jars, softhsm
+from keyfold.embedded import SERVICES, MissingProgram, PartFailed, Stack, kafka, kafka_jars, softhsm
 from keyfold.embedded.postgres import Cluster
 from keyfold.embedded.processes import Process
 from keyfold.embedded.services import service_part
@@ -134,6 +134,27 @@ def test_a_service_is_ready_when_this_process_says_so(tmp_path: Path, monkeypatc
     mark_ready(config, "example")
     assert part.ready(myself)
     assert not part.ready(Process(os.getpid() + 1, 0, ""))
+
+
+def test_a_deployment_older_than_analytics_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither started nor shown, and a line says how to add it; with its identity it is like the others."""
+    told: list[str] = []
+    started: list[str] = []
+    stack = Stack(tmp_path / "data", report=told.append)
+    stack.start_infrastructure([])
+    monkeypatch.setattr(stack, "_start", lambda name, _lock: started.append(name))
+    stack.start_services()
+    others = [name for name in SERVICES if name != "analytics"]
+    assert started == others
+    assert "analytics" not in {part.name for part in stack.status()}
+    assert [line for line in told if "analytics is left out" in line and "keyfold ceremony renew" in line] == told
+    (stack.directory.path / "identities" / "analytics.json").touch()
+    started.clear()
+    stack.start_services()
+    assert started == [*others, "analytics"]
+    assert [part.name for part in stack.status()][2:-1] == started
+    stack.start_services(["hsm"])
+    assert started[-1] == "hsm"
 
 
 @pytest.mark.parametrize("name", ["polcy", "../policy", "events", ""])

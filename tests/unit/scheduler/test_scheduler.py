@@ -10,11 +10,13 @@ from tests.support.log_lines import log_lines
 from tests.unit.scheduler.issuers import LIFETIME_S, issuer
 
 from keyfold.client import Completed, DeadlineExceeded, SealingKeyPeriod
+from keyfold.config import Config, save_config
 from keyfold.events.arguments import DeletionCause, EpochEvidence, RotationCause
 from keyfold.events.entities import Deployment, Issuer
 from keyfold.events.errors import InvalidIssuer, InvalidState, KeyfoldError, Unavailable
 from keyfold.events.times import to_text
 from keyfold.projections.rows import DueDeletion, DueExpiry, DueRotation, EpochTurn, StorageEpoch
+from keyfold.scheduler import __main__ as program
 from keyfold.scheduler import scheduler as scheduler_module
 from keyfold.scheduler.__main__ import main
 from keyfold.scheduler.key_sets import KeySetUnreadable
@@ -287,3 +289,14 @@ def test_it_says_in_one_line_why_it_cannot_start(tmp_path: Path, capsys: pytest.
     """A missing settings file, for example."""
     assert main(["--config", str(tmp_path / "none.json")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_its_models_are_built_before_it_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in every other process: the first duties do not pay for them."""
+    built: list[bool] = []
+    monkeypatch.setattr(program, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(program, "build_models", lambda: built.append(True))
+    places = dict.fromkeys(("data_directory", "pkcs11_module", "pins_directory", "identities_directory"), tmp_path)
+    config = Config(bootstrap_servers="127.0.0.1:1", postgres_dsn="none", postgres_reader_dsn="none", **places)
+    assert main(["--config", str(save_config(config))]) == 1
+    assert built == [True]

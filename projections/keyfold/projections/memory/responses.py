@@ -10,8 +10,10 @@ class MemoryResponses:
         self._rows: dict[tuple[str, str, str], ResponseRow] = {}
 
     async def record(self, response: ResponseRow) -> None:
-        """Write one, unless it is there."""
-        self._rows.setdefault((response.incident, response.verb, response.target), response)
+        """Write one, unless it is there and tells what became of it."""
+        name = response.incident, response.verb, response.target
+        if name not in self._rows or self._rows[name].outcome == "sending":
+            self._rows[name] = response
 
     async def of_incident(self, incident: str) -> tuple[ResponseRow, ...]:
         """Return those of an incident, the first first."""

@@ -14,6 +14,17 @@ SELECT EXISTS (
     WHERE n.nspname = %(schema)s AND c.relname = 'usage_principal'
 );
 
+-- name: control_schema
+-- Who owns the schema, and whether we are one of its owners; no row before the first migration.
+SELECT pg_get_userbyid(nspowner)::text, pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'keyfold';
+
+-- name: owner_apart
+-- Whether this database has an owner's role of its own, and we are not it.
+SELECT EXISTS (
+    SELECT FROM pg_roles WHERE rolname = 'keyfold_owner' AND has_database_privilege(oid, current_database(), 'CREATE')
+        AND NOT pg_has_role(oid, 'USAGE')
+);
+
 -- name: migrations_table
 CREATE SCHEMA IF NOT EXISTS keyfold;
 CREATE TABLE IF NOT EXISTS keyfold.migrations (
@@ -27,7 +38,10 @@ SELECT name FROM keyfold.migrations;
 INSERT INTO keyfold.migrations (name) VALUES (%(name)s);
 
 -- name: status
-SELECT live, building, phase, requested, generation, live_layout, keyfold.instant(changed_at) FROM keyfold.control;
+-- A release that has no `building_layout` yet may still be at work beside a newer reader.
+SELECT live, building, phase, requested, generation, live_layout, (to_jsonb(c) ->> 'building_layout')::integer,
+    keyfold.instant(changed_at)
+FROM keyfold.control c;
 
 -- name: live_layout
 SELECT live_layout FROM keyfold.control;
@@ -54,7 +68,8 @@ INSERT INTO offsets (partition) SELECT generate_series(0, %(last)s::integer);
 UPDATE keyfold.control SET requested = true, changed_at = now() WHERE phase = 'steady';
 
 -- name: begin
-UPDATE keyfold.control SET building = %(building)s, phase = 'building', requested = false, changed_at = now();
+UPDATE keyfold.control SET
+    building = %(building)s, building_layout = %(layout)s, phase = 'building', requested = false, changed_at = now();
 
 -- name: set_open
 UPDATE :schema.offsets SET open = %(open)s;
@@ -68,8 +83,9 @@ FROM :live.offsets l LEFT JOIN :building.offsets b USING (partition);
 
 -- name: swap
 UPDATE keyfold.control SET
-    live = building, building = NULL, phase = 'steady', live_layout = %(layout)s, generation = generation + 1,
-    changed_at = now();
+    live = building, building = NULL, phase = 'steady', live_layout = coalesce(building_layout, %(layout)s),
+    building_layout = NULL, generation = generation + 1, changed_at = now();
 
 -- name: cancel
-UPDATE keyfold.control SET building = NULL, phase = 'steady', requested = false, changed_at = now();
+UPDATE keyfold.control SET
+    building = NULL, building_layout = NULL, phase = 'steady', requested = false, changed_at = now();

@@ -132,4 +132,3 @@ BEGIN
     END LOOP;
 END
 $$;
-GRANT SELECT ON ALL TABLES IN SCHEMA keyfold TO keyfold_auditor;

@@ -15,6 +15,7 @@ from typing import Final
 from keyfold.events.times import to_milliseconds
 from keyfold.projections.rows import AuditRow
 from keyfold.projections.tables import Staged
+from keyfold.projections.uses import REMEMBERED
 
 BLOCK: Final = 1 << 18
 """Bytes after which a part is sent; others go on in between."""
@@ -109,8 +110,12 @@ def _text(text: str | None) -> bytes:
     return _length(len(encoded)) + encoded
 
 
-_word: Final = lru_cache(maxsize=16_384)(_text)
-"""For what few words are said in again and again."""
+_short_text: Final = lru_cache(maxsize=16_384)(_text)
+
+
+def _word(text: str | None) -> bytes:
+    """Encode what few words are said in again and again."""
+    return _short_text(text) if text is None or len(text) <= REMEMBERED else _text(text)
 
 
 def _number(number: int | None) -> bytes:
@@ -128,16 +133,22 @@ def _json(text: str | None) -> bytes:
     return _length(len(encoded) + 1) + b"\x01" + encoded
 
 
-@lru_cache(maxsize=4_096)
 def _words(words: tuple[str, ...] | None) -> bytes:
-    """Encode `text[]`: dimensions, whether any is null, the type; then the length and first index of the dimension."""
     if words is None:
         return _NULL
+    return _few_words(words) if sum(map(len, words), len(words)) <= REMEMBERED else _array(words)
+
+
+def _array(words: tuple[str, ...]) -> bytes:
+    """Encode `text[]`: dimensions, whether any is null, the type; then the length and first index of the dimension."""
     head = Struct("!iii").pack(1 if words else 0, 0, _TEXT_OID)
     if words:
         head += _integer(len(words), 1)
     encoded = head + b"".join(map(_text, words))
     return _length(len(encoded)) + encoded
+
+
+_few_words: Final = lru_cache(maxsize=4_096)(_array)
 
 
 def _time(text: str) -> bytes:

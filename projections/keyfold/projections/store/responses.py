@@ -17,7 +17,7 @@ class PostgresResponses:
         self._session = Session(dsn, settings={"search_path": "pg_catalog"}, deadline_s=deadline_s)
 
     async def record(self, response: ResponseRow) -> None:
-        """Write one, unless it is there."""
+        """Write one, unless it is there and tells what became of it."""
         await self._session.run(lambda tx: tx.execute(_SQL["record"], asdict(response)))
 
     async def of_incident(self, incident: str) -> tuple[ResponseRow, ...]:

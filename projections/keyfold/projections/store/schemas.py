@@ -7,8 +7,9 @@ which was the last, and whoever comes next goes on from there.
 from typing import Final
 
 from keyfold.projections import sqlfiles
-from keyfold.projections.errors import StoreRefused
-from keyfold.projections.ports import Colour, SchemaStatus
+from keyfold.projections.errors import SchemaNewer, StoreRefused
+from keyfold.projections.ports import Colour, Layout, SchemaStatus
+from keyfold.projections.store import access, migrating
 from keyfold.projections.store.partition import PostgresPartitionStore
 from keyfold.projections.store.session import Row, Session, Statements
 
@@ -20,7 +21,10 @@ _OTHER: Final[dict[Colour, Colour]] = {"blue": "green", "green": "blue"}
 
 
 class PostgresSchemas:
-    """See `keyfold.projections.ports.Schemas`. The role of the connection owns everything that is made."""
+    """See `keyfold.projections.ports.Schemas`. The role of the connection owns the two schemas and the views.
+
+    Where it owns the schema `keyfold` too, it runs migrations; else their owner has to (`PostgresMigrations`).
+    """
 
     def __init__(self, dsn: str, *, deadline_s: float = 10.0) -> None:
         self.dsn, self._deadline_s = dsn, deadline_s
@@ -34,7 +38,7 @@ class PostgresSchemas:
 
     async def status(self) -> SchemaStatus:
         """Return the control row."""
-        return status_row((await self._session.run(lambda tx: tx.fetch(_SQL["status"])))[0])
+        return _ours((await self._session.run(lambda tx: tx.fetch(_SQL["status"])))[0])
 
     async def request_rebuild(self) -> None:
         """Ask for a rebuild."""
@@ -91,14 +95,7 @@ class PostgresSchemas:
 
 
 async def _prepare(tx: Statements, partitions: int) -> SchemaStatus:
-    await tx.execute(_SQL["be_patient"])
-    await tx.fetch(_SQL["wait_for_migrations"])  # released at the end of the transaction
-    await tx.execute(_SQL["migrations_table"])
-    applied = {name for (name,) in await tx.fetch(_SQL["applied"])}
-    for name, script in sqlfiles.scripts("migrations"):
-        if name not in applied:
-            await tx.execute(script)
-            await tx.execute(_SQL["note_migration"], {"name": name})
+    await migrating.run(tx, post=False)
     status = await _locked(tx)
     if (await tx.fetch(_SQL["live_layout"]))[0][0] == 0:
         await make(tx, schema_of(status.live), partitions)
@@ -120,7 +117,7 @@ async def _begin(tx: Statements) -> SchemaStatus:
         building = _OTHER[status.live]
         await tx.execute(sqlfiles.with_names(_SQL["drop_schema"], schema=schema_of(building)))
         await make(tx, schema_of(building), (await tx.fetch(_SQL["partitions"]))[0][0])
-        await tx.execute(_SQL["begin"], {"building": building})
+        await tx.execute(_SQL["begin"], {"building": building, "layout": LAYOUT})
     return await _locked(tx)
 
 
@@ -202,13 +199,27 @@ async def index(tx: Statements, schema: str) -> None:
 
 async def _show(tx: Statements, colour: Colour) -> None:
     await tx.execute(sqlfiles.with_names(sqlfiles.script("views"), schema=schema_of(colour)))
+    await access.grant_views(tx)
 
 
 async def _locked(tx: Statements) -> SchemaStatus:
-    return status_row((await tx.fetch(_SQL["status"] + " FOR UPDATE"))[0])
+    return _ours((await tx.fetch(_SQL["status"] + " FOR UPDATE"))[0])
+
+
+def _ours(row: Row) -> SchemaStatus:
+    """Read the control row. Raises `SchemaNewer` where readers see tables that this release does not know."""
+    if row[5] > LAYOUT:
+        raise SchemaNewer(
+            f"the projections have layout {row[5]}, this release knows {LAYOUT}: a newer one has taken over; "
+            "stop this one, or update it"
+        )
+    return status_row(row)
 
 
 def status_row(row: Row) -> SchemaStatus:
     """Read the control row."""
-    live, building, phase, requested, generation, layout, changed_at = row
-    return SchemaStatus(live, building, phase, requested, generation, layout == LAYOUT, changed_at)
+    live, building, phase, requested, generation, layout, filled, changed_at = row
+    building_is: Layout = "ours"
+    if building is not None and filled is not None and filled != LAYOUT:
+        building_is = "older" if filled < LAYOUT else "newer"
+    return SchemaStatus(live, building, phase, requested, generation, layout == LAYOUT, changed_at, building_is)

@@ -29,6 +29,21 @@ _NOT_THERE: Final = (
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.UndefinedFunction,
 )
+# What libpq says when a connection does not come about, and what of it may be told: it quotes names and files.
+_NO_CONNECTION: Final[Mapping[str, str]] = {
+    "certificate verify failed": "its certificate is not by the authority of sslrootcert",
+    "does not match host name": "its certificate is for another host",
+    "root certificate file": "the file that sslrootcert names cannot be read",
+    "certificate file": "the file that sslcert names cannot be read",
+    "private key file": "the file that sslkey names is missing, or readable by others",
+    "does not support SSL": "it offers no TLS",
+    "requires a valid client certificate": "it wants a certificate: sslcert and sslkey",
+    "certificate required": "it wants a certificate: sslcert and sslkey",
+    "SSL error": "TLS does not come about: one side does not accept the other's certificate; look at sslrootcert",
+    "no password supplied": "it wants a password, and no passfile (0600) has one",
+    "password authentication failed": "it refuses the password",
+    "no pg_hba.conf entry": "it lets this role in only otherwise; look at its pg_hba.conf",
+}
 _REFUSED: Final = (
     psycopg.DataError,
     psycopg.IntegrityError,
@@ -191,7 +206,8 @@ def _translated(error: psycopg.Error) -> KeyfoldError:
             f"the projections are not there yet or were replaced ({message}); the projector makes them"
         )
     if state is None or not isinstance(error, _REFUSED):
+        reason = next((reason for phrase, reason in _NO_CONNECTION.items() if phrase in str(error)), message)
         return StoreUnavailable(
-            f"Postgres is not available ({state or 'no connection'}: {message}); start it or look at it"
+            f"Postgres is not available ({state or 'no connection'}: {reason}); start it or look at it"
         )
     return StoreRefused(f"Postgres refuses a statement ({state}: {message}); the same one will fail again")

@@ -12,6 +12,7 @@ from keyfold.analytics.detectors.detector import Detector
 from keyfold.analytics.detectors.dormant import Dormant
 from keyfold.analytics.detectors.fan_out import FanOut
 from keyfold.analytics.detectors.first_use import FirstUse
+from keyfold.analytics.detectors.probing import Probing
 from keyfold.analytics.detectors.settings import DetectorSettings
 from keyfold.analytics.detectors.unusual_hour import UnusualHour
 from keyfold.analytics.detectors.usage_rate import DataKeyVolume, SlowUse, UsageRate
@@ -29,6 +30,7 @@ def all_detectors(settings: DetectorSettings | None = None) -> tuple[Detector[An
         FirstUse(settings.first_use),
         FanOut(settings.fan_out),
         Denials(settings.denials),
+        Probing(settings.probing),
         Dormant(settings.dormant),
         UnusualHour(settings.unusual_hour),
         DecryptRatio(settings.decrypt_ratio),

@@ -101,7 +101,8 @@ class Baseline:
         """Learn the maximum of an hour that is over."""
         if self.peak:
             low, medium, *_ = self._limits or self._set_limits(hour)
-            self._learn(hour, math.log1p(min(self.peak, medium)), math.log1p(min(self.peak, low)))
+            most = low if self.slowness > 1 else medium
+            self._learn(hour, math.log1p(min(self.peak, most)), math.log1p(min(self.peak, low)))
             self.hours += 1
         self.peak, self._limits, self._text = 0, (), None
 
@@ -111,7 +112,9 @@ class Baseline:
         residual = seen - self._level - (self._profile[day] + self._profile[week]) / _PARTS
         self._level = _blend(self._level, self._level + residual, max(least, settings.level_fading / self.slowness))
         if self.hours:
-            squared = max(residual - (seen - usual), _LEAST_RESIDUAL) ** 2
+            # An hour in which it never is has no profile yet: its residual says nothing of how much it varies.
+            most = self.rules.deviations[0] * math.sqrt(self._spread + settings.least_spread**2)
+            squared = min(max(residual - (seen - usual), _LEAST_RESIDUAL), most) ** 2
             self._spread = _blend(self._spread, squared, max(1 / self.hours, settings.spread_fading / self.slowness))
             self._move(day, settings.day_fading * residual)
             self._move(week, settings.week_fading * residual)
@@ -130,7 +133,8 @@ class Baseline:
         return self._limits
 
     def _usual(self, hour: int) -> float:
-        near = map(_places, (hour - 1, hour, hour + 1))
+        # A day's window slides over early and late by itself; neighbours would pass on at once what was just learned.
+        near = map(_places, (hour,) if self.slowness > 1 else (hour - 1, hour, hour + 1))
         return self._level + max(self._profile[day] + self._profile[week] for day, week in near) / _PARTS
 
     def dump(self) -> list[Any]:

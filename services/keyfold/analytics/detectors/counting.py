@@ -56,9 +56,10 @@ class CountingDetector(ABC):
         minimum: Mapping[str, int],
         worst: Mapping[str, Severity] | None = None,
         noise: float = 1.0,
+        keys_milder: int = 0,
     ) -> None:
         self._rules = Limits(baseline, self.windows, noise)
-        self._minimum = minimum
+        self._minimum, self._keys_milder = minimum, keys_milder
         self._worst = {kind: SEVERITIES.index(severity) for kind, severity in (worst or {}).items()}
 
     @abstractmethod
@@ -96,6 +97,8 @@ class CountingDetector(ABC):
             counted = memory.kinds[kind] = Counted(tuple(map(Sliding, self.windows)), baselines)
         totals = [window.add(tick.start_ms, number) for window in counted.windows]
         rank, index = counted.baselines.judge(hour, totals, self._minimum[kind])
+        if entity.startswith(KEY):
+            rank -= self._keys_milder
         if rank < 0:
             return None
         rank = min(rank, self._worst.get(kind, rank))

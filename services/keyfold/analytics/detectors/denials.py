@@ -8,7 +8,7 @@ from keyfold.analytics.detectors.detector import Scope
 from keyfold.analytics.detectors.settings import DenialsSettings, ReplaysSettings
 from keyfold.analytics.detectors.verbs import DECRYPT
 from keyfold.analytics.detectors.wording import plural, span
-from keyfold.analytics.observations import Ref, Result
+from keyfold.analytics.observations import RESULTS, Ref, Result
 from keyfold.analytics.ticks import MAX_REFS, Tick
 from keyfold.events.errors import (
     AlreadyExecuted,
@@ -60,7 +60,7 @@ class Denials(CountingDetector):
         super().__init__(settings.baseline, minimum, worst={"failed": "low"})
 
     def count(self, tick: Tick) -> Mapping[str, int]:
-        """Count denials, failures, and items that failed to decrypt."""
+        """Count denials, failures, and items that failed to decrypt. What came late has no number, nor hides any."""
         if not tick.codes and not tick.failures:
             return {}
         denied = failed = broken = 0
@@ -73,7 +73,7 @@ class Denials(CountingDetector):
                 else:
                     failed += number
         denied -= _coded(tick, STATE_CODES, "denied")
-        ours = _coded(tick, OUR_CODES) + _coded(tick, STATE_CODES, "failed")
+        ours = _coded(tick, OUR_CODES, *RESULTS) + _coded(tick, STATE_CODES, "failed")
         failed, broken = max(0, failed - ours), max(0, broken - max(0, ours - failed))
         for verb, number in tick.failures.items():
             if verb in DECRYPT:
@@ -117,7 +117,8 @@ class Replays(CountingDetector):
     unit = "commands"
 
     def __init__(self, settings: ReplaysSettings) -> None:
-        super().__init__(settings.baseline, {"replayed": settings.minimum})
+        # All of them were refused.
+        super().__init__(settings.baseline, {"replayed": settings.minimum}, worst={"replayed": "high"}, noise=0.1)
 
     def count(self, tick: Tick) -> Mapping[str, int]:
         """Count what was refused as expired or as replayed, wherever it was."""

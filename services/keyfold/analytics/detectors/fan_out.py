@@ -12,7 +12,6 @@ from keyfold.analytics.detectors.known import fingerprint
 from keyfold.analytics.detectors.reading import reading
 from keyfold.analytics.detectors.saying import Said
 from keyfold.analytics.detectors.settings import FanOutSettings
-from keyfold.analytics.detectors.verbs import uses_keys
 from keyfold.analytics.detectors.wording import plural, span, usual
 from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Signal
 from keyfold.analytics.observations import Ref
@@ -60,12 +59,13 @@ class FanOut:
 
     def look(self, entity: str, tick: Tick, memory: Touched) -> Iterable[Signal]:  # noqa: ARG002
         """Count the keys of each window, and compare with what is usual."""
-        if not tick.peers or not uses_keys(tick):
+        keys = [name for name, number in tick.peers.items() if number]
+        if not keys:
             return ()
         hour = tick.start_ms // HOUR_MS
         if memory.baselines is None:
             memory.baselines = Baselines.begin(self._rules, hour)
-        counts = memory.touch(tick.peers, tick.start_ms // TICK_MS)
+        counts = memory.touch(keys, tick.start_ms // TICK_MS)
         rank, index = memory.baselines.judge(hour, counts, self._minimum)
         if rank < 0:
             return ()

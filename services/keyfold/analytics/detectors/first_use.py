@@ -9,7 +9,7 @@ from keyfold.analytics.detectors.known import DAY_MS, Known, fingerprint
 from keyfold.analytics.detectors.reading import reading
 from keyfold.analytics.detectors.saying import Said
 from keyfold.analytics.detectors.settings import FirstUseSettings
-from keyfold.analytics.detectors.verbs import POWER, sensitive_uses, uses_keys
+from keyfold.analytics.detectors.verbs import POWER, uses_sensitively
 from keyfold.analytics.detectors.wording import plural, span
 from keyfold.analytics.findings import Severity, Signal
 from keyfold.analytics.observations import KEY, Ref
@@ -43,8 +43,6 @@ class FirstUse:
     def look(self, entity: str, tick: Tick, memory: FirstUses) -> Iterable[Signal]:
         """Compare the names of a tick with those that are known."""
         if entity.startswith(KEY):
-            if not uses_keys(tick):
-                return ()
             found = self._look("user", tick.peers, tick, memory)
         else:
             verbs = {use.verb for use in tick.items if use.result == "authorized"}
@@ -82,7 +80,7 @@ class FirstUse:
 
 def _signal(kind: str, name: str, number: int, tick: Tick, *, stable_ms: int, had_power: bool) -> Signal:
     power = kind == "verb" and name in POWER and not had_power
-    alarming = power or (kind == "user" and sensitive_uses(tick) > 0)
+    alarming = power or (kind == "user" and uses_sensitively(tick))
     severity: Severity = "medium" if stable_ms and alarming else "low"
     quiet = f"; nothing of the kind was new for {span(stable_ms)}" if stable_ms else ""
     return Signal(

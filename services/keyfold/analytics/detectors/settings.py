@@ -21,10 +21,10 @@ class _Settings(BaseModel):
 class BaselineSettings(_Settings):
     """How the usual maximum of a window in each hour of the week is learned, and how far above it is unusual."""
 
-    low: Probability = Field(default=3e-3, description="chance that an hour's usual maximum is this high: low")
-    medium: Probability = Field(default=3e-4, description="the same: medium")
-    high: Probability = Field(default=1e-7, description="the same: high")
-    critical: Probability = Field(default=1e-14, description="the same: critical")
+    low: Probability = Field(default=2e-2, description="chance that an hour's usual maximum is this high: low")
+    medium: Probability = Field(default=2e-3, description="the same: medium")
+    high: Probability = Field(default=2e-5, description="the same: high")
+    critical: Probability = Field(default=1e-12, description="the same: critical")
     level_fading: Fading = Field(default=0.05, description="weight of the newest active hour in the level")
     day_fading: Fading = Field(default=0.1, description="weight of the newest day in an hour of the day")
     week_fading: Fading = Field(default=0.2, description="weight of the newest week in an hour of the week")
@@ -45,8 +45,8 @@ class UsageRateSettings(_Settings):
 class SlowUseSettings(_Settings):
     """slow-use: for how much of a day there was decryption."""
 
-    minimum: Count = Field(default=60, description="spans of ten seconds in a day below which nothing is said")
-    baseline: BaselineSettings = BaselineSettings(low=1e-2, medium=1e-3, high=1e-6, prior_spread=0.8)
+    minimum: Count = Field(default=24, description="spans of ten minutes in a day below which nothing is said")
+    baseline: BaselineSettings = BaselineSettings(prior_count=140, prior_spread=0.8)
 
 
 class DataKeyVolumeSettings(_Settings):
@@ -74,12 +74,23 @@ class DenialsSettings(_Settings):
     )
 
 
+class ProbingSettings(_Settings):
+    """probing: distinct keys, never used by a principal, on which it is denied within an hour."""
+
+    low: Count = Field(default=3, description="such keys: low")
+    medium: Count = Field(default=5, description="the same: medium")
+    high: Count = Field(default=15, description="the same: high")
+    remembered: Count = Field(
+        default=1000, le=5000, description="keys that are known; of who uses more, nothing is said"
+    )
+
+
 class ReplaysSettings(_Settings):
     """replays: commands that were not admitted because they were expired, or used another command's id."""
 
-    minimum: Count = Field(default=3, description="such commands in a window below which nothing is said")
+    minimum: Count = Field(default=4, description="such commands in a window below which nothing is said")
     baseline: BaselineSettings = BaselineSettings(
-        prior_count=2, prior_spread=0.5, least_spread=0.25, low=1e-2, medium=1e-3, high=1e-6, critical=1e-12
+        prior_count=2, prior_spread=0.18, least_spread=0.18, low=1e-2, medium=3e-3, high=1e-6, critical=1e-12
     )
 
 
@@ -90,7 +101,7 @@ class MassActsSettings(_Settings):
     suspensions: Count = Field(default=2, description="principals that one may suspend or revoke in a window unsaid")
     grants: Count = Field(default=10, description="grants that one may make in a window unsaid")
     baseline: BaselineSettings = BaselineSettings(
-        prior_count=1, prior_spread=0.25, least_spread=0.25, low=1e-2, medium=1e-3, high=1e-6, critical=1e-12
+        prior_count=1, prior_spread=0.25, least_spread=0.2, low=5e-2, medium=1e-2, high=1e-6, critical=1e-12
     )
 
 
@@ -106,8 +117,8 @@ class FirstUseSettings(_Settings):
 
     quiet_days: Days = Field(default=7, description="days of an entity's life in which everything is new")
     old_days: Days = Field(default=21, description="days after which a key or principal is old")
-    stable_days: Days = Field(default=14, description="days without anything new after which it is stable")
-    usual_novelties: float = Field(default=3, gt=0, description="new things in two weeks after which more say nothing")
+    stable_days: Days = Field(default=10, description="days without anything new after which it is stable")
+    usual_novelties: float = Field(default=4, gt=0, description="new things in two weeks after which more say nothing")
     half_life_days: float = Field(default=7, gt=0, description="days after which a new thing counts half")
     remembered: Count = Field(default=1000, le=5000, description="users, verbs or context values that are known")
 
@@ -126,18 +137,21 @@ class UnusualHourSettings(_Settings):
     weeks: float = Field(default=3, ge=1, le=52, description="weeks of history that are needed")
     active_hours: Count = Field(default=40, description="active hours in history that are needed")
     neighbours: int = Field(default=2, ge=0, le=6, description="hours before and after that count as well")
-    minimum: Count = Field(default=4, description="sensitive operations in the hour from which it is medium")
+    minimum: Count = Field(default=2, description="sensitive operations in the hour from which it is medium")
+    rare: float = Field(default=0.1, ge=0, lt=1, description="activity there, as part of an even spread, that is rare")
+    rare_minimum: Count = Field(default=6, description="the same, where it was active in some")
 
 
 class DecryptRatioSettings(_Settings):
-    """decrypt-ratio: commands that decrypt for each that encrypts or makes a data key, in an hour."""
+    """decrypt-ratio: commands that decrypt for each that encrypts or makes a data key, in an hour and in six."""
 
-    minimum: Count = Field(default=8, description="commands that decrypt in an hour below which nothing is said")
-    hours: Count = Field(default=48, description="hours of history that are needed")
-    fading: Fading = Field(default=0.02, description="weight of the newest hour")
-    least_spread: float = Field(default=0.4, gt=0, le=3, description="spread of the log ratio that is always allowed")
-    low: Probability = Field(default=1e-4, description="an hour's chance of a usual ratio this high: low")
-    medium: Probability = Field(default=1e-6, description="the same: medium")
+    minimum: Count = Field(default=5, description="commands that decrypt in a window below which nothing is said")
+    spans: Count = Field(default=30, description="active windows of history that are needed")
+    fading: Fading = Field(default=0.02, description="weight of the newest window")
+    least_spread: float = Field(default=0.4, gt=0, le=3, description="spread of an hour's log ratio always allowed")
+    least_long_spread: float = Field(default=0.25, gt=0, le=3, description="the same, of six hours")
+    low: Probability = Field(default=3e-3, description="chance of a usual ratio this high: low")
+    medium: Probability = Field(default=3e-4, description="the same: medium")
 
 
 class DetectorSettings(_Settings):
@@ -148,6 +162,7 @@ class DetectorSettings(_Settings):
     data_key_volume: DataKeyVolumeSettings = DataKeyVolumeSettings()
     fan_out: FanOutSettings = FanOutSettings()
     denials: DenialsSettings = DenialsSettings()
+    probing: ProbingSettings = ProbingSettings()
     replays: ReplaysSettings = ReplaysSettings()
     admin_sequence: AdminSequenceSettings = AdminSequenceSettings()
     first_use: FirstUseSettings = FirstUseSettings()

@@ -1,4 +1,4 @@
-"""unusual-hour: activity in an hour of the week in which it never was, near which it never was."""
+"""unusual-hour: activity at a time of day at which it never was, or hardly ever. Pure."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
@@ -24,12 +24,13 @@ _FULL: Final = 255
 class Rhythm:
     """The memory: in how many weeks each hour was active, of working days and of weekends; and the hour that is on.
 
-    `unusual` tells whether that hour is unusual, `sensitive` what was decrypted, signed or administered in it so far.
+    `unusual` tells from how many sensitive operations on that hour is alarming (0: it is usual), `sensitive` what was
+    decrypted, signed or administered in it and in unusual hours right before it.
     """
 
     began_ms: int = -1
     hour: int = -1
-    unusual: bool = False
+    unusual: int = 0
     sensitive: int = 0
     active: bytearray = field(default_factory=lambda: bytearray(_SLOTS))
     said: Said = field(default_factory=Said)
@@ -50,33 +51,41 @@ class UnusualHour:
 
     def look(self, entity: str, tick: Tick, memory: Rhythm) -> Iterable[Signal]:  # noqa: ARG002
         """Judge an hour by those before, once; then count what is done in it."""
+        if tick.is_late:
+            return ()
         hour = tick.start_ms // HOUR_MS
         if memory.began_ms < 0:
             memory.began_ms = tick.start_ms
         if hour != memory.hour:
-            memory.hour, memory.sensitive = hour, 0
-            memory.unusual = self._is_unusual(tick.start_ms, memory)
+            before, memory.unusual = memory.unusual, self._from(tick.start_ms, memory)
+            if not before or hour != memory.hour + 1:
+                memory.sensitive = 0
+            memory.hour = hour
             _count(memory.active, _slot(tick.start_ms))
         if not memory.unusual:
             return ()
         memory.sensitive += _sensitive(tick)
         return memory.said.news([self._signal(tick, memory)])
 
-    def _is_unusual(self, time_ms: int, memory: Rhythm) -> bool:
-        if time_ms - memory.began_ms < self._settings.weeks * 7 * DAY_MS:
-            return False
-        active, slot = memory.active, _slot(time_ms)
-        if sum(active) < self._settings.active_hours:
-            return False
+    def _from(self, time_ms: int, memory: Rhythm) -> int:
+        """Return from how many sensitive operations on the hour of a time is alarming; 0 where it is usual."""
+        settings, active, slot = self._settings, memory.active, _slot(time_ms)
+        days = (time_ms - memory.began_ms) // DAY_MS
+        if days < settings.weeks * 7 or sum(active) < settings.active_hours:
+            return 0
         if slot >= _DAY and not any(active[_DAY:]):
-            return True
-        around = range(slot - self._settings.neighbours, slot + self._settings.neighbours + 1)
-        return not any(active[hour % _DAY] or active[_DAY + hour % _DAY] for hour in around)
+            return settings.minimum
+        near = range(slot - settings.neighbours, slot + settings.neighbours + 1)
+        seen = sum(active[hour % _DAY] + active[_DAY + hour % _DAY] for hour in near)
+        if not seen:
+            return settings.minimum
+        return settings.rare_minimum if seen <= settings.rare * sum(active) * len(near) / _DAY else 0
 
     def _signal(self, tick: Tick, memory: Rhythm) -> Signal:
-        severity: Severity = "medium" if memory.sensitive >= self._settings.minimum else "low"
+        severity: Severity = "medium" if memory.sensitive >= memory.unusual else "low"
         done = f", with {plural(memory.sensitive, 'sensitive operation')}," if memory.sensitive else ""
         history = span(tick.start_ms - memory.began_ms)
+        ever = "never" if memory.unusual == self._settings.minimum else "hardly ever"
         return Signal(
             severity=severity,
             since_ms=tick.start_ms - tick.start_ms % HOUR_MS,
@@ -84,7 +93,7 @@ class UnusualHour:
             observed=memory.sensitive,
             expected=0,
             unit="sensitive operations",
-            sentence=f"was active{done} on {hour_of_week(tick.start_ms)}, as never near that hour in {history}",
+            sentence=f"was active{done} on {hour_of_week(tick.start_ms)}, as {ever} near that hour in {history}",
             evidence=tuple(tick.evidence()),
         )
 

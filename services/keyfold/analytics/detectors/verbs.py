@@ -55,6 +55,6 @@ def uses_keys(tick: Tick) -> bool:
     return any(use.result == "authorized" and use.verb in USES for use in tick.items)
 
 
-def sensitive_uses(tick: Tick) -> int:
-    """Count what an attacker uses a key for."""
-    return sum(number for use, number in tick.items.items() if use.result == "authorized" and use.verb in SENSITIVE_USE)
+def uses_sensitively(tick: Tick) -> bool:
+    """Tell whether a tick has what an attacker uses a key for."""
+    return any(use.result == "authorized" and use.verb in SENSITIVE_USE for use in tick.items)

@@ -19,6 +19,7 @@ from keyfold.bus.memory.cluster import Fault, MemoryCluster
 from keyfold.bus.memory.log import Outcome, Transaction
 from keyfold.bus.ports import MAX_POLL_RECORDS
 from keyfold.bus.records import Inbound, Outbound
+from keyfold.bus.topic_changes import Alterations
 from keyfold.bus.topic_plan import plan
 from keyfold.events.topics import TOPICS, Topic
 
@@ -291,6 +292,25 @@ class MemoryAdmin:
             differences += row.differences(self._cluster.partitions_of(row.name), configs)
         if differences:
             raise TopicMismatch(tuple(differences))
+
+    async def alter_topics(
+        self,
+        partitions: int,
+        *,
+        min_insync_replicas: int | None = None,
+        topics: Iterable[Topic] = TOPICS,
+        reply_names: Iterable[str] = (),
+    ) -> list[str]:
+        """Change what was created."""
+        rows = {row.name: row for row in plan(partitions, topics, reply_names, min_insync_replicas)}
+        wanted = Alterations()
+        for name in sorted(rows.keys() & self._cluster.plans.keys()):
+            count = self._cluster.partitions_of(name) or 0
+            ends, starts = await self.end_offsets(name, committed=False), await self.start_offsets(name)
+            wanted.add(rows[name], count, self._cluster.plans[name].configs, empty=ends == starts)
+        for name, settings in wanted.settings().items():
+            self._cluster.alter(name, settings)
+        return wanted.sentences
 
     async def delete_records(self, topic: str, partition: int, before_offset: int) -> int:
         """Move the start of the log."""

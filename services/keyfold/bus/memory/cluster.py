@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -62,6 +62,11 @@ class MemoryCluster:
         self.plans[row.name] = row
         self._logs[row.name] = [Log(row.name, partition) for partition in range(row.partitions)]
         return True
+
+    def alter(self, name: str, settings: Mapping[str, str]) -> None:
+        """Set settings of a topic."""
+        known = self.plans[name]
+        self.plans[name] = Plan(known.name, known.partitions, {**known.configs, **settings})
 
     def log(self, topic: str, partition: int) -> Log:
         """Return a partition's log; unavailable while the cluster is down or for an unknown place."""
@@ -130,11 +135,15 @@ class MemoryCluster:
         self.wake()
 
     def end_unmarked(self, transactional_id: str, places: Iterable[tuple[str, int]], outcome: Outcome) -> None:
-        """End what the id has left open in these places."""
-        wanted = {id(self.log(topic, partition)) for topic, partition in places}
+        """End what the id has left open in these places; a marker falls into each, whether or not anything was."""
+        wanted = {id(log): log for log in (self.log(topic, partition) for topic, partition in places)}
         for transaction in self._owners[transactional_id].unmarked:
             if any(id(log) in wanted for log in transaction.logs) and transaction.outcome is Outcome.OPEN:
                 transaction.finish(outcome)
+                for log in transaction.logs:
+                    wanted.pop(id(log), None)
+        for log in wanted.values():
+            log.append_marker(Transaction(outcome))
         self.wake()
 
     # Waiting for records

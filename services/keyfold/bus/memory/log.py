@@ -62,7 +62,8 @@ class Log:
     def append(self, record: Outbound, now_ms: int, transaction: Transaction | None) -> int:
         """Write one record; return its offset."""
         offset = self.high_watermark
-        stored = Inbound(self.topic, self.partition, offset, now_ms, record.key, record.value, tuple(record.headers))
+        at_ms = now_ms if record.timestamp_ms is None else record.timestamp_ms
+        stored = Inbound(self.topic, self.partition, offset, at_ms, record.key, record.value, tuple(record.headers))
         self._entries.append(_Entry(stored, transaction))
         if transaction is not None and self not in transaction.logs:
             transaction.logs.append(self)

@@ -1,6 +1,6 @@
 """`keyfold alerts ack`, `close`, `suppress`, …: what is done about incidents, as commands that policy decides."""
 
-from typing import Annotated
+from typing import Annotated, Final, get_args
 
 import typer
 
@@ -10,9 +10,10 @@ from keyfold.cli.arguments import NoWait, Reason, Trial, chosen, how, identifier
 from keyfold.cli.exits import UsageError
 from keyfold.cli.session import of
 from keyfold.cli.writing import write
+from keyfold.events.incident_arguments import Resolution
 from keyfold.events.incident_entities import Suppression
 
-RESOLUTIONS = ("TRUE_POSITIVE", "FALSE_POSITIVE", "BENIGN")
+RESOLUTIONS: Final[tuple[str, ...]] = get_args(Resolution)
 
 IncidentId = Annotated[str, typer.Argument(metavar="ID", help="The incident.")]
 SuppressionName = Annotated[str, typer.Argument(metavar="NAME", help="The suppression's name.")]

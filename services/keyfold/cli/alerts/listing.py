@@ -5,6 +5,7 @@ Postgres is not signed: `keyfold alerts tail --from-beginning` shows what was.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -118,8 +119,7 @@ async def _one(session: Session, name: str) -> IncidentDetails | FindingRow:
 async def _resolved(session: Session, wanted: AlertFilter) -> AlertFilter:
     if wanted.entity is None:
         return wanted
-    values = {name: getattr(wanted, name) for name in AlertFilter.__slots__}
-    return AlertFilter(**values | {"entity": await entity_of(session, wanted.entity)})
+    return replace(wanted, entity=await entity_of(session, wanted.entity))
 
 
 @asynccontextmanager

@@ -73,8 +73,8 @@ def test_verbs_are_those_of_commands() -> None:
 
 def test_names_are_unique_and_every_parameter_is_described() -> None:
     """Findings are identified by them; operators read the rest."""
-    assert len({each.name for each in ALL}) == len(ALL) == 11
-    assert len(Engine(ALL).detectors["principal"]) == 11
+    assert len({each.name for each in ALL}) == len(ALL) == 12
+    assert len(Engine(ALL).detectors["principal"]) == 12
 
     def fields(model: type) -> None:
         for name, field in model.model_fields.items():  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""first-use, fan-out, dormant, unusual-hour, decrypt-ratio and admin-sequence, in honest lives and attacked ones."""
+"""The detectors that do not hold a count against a baseline, and fan-out: honest lives, and attacked ones."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,14 @@ from keyfold.analytics.detectors.decrypt_ratio import DecryptRatio
 from keyfold.analytics.detectors.dormant import Dormant
 from keyfold.analytics.detectors.fan_out import FanOut
 from keyfold.analytics.detectors.first_use import FirstUse
+from keyfold.analytics.detectors.probing import Probing
 from keyfold.analytics.detectors.settings import (
     AdminSequenceSettings,
     DecryptRatioSettings,
     DormantSettings,
     FanOutSettings,
     FirstUseSettings,
+    ProbingSettings,
     UnusualHourSettings,
 )
 from keyfold.analytics.detectors.unusual_hour import UnusualHour
@@ -97,6 +99,14 @@ def test_administration_of_many_keys_is_no_fan_out() -> None:
     """Tags on a hundred keys use none of them."""
     acts = [seen(LATER + step * SECOND, "TagResource", key_id=f"key-{step}", administrative=True) for step in range(99)]
     assert look(FanOut(FanOutSettings()), [*office(5), *acts]) == []
+    beside = [seen(LATER + step * SECOND + 1) for step in range(99)]
+    assert look(FanOut(FanOutSettings()), [*office(5), *sorted([*acts, *beside], key=lambda each: each.ref)]) == []
+
+
+def test_an_administrator_is_no_user_of_a_key_that_is_used_meanwhile() -> None:
+    """Another uses it in the same seconds."""
+    life = [seen(LATER, "TagResource", principal="root", administrative=True), seen(LATER + 1)]
+    assert look(first_use(), [*office(5), *life], ITS_KEY) == []
 
 
 def test_a_key_wakes_by_use_and_not_by_administration() -> None:
@@ -122,7 +132,7 @@ def test_a_monthly_job_is_told_once_at_most() -> None:
 
 
 def test_the_night_and_the_weekend_are_unusual_of_office_hours() -> None:
-    """At three on a working day, and at ten on a Saturday; ten decryptions make it medium."""
+    """At three on a working day, and at ten on a Saturday; two decryptions make it medium."""
     detector = UnusualHour(UnusualHourSettings())
     assert look(detector, [*office(5), seen(5 * WEEK + 18 * HOUR)]) == []
     at_night = [seen(5 * WEEK + 3 * HOUR + step * MINUTE) for step in range(10)]
@@ -131,6 +141,17 @@ def test_the_night_and_the_weekend_are_unusual_of_office_hours() -> None:
     signals = look(detector, [*office(5), *saturday])
     assert [each.severity for each in signals] == ["low"]
     assert "on a Saturday at 10:00 UTC, as never near that hour in 40 days" in signals[0].sentence
+
+
+def test_where_it_was_active_once_more_is_needed_and_hours_that_follow_are_one() -> None:
+    """One night of work in five weeks makes nights rare, not usual: six decryptions alarm, in one hour or two."""
+    detector = UnusualHour(UnusualHourSettings())
+    life = sorted([*office(5), seen(2 * WEEK + 3 * HOUR)], key=lambda each: each.ref)
+    few = [seen(5 * WEEK + 3 * HOUR + 50 * MINUTE + step * 5 * MINUTE) for step in range(5)]
+    assert {each.severity for each in look(detector, [*life, *few])} == {"low"}
+    signals = look(detector, [*life, *few, seen(5 * WEEK + 4 * HOUR + 30 * MINUTE)])
+    assert signals[-1].severity == "medium"
+    assert "as hardly ever near that hour" in signals[-1].sentence
 
 
 def test_no_hour_is_unusual_before_there_is_history() -> None:
@@ -154,6 +175,51 @@ def test_a_writer_that_reads_is_told_by_its_ratio() -> None:
     signals = look(detector, [*writer(120), *writer(2, 120, every=1)])
     assert [each.severity for each in signals][:2] == ["low", "medium"]
     assert "times as many for each as usual" in signals[-1].sentence
+
+
+def test_six_hours_tell_what_an_hour_is_too_short_for() -> None:
+    """A few commands an hour, most of which decrypt now: no hour has enough of them."""
+    detector = DecryptRatio(DecryptRatioSettings())
+    few = [seen(step * 20 * MINUTE, "Decrypt" if step % 10 == 0 else "Encrypt") for step in range(3 * 24 * 30)]
+    turned = [seen(30 * DAY + step * 20 * MINUTE, "Decrypt" if step % 10 else "Encrypt") for step in range(3 * 6)]
+    assert look(detector, few) == []
+    signals = look(detector, [*few, *turned])
+    assert {each.severity for each in signals} == {"low", "medium"}
+    assert all("in 6 hours" in each.sentence for each in signals)
+
+
+def denied(at_ms: int, key: str, code: str = "AccessDenied") -> Observation:
+    return seen(at_ms, "Decrypt", 1, "denied", code=code, key_id=key)
+
+
+@pytest.mark.parametrize(
+    ("number", "severities"), [(2, []), (4, ["low"]), (6, ["low", "medium"]), (20, ["low", "medium", "high"])]
+)
+def test_keys_that_were_never_used_and_are_denied_are_probing(number: int, severities: list[str]) -> None:
+    """By how many of them within an hour."""
+    tried = [denied(LATER + step * MINUTE, f"key-{step}") for step in range(number)]
+    signals = look(Probing(ProbingSettings()), [*office(5), *tried])
+    assert [each.severity for each in signals] == severities
+    if signals:
+        assert signals[-1].sentence.endswith(" within an hour that it never used")
+        assert signals[-1].evidence
+
+
+def test_denials_on_ones_own_keys_or_over_days_are_no_probing() -> None:
+    """A roll-out is misconfigured: hundreds of denials, on keys that it used for weeks. And a typing error a day."""
+    own = [seen(step * HOUR, key_id=f"key-{step % 9}") for step in range(24 * 35)]
+    refused = [denied(5 * WEEK + step * SECOND, f"key-{step % 9}") for step in range(300)]
+    assert look(Probing(ProbingSettings()), [*own, *refused]) == []
+    slowly = [denied(LATER + step * DAY, f"other-{step}") for step in range(30)]
+    assert look(Probing(ProbingSettings()), [*office(5), *slowly]) == []
+
+
+def test_of_who_uses_more_keys_than_are_known_nothing_is_probing() -> None:
+    """What was forgotten is not called never used; and late denials are of another hour."""
+    detector = Probing(ProbingSettings(remembered=50))
+    many = [seen(step * MINUTE, key_id=f"key-{step}") for step in range(60)]
+    tried = [denied(DAY + step * SECOND, f"key-{step}") for step in range(60)]
+    assert look(detector, [*many, *tried]) == []
 
 
 def policy(at_ms: int, name: str = "payments", verb: str = "PutPolicy") -> Observation:

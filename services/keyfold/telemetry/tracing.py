@@ -1,0 +1,160 @@
+"""Traces: spans from a client's call through policy and HSM worker to the reply, handed on in a header `traceparent`.
+
+The header is that of W3C Trace Context, beside the record and not in it: it is signed by nobody, believed for nothing,
+and never kept in the log. What does not have its form is left out. A process that traces nothing hands on what it was
+given, so the parts before and after it stay one trace.
+
+There is one tracer in a process, as there is one registry of metrics. By default it is off, which costs next to
+nothing. Spans name verbs, codes, partitions and command ids: never a principal, a key, a context or anything sealed.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, Protocol
+
+from keyfold.bus import Outbound
+
+TRACE_HEADER: Final = "traceparent"
+_FORM: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+Kind = Literal["client", "consumer", "producer", "internal"]
+
+
+class Span(Protocol):
+    """One step of a trace. `header` is what the next step continues; None where there is nothing to continue."""
+
+    @property
+    def header(self) -> bytes | None: ...
+
+    def set(self, **attributes: str | int) -> None:
+        """Add attributes, each under `keyfold.<name>`."""
+
+    def event(self, name: str) -> None:
+        """Note that something happened now."""
+
+    def end(self, code: str | None = None) -> None:
+        """End it now; with an error's code, as failed. Once."""
+
+
+class Tracer(Protocol):
+    """Makes spans. `records` tells whether anybody will see them."""
+
+    records: bool
+
+    def begin(
+        self, name: str, kind: Kind = "internal", *, parent: bytes | None = None, links: Sequence[bytes] = ()
+    ) -> Span:
+        """Begin a span now: below `parent`, else as the root of a new trace."""
+
+    def ambient(self) -> bytes | None:
+        """Return the span that the caller is in, as a header."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOn:
+    """No span: it hands on what it was given."""
+
+    header: bytes | None = None
+
+    def set(self, **attributes: str | int) -> None:  # noqa: ARG002 - the port's names
+        return
+
+    def event(self, name: str) -> None:  # noqa: ARG002
+        return
+
+    def end(self, code: str | None = None) -> None:  # noqa: ARG002
+        return
+
+
+NO_SPAN: Final = PassedOn()
+
+
+class Off:
+    """Traces nothing."""
+
+    records = False
+
+    def begin(
+        self,
+        name: str,  # noqa: ARG002
+        kind: Kind = "internal",  # noqa: ARG002
+        *,
+        parent: bytes | None = None,
+        links: Sequence[bytes] = (),  # noqa: ARG002
+    ) -> Span:
+        return NO_SPAN if parent is None else PassedOn(parent)
+
+    def ambient(self) -> bytes | None:
+        return None
+
+
+_OFF: Final = Off()
+_tracer: list[Tracer] = [_OFF]
+
+
+def current() -> Tracer:
+    """The tracer of this process."""
+    return _tracer[-1]
+
+
+@contextmanager
+def using(tracer: Tracer) -> Iterator[None]:
+    """Trace with this one inside the block."""
+    _tracer.append(tracer)
+    try:
+        yield
+    finally:
+        _tracer.remove(tracer)
+
+
+def of_program() -> Tracer:
+    """The tracer of a program that uses the client: OpenTelemetry, where the program has loaded it itself."""
+    if current().records or "opentelemetry.trace" not in sys.modules:
+        return current()
+    from keyfold.telemetry.otel import program_tracer
+
+    return program_tracer()
+
+
+def carried(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
+    """Return the trace that a record belongs to; None where it names none, or two, or nothing of the form."""
+    found: bytes | None = None
+    for name, value in headers:
+        if name == TRACE_HEADER:
+            if found is not None or not _FORM.fullmatch(value):
+                return None
+            found = value
+    return found
+
+
+def handed_on(record: Outbound, trace: bytes | None) -> Outbound:
+    """Return the record with the trace that it belongs to."""
+    return record if trace is None else replace(record, headers=(*record.headers, (TRACE_HEADER, trace)))
+
+
+class BatchSpans:
+    """The spans of one batch's records, and of the transaction that they share, which links to them."""
+
+    __slots__ = ("_shared", "spans")
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self._shared: Span = NO_SPAN
+
+    def transaction(self, name: str, **attributes: Any) -> None:
+        """The transaction begins."""
+        tracer = current()
+        if tracer.records and self.spans:
+            links = [span.header for span in self.spans if span.header is not None]
+            self._shared = tracer.begin(name, links=links)
+            self._shared.set(records=len(self.spans), **attributes)
+
+    def end(self, code: str | None = None) -> None:
+        """The transaction stands, or failed by this code. Again, it does nothing."""
+        self._shared.end(code)
+        for span in self.spans:
+            span.end(code)
+        self.spans, self._shared = [], NO_SPAN
