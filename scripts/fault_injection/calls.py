@@ -39,5 +39,9 @@ def acknowledged(calls: Iterable[Call]) -> dict[str, str]:
 
 
 def counted(calls: Iterable[Call]) -> dict[str, int]:
-    """Return how many were told what."""
-    return dict(Counter(f"{call.told} {call.code}".strip() for call in calls))
+    """Return how many were told what; of what was refused, for each verb."""
+    return dict(Counter(_told(call) for call in calls))
+
+
+def _told(call: Call) -> str:
+    return f"{call.told} {call.code} ({call.verb})" if call.told == "refused" else f"{call.told} {call.code}".strip()

@@ -44,6 +44,7 @@ class Deployment(WholeSystem):
         self.services = tuple(services)
         self.directory = self.stack.directory
         self.environments: dict[str, dict[str, str]] = {}
+        self._parts: dict[str, Part] = {}
 
     @property
     def tokens(self) -> Path:
@@ -79,6 +80,7 @@ class Deployment(WholeSystem):
 
     def start_all(self, names: Sequence[str]) -> None:
         """Start processes at the same time, and return when all of them serve. Does nothing to those that run."""
+        names = [name for name in names if not self.runs(name)]
         self.spawn(names)
         deadline = time.monotonic() + READY_S
         for name in names:
@@ -87,12 +89,15 @@ class Deployment(WholeSystem):
     def spawn(self, names: Sequence[str]) -> None:
         """Start processes without waiting for them."""
         for name in names:
+            if self.runs(name):
+                continue
+            self._parts[name] = part = self._part(name)
             with self.directory.lock() as lock:
-                start_part(self.directory, replace(self._part(name), ready=lambda _process: True), lock)
+                start_part(self.directory, replace(part, ready=lambda _process: True), lock)
 
     def await_ready(self, name: str, timeout_s: float = READY_S) -> None:
         """Return when a process serves. Raises RuntimeError where it ends or takes too long."""
-        part, deadline = self._part(name), time.monotonic() + timeout_s
+        part, deadline = self._parts[name], time.monotonic() + timeout_s
         while True:
             process = processes.find(self.directory.record(name))
             last = processes.last_line(self.directory.log(name))

@@ -1,7 +1,7 @@
-"""A cluster that asks who is there: each service as a Kafka user of its own, with no more rights than its role's.
+"""A cluster that asks who is there: each service as a Kafka user and a database role of its own, with no more rights.
 
-The rules are those of `keyfold topics acl`. What a role may do is shown by the whole pipeline at work with them; what
-it may not, by trying.
+The rules are those of `keyfold topics acl` and `keyfold database grants`. What a role may do is shown by the whole
+pipeline at work with them; what it may not, by trying (of the database in `tests/contract/test_projection_access.py`).
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from tests.conftest import Postgres, SoftHSM
 from tests.integration.conftest import eventually
@@ -24,17 +25,22 @@ from keyfold.bus.broker_settings import broker_differences
 from keyfold.bus.errors import BusUnavailable, InDoubt, NotAuthorized, RecordRefused, UnknownDestination
 from keyfold.bus.quotas import limit
 from keyfold.client import Keyfold
-from keyfold.config import CONFIG_FILE, Config, KafkaSecurity, save_config
+from keyfold.config import CONFIG_FILE, Config, KafkaSecurity, save_config, write_private
 from keyfold.embedded.softhsm import prepare_softhsm
 from keyfold.events import topics
 from keyfold.events.quotas import Quota, quotas
 from keyfold.events.topic_access import ROLES, access_rules, default_principals
 from keyfold.identity import create_identity
+from keyfold.projections.access import ANALYTICS, AUDITOR, OPERATOR, OWNER, PROJECTOR, SCHEDULER
 from keyfold.projections.store import PostgresQueries
 
 pytestmark = [pytest.mark.stack, pytest.mark.token]
 SERVICES = ("policy", "hsm", "notary", "projector", "scheduler", "analytics")
 PARTITIONS = 3
+_DATABASE = {
+    "projector": (PROJECTOR, None), "scheduler": (None, SCHEDULER), "analytics": (ANALYTICS, None),
+    "operator": (OPERATOR, AUDITOR), "auditor": (None, AUDITOR),
+}  # fmt: skip
 
 
 class Secured:
@@ -42,15 +48,15 @@ class Secured:
 
     def __init__(self, home: Path, kafka: SecuredKafka, postgres: Postgres, softhsm: SoftHSM) -> None:
         self.home, self.kafka = home, kafka
-        database = postgres.database()
-        for name in ("pins", "identities", "tokens"):
+        self.database = postgres.database()
+        for name in ("pins", "identities", "tokens", "postgres"):
             (home / name).mkdir(mode=0o700)
         self.base = Config(
             data_directory=home,
             bootstrap_servers=kafka.bootstrap_servers,
             partitions=PARTITIONS,
-            postgres_dsn=database.dsn,
-            postgres_reader_dsn=database.reader_dsn,
+            postgres_dsn="service=none",
+            postgres_reader_dsn="service=none",
             pkcs11_module=softhsm.module,
             softhsm2_conf=prepare_softhsm(home / "tokens"),
             pins_directory=home / "pins",
@@ -60,8 +66,30 @@ class Secured:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def config(self, role: str) -> Config:
-        """The settings of one role."""
-        return self.base.model_copy(update={"kafka": self.kafka.security(default_principals()[role])})
+        """The settings of one role: in the database it is who it must be, or nobody."""
+        writes, reads = _DATABASE.get(role, (None, None))
+        places = {"postgres_dsn": self.dsn(writes), "postgres_reader_dsn": self.dsn(reads)}
+        return self.base.model_copy(update={"kafka": self.kafka.security(default_principals()[role]), **places})
+
+    def dsn(self, database_role: str | None) -> str:
+        """How a role of the database connects: by a password file."""
+        if database_role is None:
+            return "service=none"
+        passfile = str(self.home / "postgres" / f"{database_role}.pgpass")
+        return psycopg.conninfo.make_conninfo(self.database.admin_dsn, user=database_role, passfile=passfile)
+
+    def make_roles(self) -> None:
+        """As the administrator of the database, then as its owner."""
+        passwords = self.home / "postgres"
+        # The auditor is there already, and its password is every other test's.
+        known = Path(str(psycopg.conninfo.conninfo_to_dict(self.database.reader_dsn)["passfile"]))
+        write_private(passwords / f"{AUDITOR}.pgpass", known.read_text())
+        kafka = self.kafka.security(SUPER_USER)
+        for dsn, words in (
+            (self.database.admin_dsn, ("grants", "--apply", "--passwords", str(passwords))),
+            (self.dsn(OWNER), ("migrate",)),
+        ):
+            self.line(self.base.model_copy(update={"kafka": kafka, "postgres_dsn": dsn}), "database", *words)
 
     def bus(self, security: KafkaSecurity, servers: str = "") -> KafkaBus:
         """A bus as some user."""
@@ -147,6 +175,7 @@ def secured(
     administrator = made.base.model_copy(update={"kafka": kafka.security(SUPER_USER)})
     rules = json.loads(made.line(administrator, "topics", "acl", "--apply"))
     assert len(rules) == len(access_rules(default_principals().items()))
+    made.make_roles()
     try:
         made.begin()
         yield made
@@ -170,13 +199,15 @@ async def test_everything_works_with_no_more_rights_than_these(secured: Secured)
     password = secured.kafka.scram("keyfold-client")
     async with secured.client("app", password, secured.kafka.scram_servers) as kms:
         assert await kms.decrypt(key_id, sealed, context={"tenant": "1"}) == b"hello"
-    queries = PostgresQueries(secured.base.postgres_dsn)
+    queries = PostgresQueries(secured.dsn(AUDITOR))
 
     async def folded() -> bool:
         return await queries.describe_key(key_id) is not None
 
     await eventually(folded)
     await queries.close()
+    for service, trouble in (("scheduler", "due-unknown"), ("analytics", "alerts-wait-for-store")):
+        assert trouble not in (secured.home / f"{service}.log").read_text()
 
 
 async def test_auditors_operators_and_witnesses_need_no_more(secured: Secured, tmp_path: Path) -> None:

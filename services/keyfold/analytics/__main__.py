@@ -16,7 +16,7 @@ from keyfold.identity import load_identity
 from keyfold.log import TrustKeeper, require_partitions
 from keyfold.process import closing, main, until_signalled
 from keyfold.projections.store.alerts import PostgresAlertStore
-from keyfold.telemetry import Served, served
+from keyfold.telemetry.serving import Served, served
 
 NAME = "analytics"
 

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from keyfold.analytics.findings import HOUR_MS, SEVERITIES, Severity, uuid_of
-from keyfold.analytics.incidents import Incident, blames
+from keyfold.analytics.incidents import Incident
 from keyfold.analytics.observations import KEY, PRINCIPAL
 from keyfold.client import Completed
 from keyfold.config import ConfigError
@@ -195,17 +195,15 @@ class ActingOnIncidents:
 
 
 def wanted(incident: Incident, settings: ActingSettings) -> Step | None:
-    """Return what an incident asks for, if it is open and severe enough: to stop whom its worst finding is about.
+    """Return what an incident asks for, if it is open and its suspect's finding severe enough: to stop that one.
 
     What else its findings name is not touched: a principal that reads every key is no reason to disable these. Nor is
-    anybody whom others could bring it upon (`incidents.blames`).
+    anybody whom others could bring it upon (`incidents.blames`), and what others bring about makes no suspect worse.
     """
     if settings.mode == "off" or incident.state == "closed":
         return None
-    if SEVERITIES.index(incident.severity) < SEVERITIES.index(settings.minimum_severity):
-        return None
-    entity = incident.worst_entity
-    if not blames(incident.worst_detector, entity):
+    severity, entity = incident.suspect_severity, incident.suspect
+    if not entity or SEVERITIES.index(severity) < SEVERITIES.index(settings.minimum_severity):
         return None
     step = Step("DisableKey" if entity.startswith(KEY) else "SuspendPrincipal", entity)
     return step if may(step, settings) else None

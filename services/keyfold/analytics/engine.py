@@ -9,6 +9,7 @@ stead makes no burst.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 
 from keyfold.analytics.detectors.detector import Detector
@@ -57,6 +58,10 @@ class Engine:
 
     def take(self, entity: str, state: EntityState, observations: Iterable[Observation]) -> None:
         """Take in observations of an entity; those of one source partition in the order of their offsets."""
+        if not state.seen and entity.startswith(KEY):
+            # A key begins with what was allowed, if only to create it: keys that somebody makes up are none, and would
+            # drive out the memories of others.
+            observations = dropwhile(lambda seen: seen.result != "authorized", observations)
         for seen in observations:
             ref = seen.ref
             if ref.offset <= state.seen.get(ref.partition, -1):

@@ -39,10 +39,10 @@ class Incident:
     """What is known of an incident. `revision` counts its changes from 1; 0 is a group of low findings that waits.
 
     `since_ms` and `until_ms` are the ends of its first and last finding, `opened_ms` that of the finding which made it
-    an incident. `findings` are the ids of the first two hundred; `worst` is that of its worst, whose sentence, entity
-    and detector are `sentence`, `worst_entity` and `worst_detector` (empty where an older release wrote it down); of
-    equally bad ones the first that says who did it (`blames`), else the first. `acted_ms`, `by`, `comment` and
-    `resolution` are those of the last act.
+    an incident. `findings` are the ids of the first two hundred; `worst` is that of its worst, whose sentence is
+    `sentence`. `suspect` is the entity of the worst finding that `blames` its entity, of severity `suspect_severity`
+    (empty where there is none, or an older release wrote it down): what others bring about raises the incident, and
+    hides nobody in it. `acted_ms`, `by`, `comment` and `resolution` are those of the last act.
     """
 
     id: str
@@ -62,8 +62,8 @@ class Incident:
     by: str | None = None
     comment: str = ""
     resolution: Resolution | None = None
-    worst_entity: str = ""
-    worst_detector: str = ""
+    suspect: str = ""
+    suspect_severity: Severity = "low"
 
     @property
     def is_open(self) -> bool:
@@ -148,7 +148,9 @@ class Incidents:
             return []
         group = self.groups.get(act.incident or "")
         state: State = "closed" if act.kind == "close" else "acknowledged"
-        if group is None or group.revision == 0 or group.state in {"closed", state}:
+        if group is None or group.revision == 0 or group.state == "closed":
+            return []
+        if group.state == state and act.time_ms <= group.acted_ms:  # a later acknowledgement hands it over
             return []
         group = replace(
             group,
@@ -198,7 +200,9 @@ class Incidents:
         return True
 
     def _suppressing(self, finding: Finding) -> str | None:
-        named = subjects(finding)
+        """Return what suppresses a finding. A key that a principal's finding names beside it does not: whoever uses
+        several chooses which of them is named."""
+        named = subjects(finding) if finding.entity.startswith(KEY) else (finding.entity,)
         for name, each in sorted(self.suppressions.items()):
             if each.covers(finding.detector, named, finding.signal.until_ms):
                 return name
@@ -219,7 +223,7 @@ class Incidents:
         group = _with(first, finding)
         for other in others:
             if other.revision == 0:
-                group = _merged(group, other)
+                group = _suspecting(_merged(group, other), other)
                 self._drop(other.id)
         return first, group
 
@@ -329,29 +333,26 @@ def _begun(finding: Finding) -> Incident:
             worst=identifier,
             worst_severity=signal.severity,
             sentence=_sentence(finding),
-            worst_entity=finding.entity,
-            worst_detector=finding.detector,
+            suspect=finding.entity if blames(finding.detector, finding.entity) else "",
+            suspect_severity=signal.severity,
         )
     )
 
 
 def _with(group: Incident, finding: Finding) -> Incident:
-    signal = finding.signal
-    group = _merged(group, _begun(finding))
-    worse = SEVERITIES.index(signal.severity) - SEVERITIES.index(group.worst_severity)
-    clearer = blames(finding.detector, finding.entity) > blames(group.worst_detector, group.worst_entity)
-    if worse < 0 or (worse == 0 and not clearer):
+    signal, begun = finding.signal, _begun(finding)
+    group = _suspecting(_merged(group, begun), begun)
+    if SEVERITIES.index(signal.severity) <= SEVERITIES.index(group.worst_severity):
         return group
-    return _raised(
-        replace(
-            group,
-            worst=finding.id,
-            worst_severity=signal.severity,
-            sentence=_sentence(finding),
-            worst_entity=finding.entity,
-            worst_detector=finding.detector,
-        )
-    )
+    return _raised(replace(group, worst=finding.id, worst_severity=signal.severity, sentence=_sentence(finding)))
+
+
+def _suspecting(group: Incident, other: Incident) -> Incident:
+    """Return a group with the suspect of another, if that has a worse one."""
+    worse = SEVERITIES.index(other.suspect_severity) > SEVERITIES.index(group.suspect_severity)
+    if not other.suspect or (group.suspect and not worse):
+        return group
+    return replace(group, suspect=other.suspect, suspect_severity=other.suspect_severity)
 
 
 def _merged(group: Incident, other: Incident) -> Incident:

@@ -11,7 +11,7 @@ from keyfold.analytics.transport import Application
 from keyfold.events.errors import KeyfoldError, Unavailable
 from keyfold.log import TrustKeeper
 from keyfold.logging import get_logger
-from keyfold.telemetry import Check, stepping
+from keyfold.telemetry.vitals import Check, stepping
 
 _log = get_logger()
 _LOOK_S: Final = 0.2

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from keyfold.analytics.observations import KEY, Observation, Ref, Result
+from keyfold.events.errors import AccessDenied, NotFound
 
 TICK_MS: Final = 10_000
 MAX_NAMES: Final = 1_000
 MAX_ACTS: Final = 200
 MAX_REFS: Final = 5
 LATE: Final = "late"
+PROBED: Final = frozenset({AccessDenied.code, NotFound.code})
+"""Codes of who tries what was never its own. Limits, approvals and states refuse what is its own as well."""
 
 
 class Use(NamedTuple):
@@ -43,8 +46,8 @@ class Tick:
     `commands` counts observations, `items` cryptographic operations, `failures` items that failed. `peers` counts
     items by key id where the entity is a principal, and by principal where it is a key (authorized uses only, no
     administration); `contexts` counts by context pair. `codes` counts what has a code by result and code
-    (`denied/AccessDenied`), `refused` the commands that a principal was denied by key id. `acts` are in order. `refs`
-    are the first of each use: evidence.
+    (`denied/AccessDenied`), `refused` uses of a key that were never the principal's to make, by key id (see `PROBED`).
+    `acts` are in order. `refs` are the first of each use: evidence.
 
     What came late belongs to ticks that are closed. It is named here and not summed: uses, peers and contexts have no
     number by it, though they may have none else; codes are counted apart (`late/AccessDenied`).
@@ -86,7 +89,11 @@ class Tick:
                 self._count(self.peers, peer, once * seen.items)
             for pair in seen.contexts:
                 self._count(self.contexts, pair, once)
-        if seen.result == "denied" and seen.key_id is not None and not late and not entity.startswith(KEY):
+        if (
+            seen.code in PROBED
+            and seen.key_id is not None
+            and not (late or seen.administrative or entity.startswith(KEY))
+        ):
             self._count(self.refused, seen.key_id, 1)
         if seen.administrative:
             insort(self.acts, Act(seen.ref, seen.verb, seen.result, seen.target))

@@ -13,6 +13,7 @@ import typer
 from keyfold.cli import exits, health, output
 from keyfold.cli.broker_health import broker_settings
 from keyfold.cli.parts import is_down, is_embedded
+from keyfold.cli.readiness import readiness
 from keyfold.cli.session import Session, of
 from keyfold.cli.status import measure
 from keyfold.config import Config
@@ -30,6 +31,22 @@ _CERTIFICATE_DAYS: Final = 14
 _SEALING_KEY_AGE_S: Final = 25 * 3600
 _CLOCK_MS: Final = 30_000
 _LAG: Final = 1000
+_ADVICE: Final = {
+    "start": "wait: it is starting; if it stays so, see its log",
+    "event-loop": "it is stuck: start it again, and report it with its log",
+    "main-loop": "it is stuck: start it again, and report it with its log",
+    "registry": "look at the brokers: it may decide nothing before it has read partition 0 of the events to its end",
+    "brokers": "start the brokers, or correct bootstrap_servers and the setting `kafka`",
+    "connected": "start what it waits for; it tries again by itself",
+    "partitions": "wait: it is taking them over; if it stays so, see its log",
+    "stopped": "see its log for what is wrong with the log, then start it again",
+    "halted": "understand it, then `keyfold projections rebuild`",
+    "token": "see docs/operations.md, the token's health; what needs no token goes on",
+    "store": "start Postgres; it tries again by itself",
+    "projections": "start Postgres and the projector",
+    "lag": "wait; if it grows, see its log and the machine's load",
+    "log": "keep the evidence, and ask whoever runs the log: it was changed, or the witness was deceived",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,7 @@ def _deployment(session: Session) -> Iterator[Check]:
     yield from _notary(found["notary"])
     yield _sealing_key(found["sealing_key"])
     yield from _certificates(found["certificates"])
+    yield from _readiness(config)
 
 
 async def _measured(session: Session, config: Config) -> dict[str, health.Finding]:
@@ -184,6 +202,20 @@ def _projections(finding: health.Finding) -> Iterator[Check]:
         )
     else:
         yield Check("clock", "ok", "not behind the log")
+
+
+def _readiness(config: Config) -> Iterator[Check]:
+    """What each process says of itself, where it serves that."""
+    for told in readiness(config):
+        name = f"readiness of {told.process}"
+        if told.error is not None:
+            yield Check(name, "problem", told.error, "start it, or correct telemetry.services in the settings")
+        elif told.ready:
+            yield Check(name, "ok", "ready")
+        else:
+            found = "; ".join(f"{check}: {reason}" for check, reason in told.reasons)
+            advice = [_ADVICE.get(check, "see its log") for check, _ in told.reasons]
+            yield Check(name, "problem", found or "not ready", "; ".join(dict.fromkeys(advice)))
 
 
 def _lag(name: str, finding: health.Finding) -> Check:

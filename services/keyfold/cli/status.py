@@ -7,11 +7,12 @@ import typer
 
 from keyfold.cli import exits, health, output, token_health
 from keyfold.cli.parts import is_down, shown
+from keyfold.cli.readiness import analytics_lag
 from keyfold.cli.session import Session, of
 from keyfold.config import Config
 from keyfold.embedded import SERVICES, PartStatus, Stack
 
-PROBES: Final = ("brokers", "policy", "hsm", "notary", "projector", "sealing_key", "token")
+PROBES: Final = ("brokers", "policy", "hsm", "notary", "projector", "sealing_key", "token", "analytics")
 
 
 def status(context: typer.Context) -> None:
@@ -61,7 +62,9 @@ async def measure(session: Session, config: Config) -> dict[str, health.Finding]
             health.probe(lambda: health.projected(queries, bus)),
             health.probe(lambda: health.sealing_key(queries)),
         )
-    return dict(zip(PROBES, (*found, token_health.finding(config)), strict=True))
+    analytics = await asyncio.to_thread(analytics_lag, config)
+    told = health.Finding({} if analytics is None else {"lag": analytics})
+    return dict(zip(PROBES, (*found, token_health.finding(config), told), strict=True))
 
 
 def _human(config: Config, parts: list[PartStatus], told: dict[str, dict[str, Any]], *, healthy: bool) -> str:

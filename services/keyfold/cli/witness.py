@@ -16,7 +16,7 @@ from keyfold.events.notes import NoteInvalid, check_name
 from keyfold.log import TrustKeeper
 from keyfold.logging import configure_logging
 from keyfold.process import until_signalled
-from keyfold.telemetry import serving
+from keyfold.telemetry.serving import serving
 from keyfold.witness import Home, Pins, Witness, create_home, open_home
 from keyfold.witness.cosigner import ALGORITHMS
 from keyfold.witness.vitals import checks_of

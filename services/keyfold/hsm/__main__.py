@@ -44,7 +44,7 @@ from keyfold.hsm.watch import TokenWatch
 from keyfold.identity import load_identity
 from keyfold.log import Author, DeadLetters, RegistryFollower, require_partitions
 from keyfold.process import closing, main, until_signalled
-from keyfold.telemetry import Served, served
+from keyfold.telemetry.serving import Served, served
 from keyfold.token import Token
 
 _SWITCH_S: Final = 0.001

@@ -8,9 +8,11 @@ from keyfold.hsm import metrics
 from keyfold.hsm.health import State
 from keyfold.hsm.partition import Parts
 from keyfold.hsm.service import Service
-from keyfold.telemetry import Check, LagWatch, Rising, Served
+from keyfold.telemetry.lag import LagWatch
 from keyfold.telemetry.partitions import Partitions
-from keyfold.telemetry.rising import dead_letters
+from keyfold.telemetry.rising import Rising, dead_letters
+from keyfold.telemetry.serving import Served
+from keyfold.telemetry.vitals import Check
 
 _SERVES: Final = frozenset({State.HEALTHY, State.DEGRADED})
 

@@ -14,7 +14,7 @@ from keyfold.notary.service import Service
 from keyfold.notary.settings import NotarySettings
 from keyfold.notary.vitals import NotaryVitals
 from keyfold.process import closing, main, until_signalled
-from keyfold.telemetry import Served, served
+from keyfold.telemetry.serving import Served, served
 from keyfold.token import load_module, open_token
 
 

@@ -8,7 +8,7 @@ from keyfold.policy.processor import Parts
 from keyfold.policy.service import Service
 from keyfold.policy.vitals import PolicyVitals
 from keyfold.process import closing, main, until_signalled
-from keyfold.telemetry import Served, served
+from keyfold.telemetry.serving import Served, served
 
 
 async def serve(config: Config, instance: str) -> None:

@@ -30,7 +30,7 @@ from keyfold.policy.memory import Remembered, Summary
 from keyfold.policy.metrics import BatchTally
 from keyfold.policy.state import Draft
 from keyfold.telemetry import tracing
-from keyfold.telemetry.tracing import BatchSpans, Span, carried
+from keyfold.telemetry.tracing import NO_SPAN, BatchSpans, Span, carried
 
 _log = get_logger()
 
@@ -59,7 +59,8 @@ class Batch:
 
     def belongs(self, span: Span) -> None:
         """What was added since the last call belongs to this span, which ends with the transaction."""
-        self.spans.spans.append(span)
+        if span is not NO_SPAN:
+            self.spans.spans.append(span)
         self.ticket_traces += [span.header] * (len(self.tickets) - len(self.ticket_traces))
         self.reply_traces += [span.header] * (len(self.replies) - len(self.reply_traces))
 
@@ -125,7 +126,8 @@ class Decider:
         span.set(code=code)
         span.event("decided")
         batch.tally.decided(admitted.command.verb, code, record.timestamp_ms)
-        batch.tally.warned.update(warning.data.percent for warning in warned)
+        for warning in warned:
+            batch.tally.warned[warning.data.percent] += 1
         if event.data.decision.charges:
             _note_left(event.data.decision.charges, admitted, world, batch.tally)
         draft.apply(changes)

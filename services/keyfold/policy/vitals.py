@@ -6,9 +6,11 @@ from keyfold.events import topics
 from keyfold.policy import metrics
 from keyfold.policy.processor import Parts, Processor
 from keyfold.policy.service import Service
-from keyfold.telemetry import Check, LagWatch, Served
+from keyfold.telemetry.lag import LagWatch
 from keyfold.telemetry.partitions import Partitions
 from keyfold.telemetry.rising import dead_letters
+from keyfold.telemetry.serving import Served
+from keyfold.telemetry.vitals import Check
 
 
 class PolicyVitals:

@@ -19,7 +19,7 @@ from keyfold.projections.store import PostgresSchemas
 from keyfold.projector.process import Parts, Projector
 from keyfold.projector.settings import ProjectorSettings
 from keyfold.projector.vitals import ProjectorVitals
-from keyfold.telemetry import served
+from keyfold.telemetry.serving import served
 
 NAME = "projector"
 

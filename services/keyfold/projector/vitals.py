@@ -9,8 +9,10 @@ from keyfold.events import topics
 from keyfold.projector import metrics
 from keyfold.projector.process import Projector
 from keyfold.projector.worker import PartitionWorker
-from keyfold.telemetry import Check, LagWatch, Served, stepping
+from keyfold.telemetry.lag import LagWatch
 from keyfold.telemetry.partitions import STANDBY_SECONDS
+from keyfold.telemetry.serving import Served
+from keyfold.telemetry.vitals import Check, stepping
 
 READY_LAG: Final = 10_000
 """Offsets of one partition. Who reads the projections sees a past that is older than a few seconds beyond that."""

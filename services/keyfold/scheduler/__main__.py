@@ -21,7 +21,7 @@ from keyfold.scheduler.key_sets import open_key_sets
 from keyfold.scheduler.scheduler import Scheduler
 from keyfold.scheduler.settings import SchedulerSettings
 from keyfold.scheduler.vitals import SchedulerVitals
-from keyfold.telemetry import served
+from keyfold.telemetry.serving import served
 
 _IDENTITY = "scheduler.json"
 _KEY_SETS = "issuers"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from keyfold.scheduler.scheduler import Scheduler
-from keyfold.telemetry import Check, stepping
+from keyfold.telemetry.vitals import Check, stepping
 
 
 class SchedulerVitals:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
-from keyfold.telemetry import Check, stepping
+from keyfold.telemetry.vitals import Check, stepping
 from keyfold.witness import metrics
 from keyfold.witness.service import Witness
 

@@ -158,7 +158,7 @@ def test_nobody_is_hit_in_the_place_of_one_that_is_not_listed() -> None:
     assert grown is not None
     assert "principal/attacker" not in grown.entities
     assert wanted(grown, ActingSettings()) == Step("SuspendPrincipal", "principal/attacker")
-    assert wanted(replace(grown, worst_entity=""), ActingSettings()) is None
+    assert wanted(replace(grown, suspect=""), ActingSettings()) is None
 
 
 @pytest.mark.parametrize(("detector", "entity"), [("denials", KEY), ("replays", ALICE)])
@@ -179,6 +179,24 @@ def test_the_one_that_tries_is_hit_and_not_the_key_that_it_tries() -> None:
         assert wanted(last, ActingSettings()) == Step("SuspendPrincipal", ALICE)
 
 
+def test_nobody_is_shielded_by_noise_of_others() -> None:
+    """Whoever may do nothing is denied on the thief's key a thousand times: the incident is critical, and the thief the
+    one to stop; of a suspect that is less severe than that nothing is done, however loud the rest."""
+    noise = found("denials", KEY, severity="critical")
+    thief = found("usage-rate", severity="high", key_id=KEY_ID, minute=1)
+    for order in ((noise, thief), (thief, noise)):
+        incidents = Incidents()
+        last = [incidents.take(each)[-1].incident for each in order][-1]
+        assert last is not None
+        assert last.severity == "critical"
+        assert wanted(last, ActingSettings()) == Step("SuspendPrincipal", ALICE)
+    incidents = Incidents()
+    bystander = found("usage-rate", severity="low", key_id=KEY_ID, minute=1)
+    last = [incidents.take(each)[-1].incident for each in (noise, bystander)][-1]
+    assert last is not None
+    assert wanted(last, ActingSettings()) is None
+
+
 async def test_what_is_long_over_is_left() -> None:
     """After an outage incidents of hours ago come: who is stopped then may be somebody else's problem by now."""
     world, about = World(longest_age_hours=2), incident()
@@ -197,7 +215,7 @@ async def test_an_incident_that_grows_is_acted_on_once() -> None:
         await world.actor().act(about)
     entities = (ALICE, KEY, "principal/carol")
     for entity in entities[1:]:
-        await world.actor().act(replace(about, entities=entities, worst_entity=entity))
+        await world.actor().act(replace(about, entities=entities, suspect=entity))
     assert [sent[3]["verb"] for sent in world.service.sent] == ["SuspendPrincipal", "DisableKey"]
 
 
@@ -247,7 +265,7 @@ async def test_what_was_never_sent_is_not_forgotten_when_the_incident_turns_to_a
         with pytest.raises(Killed):
             await world.actor().act(about)
         world.settings = ActingSettings.model_validate(settings)
-        grown = replace(about, entities=(ALICE, KEY), worst_entity=KEY, severity="critical")
+        grown = replace(about, entities=(ALICE, KEY), suspect=KEY, severity="critical")
         for _ in range(2):
             await world.actor().act(grown)
         done = [row for row in await world.responses.of_incident(about.id) if row.outcome == "proposed"]

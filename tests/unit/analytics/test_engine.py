@@ -105,3 +105,15 @@ def test_a_detector_that_breaks_costs_its_look_only_and_is_said_once() -> None:
     silent.take(ALICE, state, [seen(at=21, offset=2)])
     with pytest.raises(ZeroDivisionError):
         silent.close(ALICE, state, BASE_MS + 3 * TICK_MS)
+
+
+def test_a_key_begins_with_what_was_allowed() -> None:
+    """Whoever is denied on keys that he makes up fills nobody's memory; a known key remembers who is denied on it."""
+    key, state, engine = "key/01890a5d-ac96-774b-bcce-b302099a8057", EntityState(), Engine([])
+    engine.take(key, state, [seen(offset=0, result="denied"), seen(offset=1, result="denied")])
+    assert (state.seen, state.ticks) == ({}, {})
+    engine.take(key, state, [seen(offset=2, result="denied"), seen(offset=3), seen(offset=4, result="denied")])
+    assert sum(sum(tick.commands.values()) for tick in state.ticks.values()) == 2
+    alice = EntityState()
+    engine.take(ALICE, alice, [seen(offset=0, result="denied")])
+    assert alice.ticks

@@ -143,13 +143,18 @@ def test_of_two_incidents_the_oldest_takes_a_finding_that_names_both() -> None:
 
 
 def test_acknowledging_and_closing_are_told_once() -> None:
-    """A closed incident takes nothing in: what comes then opens another."""
+    """A later acknowledgement hands it over. A closed incident takes nothing in: what comes then opens another."""
     incidents = Incidents()
     incidents.take(found())
     name = only(incidents).id
-    assert changes(incidents.act(act("acknowledge", name, comment="looking"))) == ["updated"]
-    assert incidents.act(act("acknowledge", name, minute=1)) == []
+    first = act("acknowledge", name, comment="looking")
+    assert changes(incidents.act(first)) == ["updated"]
+    assert incidents.act(first) == []
     assert (only(incidents).state, only(incidents).by, only(incidents).comment) == ("acknowledged", "alice", "looking")
+    handed = replace(act("acknowledge", name, minute=1), by="bob")
+    assert changes(incidents.act(handed)) == ["updated"]
+    assert incidents.act(first) == []
+    assert (only(incidents).state, only(incidents).by) == ("acknowledged", "bob")
     assert changes(incidents.take(found("denials", minute=2))) == ["detected", "updated"]
     assert changes(incidents.act(act("close", name, minute=3, resolution="BENIGN"))) == ["updated"]
     assert incidents.groups[name].resolution == "BENIGN"
@@ -197,20 +202,29 @@ def test_acts_on_unknown_incidents_change_nothing() -> None:
         (Suppression("s", "usage-rate", None, found().signal.until_ms + 1), True),
         (Suppression("s", None, ALICE, found().signal.until_ms + 1), True),
         (Suppression("s", "usage-rate", ALICE, found().signal.until_ms + 1), True),
-        (Suppression("s", None, KEY, found().signal.until_ms + 1), True),
+        (Suppression("s", None, KEY, found().signal.until_ms + 1), False),
         (Suppression("s", "usage-rate", BOB, found().signal.until_ms + 1), False),
         (Suppression("s", "denials", None, found().signal.until_ms + 1), False),
         (Suppression("s", "usage-rate", None, found().signal.until_ms), False),
     ],
 )
 def test_suppressed_findings_are_told_and_open_nothing(suppression: Suppression, holds: bool) -> None:
-    """By detector, by any of its entities, or both, until a time."""
+    """By detector, by its entity, or both, until a time. Not by a key that a principal chose to use beside others."""
     incidents = Incidents()
     incidents.act(act("suppress", suppression=suppression))
     made = incidents.take(found(key_id=KEY_ID))
     assert changes(made) == (["detected"] if holds else ["detected", "opened"])
     assert made[0].suppressed_by == ("s" if holds else None)
     assert len(incidents.groups) == (0 if holds else 1)
+
+
+def test_what_a_principal_does_to_a_key_is_suppressed_with_it() -> None:
+    """A batch job is announced by its principal: findings about the keys that it works on are its own."""
+    incidents = Incidents()
+    incidents.act(suppress("batch", entity=ALICE))
+    assert changes(incidents.take(found(entity=KEY, principal="alice"))) == ["detected"]
+    other = found(entity=KEY, aspect="sign", principal="bob")
+    assert changes(incidents.take(other)) == ["detected", "opened"]
 
 
 def test_a_suppression_that_is_deleted_or_over_holds_no_more() -> None:

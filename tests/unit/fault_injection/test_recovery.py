@@ -85,4 +85,4 @@ def test_callers_tell_what_was_acknowledged() -> None:
         Call("CreateKey", 1.0, 2.0, "unknown", "DeadlineExceeded"),
     ]
     assert acknowledged(calls) == {"a": "Encrypt"}
-    assert counted(calls) == {"acknowledged": 2, "refused NotFound": 1, "unknown DeadlineExceeded": 1}
+    assert counted(calls) == {"acknowledged": 2, "refused NotFound (CreateKey)": 1, "unknown DeadlineExceeded": 1}

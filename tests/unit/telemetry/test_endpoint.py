@@ -15,8 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from keyfold.config import ConfigError, Telemetry, telemetry_at
-from keyfold.telemetry import Check, Vitals, http, serving
+from keyfold.telemetry import http
 from keyfold.telemetry.endpoint import RENDER_SECONDS, Endpoint, Pages
+from keyfold.telemetry.serving import serving
+from keyfold.telemetry.vitals import Check, Vitals
 
 
 class Page:

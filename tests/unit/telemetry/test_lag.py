@@ -6,8 +6,7 @@ from prometheus_client import REGISTRY
 from keyfold.bus import BusUnavailable, Outbound
 from keyfold.bus.memory import MemoryBus, MemoryCluster
 from keyfold.events import topics
-from keyfold.telemetry import LagWatch
-from keyfold.telemetry.lag import PATIENCE_SECONDS
+from keyfold.telemetry.lag import PATIENCE_SECONDS, LagWatch
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tests.support.spans import PARENT, collected, identity, links, named_in, pa
 
 from keyfold.bus import Outbound
 from keyfold.config import ConfigError, Telemetry
-from keyfold.telemetry import serving
+from keyfold.telemetry.serving import serving
 from keyfold.telemetry.tracing import NO_SPAN, BatchSpans, PassedOn, carried, current, handed_on
 
 RECORD = Outbound("topic", 0, b"key", b"value", (("kf_signer", b"s"),))

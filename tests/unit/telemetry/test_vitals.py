@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from keyfold.telemetry import Check, Rising, Vitals, stepping
 from keyfold.telemetry.partitions import STANDBY_SECONDS, Partitions
-from keyfold.telemetry.vitals import LOOP_SECONDS, STEP_SECONDS, document
+from keyfold.telemetry.rising import Rising
+from keyfold.telemetry.vitals import LOOP_SECONDS, STEP_SECONDS, Check, Vitals, document, stepping
 
 
 class Clock:

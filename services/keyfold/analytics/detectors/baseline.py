@@ -73,17 +73,21 @@ class Baseline:
         "_spread",
         "_text",
         "expected",
+        "high_hour",
         "hours",
         "peak",
         "rules",
         "slowness",
         "told",
+        "told_rank",
     )
 
     def __init__(self, rules: Limits, slow: bool) -> None:
         """Begin with the prior. `hours` are those that were learned from, `peak` is the current one's maximum, `told`
-        the count when something was told last, as long as it is not over."""
-        self.rules, self.hours, self.peak, self.expected, self.told = rules, 0, 0, 0.0, 0
+        the count that was told of last, as long as that is not over, `told_rank` how severe that was, and `high_hour`
+        when it was high last."""
+        self.rules, self.hours, self.peak, self.expected = rules, 0, 0, 0.0
+        self.told, self.told_rank, self.high_hour = 0, -1, 0
         self._level, self._spread, self.slowness = 0.0, 0.0, _SLOWNESS if slow else 1
         self._profile = array("b", bytes(DAY + WEEK))
         self._limits: tuple[float, ...] = ()
@@ -96,6 +100,21 @@ class Baseline:
         if count <= limits[0]:
             return -1
         return sum(count > limit for limit in limits) - 1
+
+    def is_told(self, hour: int, count: int, rank: int) -> bool:
+        """Tell whether a day's count is high of what was told already, as severely. It is forgotten when it is much
+        lower, and after a usual day."""
+        if self.slowness == 1 or not self.told:
+            return False
+        if rank >= 0:
+            self.high_hour = hour
+        if count * AGAIN < self.told or hour - self.high_hour >= DAY:
+            self.told, self.told_rank = 0, -1
+        return rank <= self.told_rank and count < AGAIN * self.told
+
+    def tell(self, hour: int, count: int, rank: int) -> None:
+        """Note that a count was told of, so severely."""
+        self.told, self.told_rank, self.high_hour = count, rank, hour
 
     def move_on(self, hour: int) -> None:
         """Learn the maximum of an hour that is over."""
@@ -141,18 +160,19 @@ class Baseline:
         """Return it as JSON values."""
         if self._text is None:
             self._text = b64encode(self._profile).decode()
-        return [self._text, self._level, self._spread, self.hours, self.peak, self.told]
+        numbers = (self.hours, self.peak, self.told, self.told_rank, self.high_hour)
+        return [self._text, self._level, self._spread, *numbers]
 
     @classmethod
     def load(cls, rules: Limits, slow: bool, document: Sequence[Any]) -> "Baseline":
         """Return the baseline of a document of `dump`."""
-        text, level, spread, hours, peak, told = document
+        text, level, spread, *numbers = document
         loaded = cls(rules, slow)
         loaded._profile = array("b", b64decode(text, validate=True))
         if len(loaded._profile) != DAY + WEEK:
             raise ValueError("a baseline has one byte for each hour of a day and of a week")
         loaded._level, loaded._spread = float(level), float(spread)
-        loaded.hours, loaded.peak, loaded.told = int(hours), int(peak), int(told)
+        loaded.hours, loaded.peak, loaded.told, loaded.told_rank, loaded.high_hour = map(int, numbers)
         return loaded
 
 
@@ -169,28 +189,24 @@ class Baselines:
         """Return those of a count that was none before this hour."""
         return cls(hour, (Baseline(rules, slow) for slow in rules.slow))
 
-    def judge(self, hour: int, counts: Sequence[int], minimum: int) -> tuple[int, int]:
-        """Take in the counts of all windows; return the highest rank and its window, the shortest of equals."""
+    def judge(self, hour: int, counts: Sequence[int], minimum: int, milder: int = 0) -> tuple[int, int]:
+        """Take in the counts of all windows; return the highest rank, less `milder`, and its window, the shortest of
+        equals. A day's window that is high of what was told already says nothing."""
         if hour != self.hour:
             for baseline in self.each:
                 baseline.move_on(self.hour)
             self.hour = hour
+        ranks = [baseline.judge(hour, count) - milder for baseline, count in zip(self.each, counts, strict=True)]
         best, window = -1, 0
-        for index, (baseline, count) in enumerate(zip(self.each, counts, strict=True)):
-            rank = baseline.judge(hour, count)
-            if rank > best and count >= minimum and not (baseline.told and self._is_old(index, count)):
+        for index, (baseline, count, rank) in enumerate(zip(self.each, counts, ranks, strict=True)):
+            told = baseline.is_told(hour, count, rank)
+            if rank > best and count >= minimum and not told:
                 best, window = rank, index
         if best >= 0:
-            for baseline, count in zip(self.each, counts, strict=True):
-                baseline.told = count
+            for baseline, count, rank in zip(self.each, counts, ranks, strict=True):
+                if rank >= 0:
+                    baseline.tell(hour, count, best)
         return best, window
-
-    def _is_old(self, index: int, count: int) -> bool:
-        """Tell whether a day's count is high of what was told already; forget that once it is over."""
-        baseline = self.each[index]
-        if count * AGAIN < baseline.told:
-            baseline.told = 0
-        return baseline.slowness > 1 and count < AGAIN * baseline.told
 
     def dump(self) -> list[Any]:
         """Return them as JSON values."""

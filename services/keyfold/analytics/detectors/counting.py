@@ -41,6 +41,7 @@ class Counts:
 class CountingDetector(ABC):
     """Counts by kind, given by `count`; `describe` says a high one. Kinds are few and fixed.
 
+    `names_peer` tells whether findings name the key or principal of most authorized uses: not where others are counted.
     `minimum` is the count below which nothing is said; `worst` the highest severity of a kind, where it is less than
     critical.
     """
@@ -49,6 +50,7 @@ class CountingDetector(ABC):
     scopes: frozenset[Scope]
     windows: Sequence[int] = WINDOWS
     unit = "operations"
+    names_peer = True
 
     def __init__(
         self,
@@ -96,9 +98,8 @@ class CountingDetector(ABC):
             baselines = Baselines.begin(self._rules, hour)
             counted = memory.kinds[kind] = Counted(tuple(map(Sliding, self.windows)), baselines)
         totals = [window.add(tick.start_ms, number) for window in counted.windows]
-        rank, index = counted.baselines.judge(hour, totals, self._minimum[kind])
-        if entity.startswith(KEY):
-            rank -= self._keys_milder
+        milder = self._keys_milder if entity.startswith(KEY) else 0
+        rank, index = counted.baselines.judge(hour, totals, self._minimum[kind], milder)
         if rank < 0:
             return None
         rank = min(rank, self._worst.get(kind, rank))
@@ -114,7 +115,7 @@ class CountingDetector(ABC):
             sentence=f"{text}, {usual(baseline.expected, tick.start_ms)}",
             aspect=kind,
             evidence=tuple(self.evidence(kind, tick)),
-            **main_peer(entity, tick),
+            **(main_peer(entity, tick) if self.names_peer else {}),
         )
 
     def dump(self, memory: Counts) -> Any:

@@ -54,6 +54,7 @@ class Denials(CountingDetector):
     name = "denials"
     scopes: frozenset[Scope] = frozenset({"principal", "key"})
     unit = "commands"
+    names_peer = False
 
     def __init__(self, settings: DenialsSettings) -> None:
         minimum = dict.fromkeys(("denied", "failed", _FAILED_DECRYPT), settings.minimum)
@@ -115,6 +116,7 @@ class Replays(CountingDetector):
     name = "replays"
     scopes: frozenset[Scope] = frozenset({"principal"})
     unit = "commands"
+    names_peer = False
 
     def __init__(self, settings: ReplaysSettings) -> None:
         # All of them were refused.

@@ -56,7 +56,8 @@ class Probing:
     def look(self, entity: str, tick: Tick, memory: Probes) -> Iterable[Signal]:  # noqa: ARG002
         """Learn the keys of a tick that were used, and count those that were tried in vain."""
         if tick.peers:
-            memory.used.add(tick.peers, tick.start_ms)
+            for name in memory.used.add(tick.peers, tick.start_ms):
+                memory.tried.pop(fingerprint(name), None)
         if not tick.refused or len(memory.used.fingerprints) >= self._settings.remembered:
             return ()
         number = memory.attempt(tick.refused, tick.start_ms // TICK_MS)

@@ -5,6 +5,7 @@ So nothing may be at work: no transaction is open before, and every end is where
 those that came too late are not in the copy, as if they had not been sent.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from keyfold.events import topics
 
 # Replies are gone after an hour and sealed to whoever asked; the directory is published anew from the events.
 DERIVED: Final = frozenset({topics.REPLIES, topics.DIRECTORY})
+_PATIENCE_S: Final = 35.0
+_LOOK_S: Final = 0.5
 COPIED: Final = tuple(row for row in topics.TOPICS if row.name not in DERIVED)
 
 
@@ -38,8 +41,7 @@ async def copy_log(
     admin = bus.admin()
     await admin.start()
     try:
-        before = {row.name: await _bounds(admin, row.name) for row in COPIED}
-        _require_rest(before)
+        before = await _at_rest(admin)
         _require_partitions(before, partitions)
         found = {}
         for row in COPIED:
@@ -56,10 +58,20 @@ async def copy_log(
     return found
 
 
-def _require_rest(bounds: Mapping[str, _Bounds]) -> None:
-    busy = [name for name, each in bounds.items() if name != topics.COMMANDS and each.stable != each.end]
-    if busy:
-        raise BackupMoved(f"transactions are under way in {', '.join(busy)}: stop every service, and wait 30 seconds")
+async def _at_rest(admin: Admin) -> dict[str, _Bounds]:
+    """Return the bounds when no transaction is open: of a service that was killed, one is until its time is over."""
+    deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+    while True:
+        bounds = {row.name: await _bounds(admin, row.name) for row in COPIED}
+        busy = [name for name, each in bounds.items() if name != topics.COMMANDS and each.stable != each.end]
+        if not busy:
+            return bounds
+        if asyncio.get_running_loop().time() > deadline:
+            raise BackupMoved(
+                f"transactions are open in {', '.join(busy)}: stop every service; if they stay, start the services "
+                "once, which end what is theirs, and stop them again"
+            )
+        await asyncio.sleep(_LOOK_S)
 
 
 def _require_partitions(bounds: Mapping[str, _Bounds], partitions: int) -> None:

@@ -18,6 +18,7 @@ from tests.unit.analytics.detectors.lives import (
     since,
 )
 
+from keyfold.analytics.detectors.baseline import Baselines, Limits
 from keyfold.analytics.detectors.denials import Denials, Replays
 from keyfold.analytics.detectors.settings import (
     DataKeyVolumeSettings,
@@ -168,6 +169,37 @@ def test_a_day_is_told_again_only_of_much_more() -> None:
     assert since(signals, ATTACK + 2 * HOUR) == []
 
 
+def test_a_day_that_becomes_worse_is_told_again() -> None:
+    """Low at first, and medium of little more; bursts of minutes beside it do not hide the day."""
+    rules = Limits(UsageRateSettings().baseline, (MINUTE, DAY), noise=1.0)
+    made = Baselines.begin(rules, 0)
+    for hour in range(24 * 60):
+        made.judge(hour, (10, 1_000 + hour % 7), 40)
+    hour = 24 * 60
+    made.judge(hour, (10, 1_000), 40)
+    low, medium, *_ = made.each[1]._limits
+    assert made.judge(hour, (10, int(low) + 1), 40) == (0, 1)
+    assert made.judge(hour, (10, int(low) + 2), 40)[0] == -1
+    assert made.judge(hour, (10, int(medium) + 1), 40) == (1, 1)
+    assert medium < 1.5 * low
+
+
+def test_after_a_usual_day_what_was_told_is_forgotten() -> None:
+    """However near to it the usual count is."""
+    rules = Limits(UsageRateSettings().baseline, (MINUTE, DAY), noise=1.0)
+    made = Baselines.begin(rules, 0)
+    for hour in range(24 * 60):
+        made.judge(hour, (10, 1_000), 40)
+    hour = 24 * 60
+    made.judge(hour, (10, 1_000), 40)
+    low = int(made.each[1]._limits[0])
+    assert made.judge(hour, (10, low + 1), 40) == (0, 1)
+    for later in range(1, 26):
+        assert made.judge(hour + later, (10, 1_000), 40)[0] == -1
+    low = int(made.each[1]._limits[0])
+    assert made.judge(hour + 25, (10, low + 1), 40) == (0, 1)
+
+
 def test_data_keys_are_told_by_data_key_volume_only() -> None:
     """Each verb is of one detector."""
     life = [*office(4, "GenerateDataKey"), *burst(ATTACK, 200, 50, "GenerateDataKeyWithoutPlaintext")]
@@ -186,6 +218,17 @@ def test_denials_are_told_by_their_number() -> None:
     assert signals[-1].severity in {"medium", "high"}
     assert signals[-1].aspect == "denied"
     assert signals[-1].evidence[0].event_id in {each.ref.event_id for each in many}
+
+
+def test_denials_on_a_key_name_nobody_who_may_use_it() -> None:
+    """Somebody else was denied: who uses the key in the same seconds has nothing to do with it."""
+    life = [*office(4)]
+    for step in range(60):
+        life.append(seen(ATTACK + step * SECOND, "Sign", 1, "denied", code="AccessDenied", principal="mallory"))
+        life.append(seen(ATTACK + step * SECOND + 1))
+    signals = look(Denials(DenialsSettings()), life, ITS_KEY)
+    assert signals
+    assert {each.principal for each in signals} == {None}
 
 
 @pytest.mark.parametrize("entity", [ALICE, ITS_KEY])

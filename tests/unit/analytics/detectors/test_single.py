@@ -214,6 +214,37 @@ def test_denials_on_ones_own_keys_or_over_days_are_no_probing() -> None:
     assert look(Probing(ProbingSettings()), [*office(5), *slowly]) == []
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["KeyDisabled", "InvalidState", "PrincipalSuspended", "SealingKeyRetired", "ApprovalRequired", "QuotaExceeded"],
+)
+def test_what_is_refused_of_ones_own_is_no_probing(code: str) -> None:
+    """States, approvals and limits refuse whoever may; and who administers keys uses none of them."""
+    refused = [denied(LATER + step * SECOND, f"new-{step}", code) for step in range(30)]
+    assert look(Probing(ProbingSettings()), [*office(5), *refused]) == []
+    acts = [
+        seen(
+            LATER + step * SECOND,
+            "DisableKey",
+            1,
+            "denied",
+            code="AccessDenied",
+            key_id=f"k-{step}",
+            administrative=True,
+        )
+        for step in range(30)
+    ]
+    assert look(Probing(ProbingSettings()), [*office(5), *acts]) == []
+
+
+def test_a_key_that_is_used_at_last_was_no_probe() -> None:
+    """A roll-out is refused on four new keys, is put right, and is refused on one more."""
+    tried = [denied(LATER + step * SECOND, f"key-{step}") for step in range(4)]
+    right = [seen(LATER + MINUTE + step * SECOND, key_id=f"key-{step}") for step in range(4)]
+    signals = look(Probing(ProbingSettings()), [*office(5), *tried, *right, denied(LATER + 9 * MINUTE, "key-9")])
+    assert {each.severity for each in signals} == {"low"}
+
+
 def test_of_who_uses_more_keys_than_are_known_nothing_is_probing() -> None:
     """What was forgotten is not called never used; and late denials are of another hour."""
     detector = Probing(ProbingSettings(remembered=50))
