@@ -101,11 +101,11 @@ class Faults:
         """Fill a file system to the last byte, and make room again. Whoever ended over it is started again."""
         place = disks.place(self._system, planned.target)
         began = time.monotonic()
-        disks.fill(place)
         try:
+            await asyncio.to_thread(disks.fill, place)
             await asyncio.sleep(planned.hold_s)
         finally:
-            disks.free(place)
+            await asyncio.to_thread(disks.free, place)
         ended, ran = time.monotonic(), self._system.runs(planned.target)
         await self._start(planned.target)
         return _injected(planned, began, ended, "it went on" if ran else "it had ended")

@@ -10,7 +10,7 @@ PROJECT: Final = "keyfold"
 
 _PIN: Final = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+) \\$")
 _HASH: Final = re.compile(r"^    --hash=sha256:([0-9a-f]{64})(?: \\)?$")
-_VIA: Final = re.compile(r"^    #(?: via)? +([A-Za-z0-9][A-Za-z0-9._-]*)(?: \(.*\))?$")
+_VIA: Final = re.compile(r"^    #(?: via |   )([A-Za-z0-9][A-Za-z0-9._-]*)(?: \(.*\))?$")
 
 
 class LockUnreadable(Exception):

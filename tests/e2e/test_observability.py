@@ -209,7 +209,7 @@ def test_what_is_missing_is_told_and_nobody_is_taken_for_stuck(watched: Watched,
     assert told.code == 3
     projector = checks[next(name for name in checks if name.startswith("readiness of projector"))]
     assert projector["verdict"] == "problem"
-    assert "store: partition" in projector["found"]
+    assert "store: StoreUnavailable" in projector["found"]
     assert "start Postgres" in projector["advice"]
     assert checks["readiness of policy-0"]["verdict"] == "ok"
     watched.system.stack.start("postgres")

@@ -33,6 +33,8 @@ _RETRIED: Final = frozenset(
 _DENIED: Final = frozenset(kind.code for kind in (errors.AccessDenied, errors.ApprovalRequired, errors.GrantExhausted))
 _ONCE: Final = "ImportKeyMaterial"
 """Its result is that it was done, and its import token is used up by being authorized: it is like a control verb."""
+_MAKING: Final = "CreateKey"
+"""What it names is there from being authorized on, also where making it failed: asked again, it would exist already."""
 _TOO_MUCH: Final = frozenset(
     kind.code for kind in (errors.BatchTooLarge, errors.BatchTooExpensive, errors.ReplyTooLarge)
 )
@@ -83,7 +85,7 @@ def next_step(flight: Flight, answer: Answer, retry_attempts: int) -> Step:
 
 
 def _refused(flight: Flight, code: str, retry_attempts: int) -> Step:
-    if flight.intent.verb == _ONCE and code == errors.TokenUnavailable.code:
+    if flight.intent.verb in {_ONCE, _MAKING} and code == errors.TokenUnavailable.code:
         return Step.FAIL
     if code in _RETRIED and flight.attempt < retry_attempts:
         return Step.RETRY

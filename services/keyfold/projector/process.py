@@ -45,7 +45,8 @@ class Parts:
 class Projector:
     """Runs until cancelled. `on_ready` is called once, when every partition that is wanted here is restored.
 
-    `waiting` says what must be there before anything else can begin, None as soon as all of it is.
+    `waiting` says what must be there before anything else can begin, None as soon as all of it is; `trouble` is the
+    code of what kept it from looking at the store last, also while there is nothing to write.
     """
 
     def __init__(self, parts: Parts, on_ready: Callable[[], None]) -> None:
@@ -54,6 +55,7 @@ class Projector:
         self._workers: dict[Place, tuple[PartitionWorker, asyncio.Task[None]]] = {}
         self._ready = False
         self.waiting: str | None = "its first attempt"
+        self.trouble = ""
 
     @property
     def workers(self) -> list[PartitionWorker]:
@@ -103,9 +105,11 @@ class Projector:
                         await membership.wait_change(membership.wanted)
                 try:
                     await rebuilding.look()
+                    self.trouble = ""
                 except SchemaNewer:
                     raise
                 except KeyfoldError as error:
+                    self.trouble = error.code
                     _log.warning("status-unknown", code=error.code, reason=str(error))
         finally:
             await rebuilding.stop()

@@ -41,7 +41,8 @@ class ProjectorVitals:
         metrics.HALTED.set(len(halted))
         yield Check("halted", not halted, _told(halted))
         troubled = {worker.partition: worker.trouble for worker in live if worker.trouble}
-        yield Check("store", not troubled, _told(troubled))
+        trouble = "; ".join(filter(None, (self._projector.trouble, _told(troubled))))
+        yield Check("store", not trouble, trouble)
         steps = [stepping("main-loop", worker.stepped_s, now_s) for worker in workers]
         yield next((step for step in steps if not step.ok), stepping("main-loop", None, now_s))
 

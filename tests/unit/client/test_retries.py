@@ -9,7 +9,7 @@ import pytest
 from keyfold.bus import BusUnavailable, Outbound, RecordTooLarge
 from keyfold.client import DeadlineExceeded, InvalidArgument, Keyfold
 from keyfold.events import topics
-from keyfold.events.errors import AliasMoved, AlreadyExecuted, InvalidState, NotFound, RegistryBehind
+from keyfold.events.errors import AliasMoved, AlreadyExecuted, InvalidState, NotFound, RegistryBehind, TokenUnavailable
 
 FAST = {"resend_initial_s": 0.05, "resend_max_s": 0.1, "recovery_grace_s": 0.05, "retry_initial_s": 0.005}
 
@@ -165,6 +165,23 @@ async def test_refusals_that_pass_are_asked_again_under_a_new_id(deployment: Any
         await asyncio.gather(*(kms.encrypt(key_id, b"x") for _ in range(5)))
         assert kms.counters()["retried"] == 3
     assert len({got.command.id for got in deployment.received}) == len(deployment.received) == 5
+
+
+async def test_a_key_is_not_made_again_when_the_token_fails(deployment: Any) -> None:
+    """It is there, failed, under its id: asked again the caller would be told that it exists, and not why it cannot be
+    used. What is refused before that is asked again."""
+    left, told = ["RegistryBehind", "TokenUnavailable", "AlreadyExists"], dict[str, str]()
+
+    def answer(got: Any) -> str:
+        if got.command.id not in told:  # the same command may come twice, where it took long
+            told[got.command.id] = left.pop(0)
+        return told[got.command.id]
+
+    deployment.scripts.append(answer)
+    async with deployment.connect(**FAST) as kms:
+        with pytest.raises(TokenUnavailable):
+            await kms.create_key()
+    assert left == ["AlreadyExists"]
 
 
 @pytest.mark.parametrize(("code", "read"), [("SealingKeyRetired", None), ("AliasMoved", "alias/a")])

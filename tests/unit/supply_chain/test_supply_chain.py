@@ -1,6 +1,7 @@
 """The bill of materials says what the lock says; an audit that could not be held is not called clean."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,6 @@ def test_every_pinned_package_is_in_it(document: dict[str, Any]) -> None:
 
 def test_it_says_who_needs_whom(document: dict[str, Any]) -> None:
     """Keyfold needs what pyproject.toml says, and everything else is needed by something."""
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     needs = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
     ours = {each.split("==")[0] for each in needs[document["metadata"]["component"]["bom-ref"]]}
@@ -110,7 +109,7 @@ def test_the_same_lock_makes_the_same_bytes() -> None:
     first, second = (json.loads(sbom(each, licences=none)) for each in (pins, other))
     assert first["serialNumber"] != second["serialNumber"]
     named = sbom(pins, licences=lambda pin: [DisjunctiveLicense(name=f"Of {pin.name}")])
-    assert [each["licenses"] for each in json.loads(named)["components"]][0] == [{"license": {"name": "Of lower"}}]
+    assert next(each["licenses"] for each in json.loads(named)["components"]) == [{"license": {"name": "Of lower"}}]
 
 
 def test_no_address_is_in_the_document(document: dict[str, Any]) -> None:
