@@ -1,15 +1,16 @@
 """The option `--backend=containers`: Kafka and Postgres of every `Stack` run in containers, for the same tests.
 
 A stack's part is then a small program that keeps a container (`container_part`, by testcontainers) instead of the
-broker or server itself; services, tokens and everything else stay local processes. Killing the part leaves its
-container to the next start, so tests that kill brokers are not for this backend. Tests of the embedded stack itself are
-left out: they are about local processes.
+broker or server itself; services, tokens and everything else stay local processes. `Stack.kill` kills, stops and
+continues the container as well as the program. Tests of the embedded stack itself are left out: they are about local
+processes.
 """
 
 import contextlib
 import hashlib
 import json
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ import pytest
 from tests.support import engine
 
 from keyfold.config import write_private
-from keyfold.embedded import kafka, postgres
+from keyfold.embedded import Stack, kafka, postgres
 from keyfold.embedded.directory import DataDirectory
 from keyfold.embedded.parts import Part, Report
 from keyfold.embedded.processes import Process
@@ -27,6 +28,7 @@ from keyfold.embedded.processes import Process
 LOCAL_ONLY = ("test_embedded.py", "test_embedded_services.py", "test_embedded_stack.py")
 _PROGRAM = Path(__file__).with_name("container_part.py")
 _PASSWORD = "/run/secrets/password"
+_SIGNALS = {signal.SIGKILL: ("rm", "--force"), signal.SIGSTOP: ("pause",), signal.SIGCONT: ("unpause",)}
 
 
 class Containers:
@@ -43,6 +45,16 @@ class Containers:
         self._patch.setattr(kafka, "prepare", self._kafka)
         self._patch.setattr(kafka, "fencing", lambda _directory: None)
         self._patch.setattr(postgres, "prepare", self._postgres)
+        kill = Stack.kill
+
+        def killed(stack: Stack, name: str, number: signal.Signals = signal.SIGKILL) -> int | None:
+            killed = kill(stack, name, number)
+            if name in {kafka.NAME, postgres.NAME} and number in _SIGNALS:
+                command = ["docker", *_SIGNALS[number], self._name(stack.directory, name)]
+                subprocess.run(command, check=True, timeout=60, capture_output=True)
+            return killed
+
+        self._patch.setattr(Stack, "kill", killed)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is about local processes."""
@@ -57,6 +69,10 @@ class Containers:
             _remove(("ps", "--all", "--quiet", "--filter", f"name={self._session}"), ("rm", "--force"))
             _remove(("volume", "ls", "--quiet", "--filter", f"name={self._session}"), ("volume", "rm", "--force"))
         self._open.close()
+
+    def _name(self, directory: DataDirectory, name: str) -> str:
+        """Return what a part's container is called, and its volume."""
+        return f"{self._session}-{hashlib.sha256(str(directory.path).encode()).hexdigest()[:12]}-{name}"
 
     def _kafka(self, directory: DataDirectory, _report: Report) -> Part:
         port = directory.port(kafka.NAME)
@@ -107,7 +123,7 @@ class Containers:
         ready = directory.run / f"{name}.ready"
         wanted = {
             "image": self._images[f"KEYFOLD_{name.upper()}_IMAGE"],
-            "name": f"{self._session}-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}-{name}",
+            "name": self._name(directory, name),
             "port": port,
             "environment": environment,
             "command": command,

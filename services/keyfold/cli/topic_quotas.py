@@ -20,9 +20,7 @@ def quotas_(
     role: Annotated[
         list[str] | None, typer.Option(metavar="ROLE[=USER]", help="Only this role, as this Kafka user; repeatable.")
     ] = None,
-    commands: Annotated[
-        bool, typer.Option("--commands", help="Print arguments for Kafka's kafka-configs.")
-    ] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="Print arguments for Kafka's kafka-configs.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Set them; it takes an administrator of the cluster.")] = False,
 ) -> None:
     """Show how much clients, auditors and witnesses may ask of the brokers, or set it: none of them delays others.
