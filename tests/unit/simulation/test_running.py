@@ -49,6 +49,11 @@ def denied(number: int, at_ms: int) -> Iterable[Request]:
     return [Request(at_ms + step * 1_000, "eve", "k", "Decrypt", 1, "denied", "AccessDenied") for step in range(number)]
 
 
+def used(at_ms: int) -> Request:
+    """Return a use of the key: a key begins with what was allowed."""
+    return Request(at_ms, "bob", "k", "GetPublicKey", 1)
+
+
 def few(made: Scenario) -> Scenario:
     """Return the part of those who are probed at full strength, and of two administrators."""
     names = {label.principal for label in made.labels if label.kind in {"denial-probing", "mass-deletion"}}
@@ -60,7 +65,7 @@ def few(made: Scenario) -> Scenario:
 def test_what_is_found_is_told_at_the_end_of_its_tick() -> None:
     """Not when the next observation happens to come."""
     run = Run(Engine([Denials()]))
-    run.take(observations([*denied(6, START_MS + 1_000), *denied(1, START_MS + 600_000)]))
+    run.take(observations([used(START_MS), *denied(6, START_MS + 1_000), *denied(1, START_MS + 600_000)]))
     moments = [moment for alert in run.alerts.values() for moment in alert.moments]
     assert {moment.time_ms for moment in moments} == {START_MS + TICK_MS}
     assert {name for moment in moments for name in moment.names} == {"principal/eve", "key/k"}
@@ -70,11 +75,11 @@ def test_every_entity_sees_each_tick_once() -> None:
     """Ticks of principals and their key are closed once each, also the last; who was not active has none."""
     run = Run(Engine([Denials()]))
     later = (one._replace(principal="adam") for one in denied(3, START_MS + 60_000))
-    run.take(observations([*denied(3, START_MS), *later]))
+    run.take(observations([used(START_MS - TICK_MS), *denied(3, START_MS), *later]))
     assert {entity: state.memories["denials"] for entity, state in run.states.items()} == {
-        "principal/eve": [1], "principal/adam": [1], "key/k": [2],
+        "principal/bob": [1], "principal/eve": [1], "principal/adam": [1], "key/k": [3],
     }  # fmt: skip
-    assert (run.costs.observations, run.costs.ticks) == (6, 4)
+    assert (run.costs.observations, run.costs.ticks) == (8, 6)  # a use is authorized, and completed
 
 
 def test_a_copy_goes_on_by_itself() -> None:
