@@ -115,7 +115,7 @@ def test_issuing_needs_a_policy(keyfold: CommandLine, key: str) -> None:
 
 
 def test_what_operators_do_about_incidents_is_in_the_log(keyfold: CommandLine) -> None:
-    """Acknowledged, closed once, suppressed and not any more; an auditor finds every decision right."""
+    """Acknowledged, closed (again, if it was found anew), suppressed and not any more; an auditor finds every decision right."""
     config = load_config(keyfold.data / "keyfold.json")
     identity = config.identities_directory / "admin-1.json"
     about = incident("principal/mallory", "usage-rate").id
@@ -123,7 +123,8 @@ def test_what_operators_do_about_incidents_is_in_the_log(keyfold: CommandLine) -
         kms.acknowledge_incident(about, "mine")
         kms.close_incident(about, "TRUE_POSITIVE", "the key was stolen")
         with pytest.raises(InvalidState):
-            kms.close_incident(about, "BENIGN")
+            kms.acknowledge_incident(about, "mine")
+        kms.close_incident(about, "TRUE_POSITIVE", "the key was stolen")
         for until in (timedelta(days=91), timedelta(seconds=-1)):
             with pytest.raises(KeyfoldError):
                 kms.put_suppression("exports", detector="fan-out", until=until)
@@ -136,7 +137,7 @@ def test_what_operators_do_about_incidents_is_in_the_log(keyfold: CommandLine) -
     verbs = {(row["verb"], row["outcome"]) for row in rows}
     acts = ("AcknowledgeIncident", "CloseIncident", "PutSuppression", "DeleteSuppression")
     assert {(verb, outcome) for verb in acts for outcome in ("authorized", "completed")} <= verbs
-    assert {(verb, "denied") for verb in acts[1:]} <= verbs
+    assert {(verb, "denied") for verb in acts if verb != "CloseIncident"} <= verbs
     keyfold.done("audit", "verify")
 
 
