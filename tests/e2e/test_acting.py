@@ -115,7 +115,7 @@ def test_issuing_needs_a_policy(keyfold: CommandLine, key: str) -> None:
 
 
 def test_what_operators_do_about_incidents_is_in_the_log(keyfold: CommandLine) -> None:
-    """Acknowledged, closed (again, if it was found anew), suppressed and not any more; an auditor finds every decision right."""
+    """Acknowledged, closed (again, if found anew), suppressed and not any more; an auditor finds all of it right."""
     config = load_config(keyfold.data / "keyfold.json")
     identity = config.identities_directory / "admin-1.json"
     about = incident("principal/mallory", "usage-rate").id
