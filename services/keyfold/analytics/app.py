@@ -94,9 +94,13 @@ class Stages:
         return starts
 
     async def _release(self, _app: Any, /, *_revoked: Any, **_: Any) -> None:
-        """Wait until nothing is under way. Later than the session allows, others have begun: then the process ends."""
+        """Give up. Later than the session allows, others have begun: then the process ends."""
         self._parts.app.turn(restored=False)
-        async with asyncio.timeout(self._parts.settings.session_s * 0.8):
+        await self.rest(self._parts.settings.session_s * 0.8)
+
+    async def rest(self, most_s: float) -> None:
+        """Wait until nothing is under way, and begin nothing more. Raises `TimeoutError`."""
+        async with asyncio.timeout(most_s):
             for stage in self._stages:
                 async with stage.lock:
                     stage.release()

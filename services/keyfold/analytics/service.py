@@ -15,7 +15,8 @@ from keyfold.telemetry.vitals import Check, stepping
 
 _log = get_logger()
 _LOOK_S: Final = 0.2
-_STOP_S: Final = 10.0
+_REST_S: Final = 4.0
+_STOP_S: Final = 5.0
 
 
 class AnalyticsStopped(Unavailable):
@@ -59,11 +60,19 @@ class Service:
                 self._look()
                 await asyncio.sleep(_LOOK_S)
         finally:
+            await self._rest()
             for task in (follow, start):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, KeyfoldError):
                     await task
             await self._stop()
+
+    async def _rest(self) -> None:
+        """Let what is under way come to its end, within a deadline: else all of it would be told again."""
+        try:
+            await self._stages.rest(_REST_S)
+        except TimeoutError:
+            _log.warning("stop-failed", code="TimeoutError")
 
     async def _stop(self) -> None:
         """Stop Faust within a deadline. Its threads may be gone already: what is lost is done again by who comes."""
