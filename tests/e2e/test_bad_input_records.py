@@ -23,7 +23,8 @@ from tests.support.scene import FORGED, SECRET, Stage, partition_stream
 from keyfold.bus import Inbound, Outbound
 from keyfold.embedded import Stack
 from keyfold.events import facts, topics
-from keyfold.events.commands import Command, parse_command
+from keyfold.events.command_envelope import Command
+from keyfold.events.commands import parse_command
 from keyfold.events.directory import directory_partition
 from keyfold.events.replies import CORRELATION_HEADER, Reply, ReplyData
 from keyfold.events.signatures import Signer, reply_message

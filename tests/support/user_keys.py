@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support import pairs
 
-from keyfold.events.commands import Command, DataPlaneData
+from keyfold.events.command_envelope import Command, DataPlaneData
 from keyfold.events.replies import ItemResult
 from keyfold.events.specs import default_usage
 from keyfold.events.streams import key_id_of

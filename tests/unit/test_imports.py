@@ -120,8 +120,9 @@ EXPORTS = {
     "cosign_ml_dsa_44 log_keys log_pairs open_checkpoint open_log_checkpoint origin_of parse_checkpoint "
     "partition_of_origin sign_ed25519",
     "chains": "Accepted ChainGap ChainReader ChainRepeat Place read_event single_header",
-    "commands": "AnyCommand BY_VERB COMMANDS Command CommandData DataPlaneCommand DataPlaneData MAX_CONTEXTS_BYTES "
-    "MAX_CONTEXT_BYTES MAX_LIFETIME_MS ReplyAddress TYPE_PREFIX check_scope parse_command peek_reply source_of type_of",
+    "command_envelope": "Arguments Command CommandData DataPlaneCommand DataPlaneData MAX_CONTEXTS_BYTES "
+    "MAX_CONTEXT_BYTES MAX_LIFETIME_MS ReplyAddress TYPE_PREFIX check_scope peek_reply source_of",
+    "commands": "AnyCommand BY_VERB COMMANDS algorithm_of arguments_model parse_command type_of",
     "directory": "GENESIS directory_names directory_partition public_key_name verify_verbatim",
     "entities": "Alias Approval AttachedPolicy Bucket DEPLOYMENT Deployment Entity Grant Grants Issuer Key KeyStatus "
     "KeyVersion Limit Principal PrincipalKey PrincipalStatus Proposal ProposalStatus RegistryPolicy SealingKey "

@@ -6,7 +6,8 @@ Policy decides it, the HSM worker executes it, auditors explain it: all from the
 from typing import Any, Final
 
 from keyfold.events import strictjson
-from keyfold.events.commands import BY_VERB, AnyCommand, ProposeCommand, check_scope, parse_command, type_of
+from keyfold.events.command_envelope import check_scope
+from keyfold.events.commands import BY_VERB, AnyCommand, ProposeCommand, parse_command, type_of
 from keyfold.events.errors import InvalidCommand
 
 NOT_PROPOSABLE: Final = frozenset(

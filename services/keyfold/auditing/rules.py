@@ -17,7 +17,8 @@ from keyfold.deciding.replaying import Recorded
 from keyfold.deciding.signed import principal_of, signed_of
 from keyfold.deciding.world import World
 from keyfold.events import commands, facts
-from keyfold.events.commands import AnyCommand, DataPlaneData
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import Key
 from keyfold.events.errors import KeyfoldError, Refusal
 from keyfold.events.evolve import PROTECTING

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from keyfold.events import facts
-from keyfold.events.commands import AnyCommand, DataPlaneData, ReEncryptFrom, parse_command
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand, ReEncryptFrom, parse_command
 from keyfold.events.errors import Refusal
 from keyfold.events.times import to_milliseconds
 from keyfold.projections.usage import version_number

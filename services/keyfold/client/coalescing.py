@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Final
 
 from keyfold.client.parcels import Call
-from keyfold.events.commands import MAX_CONTEXTS_BYTES
+from keyfold.events.command_envelope import MAX_CONTEXTS_BYTES
 
 ITEM_OVERHEAD: Final = 6
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from keyfold.client.errors import InvalidArgument
-from keyfold.events.commands import MAX_CONTEXT_BYTES
+from keyfold.events.command_envelope import MAX_CONTEXT_BYTES
 
 EMPTY: Final = "{}"
 _REMEMBERED: Final = 8192

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from keyfold.events import topics
 from keyfold.events.arguments import MAX_ITEMS
-from keyfold.events.commands import MAX_LIFETIME_MS
+from keyfold.events.command_envelope import MAX_LIFETIME_MS
 
 MAX_BODY_BYTES: Final = 900_000
 """What the items of one record may take: a command's MiB less its clear part, contexts and sealing."""

@@ -16,16 +16,8 @@ from typing import Final
 from keyfold.bus import Inbound
 from keyfold.deciding import federation
 from keyfold.events import errors, strictjson, topics
-from keyfold.events.commands import (
-    MAX_LIFETIME_MS,
-    AnyCommand,
-    AssumePrincipalWithWebIdentity,
-    ReplyAddress,
-    check_scope,
-    parse_command,
-    peek_reply,
-    type_of,
-)
+from keyfold.events.command_envelope import MAX_LIFETIME_MS, ReplyAddress, check_scope, peek_reply
+from keyfold.events.commands import AnyCommand, AssumePrincipalWithWebIdentity, parse_command, type_of
 from keyfold.events.entities import Principal, PrincipalKey, SigningKey
 from keyfold.events.evolve import View
 from keyfold.events.signatures import SignatureAlgorithm, Verifier, command_message, fingerprint

@@ -18,16 +18,8 @@ from keyfold.deciding.sizes import GROWING, check_size
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.arguments import MAX_ITEMS
-from keyfold.events.commands import (
-    MAX_CONTEXT_BYTES,
-    MAX_CONTEXTS_BYTES,
-    AnyCommand,
-    ApproveProposal,
-    DataPlaneData,
-    GenerateRandom,
-    ProposeCommand,
-    ReEncrypt,
-)
+from keyfold.events.command_envelope import MAX_CONTEXT_BYTES, MAX_CONTEXTS_BYTES, DataPlaneData
+from keyfold.events.commands import AnyCommand, ApproveProposal, GenerateRandom, ProposeCommand, ReEncrypt
 from keyfold.events.entities import Principal
 from keyfold.events.evolve import evolve
 from keyfold.events.times import to_text

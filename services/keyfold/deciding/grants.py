@@ -13,7 +13,8 @@ from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
 from keyfold.events.arguments import GrantVerb
-from keyfold.events.commands import AnyCommand, DataPlaneData, algorithm_of
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand, algorithm_of
 from keyfold.events.entities import Grant, Grants, Key, grants_name
 from keyfold.events.evolve import View
 from keyfold.events.streams import key_id_of

@@ -12,7 +12,8 @@ from keyfold.deciding.lifecycle import await_import, version_for
 from keyfold.deciding.rules import Rule, authorized
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand, DataPlaneData
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import CAPABILITIES, Capabilities, Key
 from keyfold.events.import_format import takes
 from keyfold.events.times import DAY_MS, to_milliseconds, to_text

@@ -11,7 +11,8 @@ from typing import Any, Final
 from keyfold.deciding.rules import Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import BY_VERB, AnyCommand, DataPlaneData
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import BY_VERB, AnyCommand
 from keyfold.events.entities import Bucket, Limit, Principal, bucket_name
 from keyfold.events.streams import REGISTRY, key_id_of
 from keyfold.events.times import SECOND_MS, to_milliseconds

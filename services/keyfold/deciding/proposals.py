@@ -13,7 +13,8 @@ from keyfold.deciding.authorizing import Permission, authorize
 from keyfold.deciding.rules import NotYet, Rule
 from keyfold.deciding.world import World
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand, DataPlaneData, ProposeCommand
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand, ProposeCommand
 from keyfold.events.entities import Principal, Proposal
 from keyfold.events.proposals import proposed_command, proposed_in
 from keyfold.events.times import DAY_MS, to_milliseconds

@@ -5,7 +5,8 @@ from typing import Any, Final
 from keyfold.deciding.cedar import Request
 from keyfold.deciding.cedar.requests import Creation
 from keyfold.events import commands
-from keyfold.events.commands import BY_VERB, AnyCommand, DataPlaneData, algorithm_of, arguments_model, source_of
+from keyfold.events.command_envelope import DataPlaneData, source_of
+from keyfold.events.commands import BY_VERB, AnyCommand, algorithm_of, arguments_model
 from keyfold.events.entities import Grant, Key, Principal, Proposal
 from keyfold.events.evolve import View
 from keyfold.events.key_states import state_of

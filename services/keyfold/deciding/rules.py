@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keyfold.events import errors, facts
-from keyfold.events.commands import AnyCommand, DataPlaneData
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import Key
 
 

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from keyfold.deciding.cedar import REGISTRY_ID, validate_policy
 from keyfold.deciding.cedar.text import MAX_STATEMENTS, MAX_TEXT_BYTES
 from keyfold.events import facts
-from keyfold.events.commands import AnyCommand, ApproveProposal, DataPlaneData, parse_command
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand, ApproveProposal, parse_command
 from keyfold.events.proposals import proposed_in
 from keyfold.events.streams import key_id_of
 

@@ -13,7 +13,8 @@ from keyfold.deciding.lifecycle import await_import, check_state
 from keyfold.deciding.rules import Rule, authorized
 from keyfold.deciding.world import World
 from keyfold.events import errors
-from keyfold.events.commands import AnyCommand, DataPlaneData, algorithm_of
+from keyfold.events.command_envelope import DataPlaneData
+from keyfold.events.commands import AnyCommand, algorithm_of
 from keyfold.events.costs import max_items
 from keyfold.events.entities import Alias, Key, KeyVersion, Principal
 from keyfold.events.evolve import PROTECTING

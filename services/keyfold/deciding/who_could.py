@@ -18,7 +18,8 @@ from keyfold.deciding.repair import APPROVERS, MAX_APPROVERS
 from keyfold.deciding.requesting import request_of
 from keyfold.deciding.world import World
 from keyfold.events import errors
-from keyfold.events.commands import AnyCommand, source_of
+from keyfold.events.command_envelope import source_of
+from keyfold.events.commands import AnyCommand
 from keyfold.events.entities import Key, Principal
 from keyfold.events.proposals import NOT_PROPOSABLE
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from keyfold.bus import Outbound
 from keyfold.events import replies, topics
-from keyfold.events.commands import ReplyAddress, peek_reply
+from keyfold.events.command_envelope import ReplyAddress, peek_reply
 from keyfold.events.replies import CORRELATION_HEADER, Reply, ReplyData
 from keyfold.events.signatures import reply_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER

@@ -18,6 +18,7 @@ from typing import Any
 from keyfold.bus import Outbound
 from keyfold.custody import open_body
 from keyfold.events import bodies, commands, facts
+from keyfold.events.command_envelope import DataPlaneData
 from keyfold.events.errors import Expired, InternalError, InvalidBody, Refusal, ReplyTooLarge, TokenUnavailable
 from keyfold.events.replies import ItemResult, encode_items, usage_mac
 from keyfold.events.times import to_milliseconds
@@ -102,7 +103,7 @@ class Engine:
         command = ticket.command
         if ticket.refusal is not None or command is None:
             raise ticket.refusal or InvalidBody()
-        if isinstance(command.data, commands.DataPlaneData):
+        if isinstance(command.data, DataPlaneData):
             if to_milliseconds(command.data.expires_at) < self._clock_ms():
                 raise Expired
             opened.append(self._open(ticket, token=token))
@@ -133,13 +134,13 @@ class Engine:
         private_key = self._keyring.private(command.data.sealing_key, token=token)
         raw = open_body(private_key, ticket.sealed, bodies.info(ticket.value))
         data = command.data
-        if isinstance(data, commands.DataPlaneData):
+        if isinstance(data, DataPlaneData):
             counts = {"items": data.items, "total_bytes": data.bytes, "contexts": len(data.contexts)}
         else:
             counts = {"items": 0, "total_bytes": 0, "contexts": 0}
         return _Opened(raw, bodies.decode(raw, **counts))
 
-    def _served(self, ticket: Ticket, data: commands.DataPlaneData[Any], opened: _Opened, served: Served) -> Work:
+    def _served(self, ticket: Ticket, data: DataPlaneData[Any], opened: _Opened, served: Served) -> Work:
         plaintext = encode_results(served.results, served.failures)
         if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ReplyTooLarge

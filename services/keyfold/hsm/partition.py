@@ -17,7 +17,8 @@ from time import monotonic, perf_counter
 
 from keyfold.bus import Bus, Inbound, RecordRefused, RecordTooLarge, Sender
 from keyfold.custody import HandleCache
-from keyfold.events import commands, facts
+from keyfold.events import facts
+from keyfold.events.command_envelope import DataPlaneData
 from keyfold.events.entities import SealingKey
 from keyfold.events.errors import InternalError, KeyfoldError, TokenUnavailable
 from keyfold.hsm import metrics
@@ -220,5 +221,5 @@ def _count(works: Sequence[Work]) -> None:
         metrics.OUTCOMES.labels(outcome.type, getattr(outcome.data, "code", "")).inc()
         if work.ticket is not None and isinstance(outcome, facts.KeyUsed | facts.CommandCompleted):
             command = work.ticket.command
-            if command is not None and isinstance(command.data, commands.DataPlaneData):
+            if command is not None and isinstance(command.data, DataPlaneData):
                 metrics.ITEMS.labels(work.ticket.verb).inc(command.data.items)

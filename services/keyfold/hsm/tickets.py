@@ -12,8 +12,8 @@ from typing import Final
 
 from keyfold.events import facts, strictjson, topics
 from keyfold.events.chains import Accepted, read_event
+from keyfold.events.command_envelope import TYPE_PREFIX
 from keyfold.events.commands import (
-    TYPE_PREFIX,
     AnyCommand,
     ApproveProposal,
     Decrypt,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from keyfold.bus import Outbound
 from keyfold.deciding.admission import Admitted, reply_topic_allowed
 from keyfold.events import facts
-from keyfold.events.commands import ReplyAddress
+from keyfold.events.command_envelope import ReplyAddress
 from keyfold.events.errors import AlreadyExecuted
 from keyfold.events.replies import CORRELATION_HEADER, Reply, ReplyData
 from keyfold.events.signatures import Signer, reply_message

@@ -23,7 +23,7 @@ from keyfold.bus import Bus, Inbound, MemoryBus, MemoryCluster, Outbound
 from keyfold.client import Keyfold
 from keyfold.client.identifiers import uuid7
 from keyfold.events import bodies, commands, facts, parts, replies, topics
-from keyfold.events.commands import Command, DataPlaneData
+from keyfold.events.command_envelope import Command, DataPlaneData, check_scope
 from keyfold.events.directory import directory_names, directory_partition
 from keyfold.events.replies import CORRELATION_HEADER, ItemResult, Reply, ReplyData
 from keyfold.events.signatures import Signer, Verifier, command_message, reply_message
@@ -248,7 +248,7 @@ class Deployment:
             self.signers[shown.fingerprint] = shown
         assert (record.header(SIGNER_HEADER) or b"").decode() == command.data.signing_key
         self.signers[command.data.signing_key].verify(record.header(SIGNATURE_HEADER) or b"", message)
-        commands.check_scope(command)
+        check_scope(command)
         assert partition_of(command.subject, self.partitions) == record.partition
         digest = sha256(value).hexdigest()
         known = self.answered.get(command.id)

@@ -17,6 +17,7 @@ from keyfold.client.orders import OrderWriter, ReplyPlace, Stamp
 from keyfold.client.parcels import index_items
 from keyfold.client.view import SealingKey
 from keyfold.events import bodies, commands
+from keyfold.events.command_envelope import check_scope, source_of
 from keyfold.events.replies import CORRELATION_HEADER
 from keyfold.events.signatures import Signer, Verifier, command_message
 from keyfold.events.statements import SEALED_HEADER, SIGNATURE_HEADER, SIGNER_HEADER
@@ -56,7 +57,7 @@ def test_an_order_is_the_command_that_was_meant(
     order = writer.write(intent, items, distinct, SealingKey(KEY_ID, sealing.public_key(), 0), stamp)
     record, value = order.record, order.record.value or b""
     command: Any = commands.parse_command(value)
-    commands.check_scope(command)
+    check_scope(command)
     assert (record.partition, record.key) == (partition_of(intent.stream, 12), intent.stream.encode())
     assert (order.digest, command.id, command.time) == (sha256(value).hexdigest(), stamp.id, "2023-11-14T22:13:20.000Z")
     data = command.data
@@ -96,10 +97,10 @@ def test_an_order_says_why_whether_and_for_which_proposal(
     items, used = ([(0, b"x")], ["{}"]) if data_plane else ([], [])
     order = writer.write(intent, items, used, SealingKey(KEY_ID, sealing.public_key(), 0), stamp)
     command: Any = commands.parse_command(order.record.value or b"")
-    commands.check_scope(command)
+    check_scope(command)
     assert (command.data.reason, command.data.dry_run) == (reason, dry_run)
     assert getattr(command.data, "proposal", None) == proposal
-    assert commands.source_of(command) == (host or "")
+    assert source_of(command) == (host or "")
 
 
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from keyfold.events import arguments, commands, specs
+from keyfold.events.command_envelope import CommandData, DataPlaneData, ReplyAddress, check_scope, peek_reply, source_of
 from keyfold.events.errors import InvalidCommand, UnsupportedVersion
 from keyfold.events.signatures import Verifier, command_message, fingerprint
 
@@ -48,7 +49,7 @@ def test_valid(document: Callable[..., dict[str, Any]], name: str) -> None:
     command = parse(made)
     assert type(command) is commands.BY_VERB[verb]
     assert command.verb == verb
-    commands.check_scope(command)
+    check_scope(command)
     assert command.model_dump(exclude_unset=True, mode="json") == made
 
 
@@ -110,10 +111,10 @@ def test_scope(document: Callable[..., dict[str, Any]], examples: Any, verb: str
     for kind, subject in subjects.items():
         command = parse(document(verb, subject=subject))
         if kind in own:
-            commands.check_scope(command)
+            check_scope(command)
         else:
             with pytest.raises(InvalidCommand, match="does not belong"):
-                commands.check_scope(command)
+                check_scope(command)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -121,13 +122,13 @@ def test_no_command_is_about_a_partition(document: Callable[..., dict[str, Any]]
     """What the HSM worker states about a partition has a stream of its own, on which no command belongs."""
     for subject in ("partition/0", "partition/1"):
         with pytest.raises(InvalidCommand, match="does not belong"):
-            commands.check_scope(parse(document(verb, subject=subject)))
+            check_scope(parse(document(verb, subject=subject)))
 
 
 def test_scope_of_another_principal(document: Callable[..., dict[str, Any]]) -> None:
     """A keyless verb is on its own principal's stream only."""
     with pytest.raises(InvalidCommand, match="does not belong"):
-        commands.check_scope(parse(document("GenerateRandom", subject="principal/bob")))
+        check_scope(parse(document("GenerateRandom", subject="principal/bob")))
 
 
 @pytest.mark.parametrize(
@@ -141,15 +142,15 @@ def test_scope_of_another_principal(document: Callable[..., dict[str, Any]]) -> 
 def test_source_names_the_principal(document: Callable[..., dict[str, Any]], source: str) -> None:
     """`source` is the principal's stream, and a host after a slash: nobody acts from another principal's."""
     with pytest.raises(InvalidCommand, match="source"):
-        commands.check_scope(parse(document("Encrypt", source=source)))
+        check_scope(parse(document("Encrypt", source=source)))
 
 
 @pytest.mark.parametrize("host", ["", "web-1", "web-1.acme.example:8443", "ns/orders/pod@7", "w" * 100])
 def test_source_may_name_a_host(document: Callable[..., dict[str, Any]], host: str) -> None:
     """After its principal a source may name the host or workload instance that the caller claims to be."""
     command = parse(document("Encrypt", source=f"principal/alice/{host}" if host else "principal/alice"))
-    commands.check_scope(command)
-    assert commands.source_of(command) == host
+    check_scope(command)
+    assert source_of(command) == host
 
 
 @pytest.mark.parametrize(
@@ -239,8 +240,8 @@ def test_data_is_of_the_verb(document: Callable[..., dict[str, Any]]) -> None:
     """Only data-plane commands have contexts, items and bytes, and may carry out a proposal."""
     for model in commands.COMMANDS:
         data = parse(document(model.verb)).data
-        assert isinstance(data, commands.DataPlaneData) == model.data_plane
-        assert isinstance(data, commands.CommandData)
+        assert isinstance(data, DataPlaneData) == model.data_plane
+        assert isinstance(data, CommandData)
         assert hasattr(data, "proposal") == model.data_plane
 
 
@@ -280,8 +281,8 @@ def test_algorithms_are_those_of_the_usage(document: Callable[..., dict[str, Any
 def test_peek_reply(document: Callable[..., dict[str, Any]]) -> None:
     """The reply address of a command that is not valid can still be found."""
     bad = document("Encrypt", type="keyfold.command.Encrypt.v9", data__items="many")
-    found = commands.peek_reply(json.dumps(bad).encode())
-    assert found == commands.ReplyAddress(topic="keyfold.replies", partition=1, correlation_id="example:Encrypt")
+    found = peek_reply(json.dumps(bad).encode())
+    assert found == ReplyAddress(topic="keyfold.replies", partition=1, correlation_id="example:Encrypt")
 
 
 @pytest.mark.parametrize(
@@ -297,4 +298,4 @@ def test_peek_reply(document: Callable[..., dict[str, Any]]) -> None:
 )  # fmt: skip
 def test_peek_reply_finds_none(value: bytes) -> None:
     """Where there is no well-formed address, there is none to answer to."""
-    assert commands.peek_reply(value) is None
+    assert peek_reply(value) is None

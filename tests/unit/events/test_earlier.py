@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from keyfold.events import commands, facts
+from keyfold.events.command_envelope import check_scope
 from keyfold.events.entities import DEPLOYMENT, Deployment, Entity, Grant, Key, Principal, SealingKey, SigningKey
 from keyfold.events.evolve import evolve, get
 from keyfold.events.signatures import Verifier, command_message, command_message_of_digest
@@ -119,7 +120,7 @@ def test_commands(release: str, name: str, document: Callable[..., dict[str, Any
     case = COMMAND_CASES[release][name]
     value, sealed = case["value"].encode(), bytes.fromhex(case["sealed_hex"])
     command = commands.parse_command(value)
-    commands.check_scope(command)
+    check_scope(command)
     assert command.verb == name.partition(" ")[0]
     assert command.model_dump(exclude_unset=True, mode="json") == json.loads(value) == document(name)
     assert sha256(value).hexdigest() == case["digest"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from keyfold.events import commands
+from keyfold.events.command_envelope import DataPlaneData
 from keyfold.events.errors import InvalidCommand
 from keyfold.events.proposals import NOT_PROPOSABLE, proposed_command, proposed_in
 
@@ -45,7 +46,7 @@ def test_every_other_verb(document: Callable[..., dict[str, Any]], verb: str) ->
         made["data"]["principal"], made["data"]["signing_key"], "because",
     )  # fmt: skip
     assert command.data.arguments.model_dump(exclude_unset=True, mode="json") == document(verb)["data"]["arguments"]
-    if isinstance(command.data, commands.DataPlaneData):
+    if isinstance(command.data, DataPlaneData):
         example = document(verb)["data"]
         assert (command.data.contexts, command.data.items, command.data.bytes) == (
             example["contexts"], example["items"], example["bytes"],

@@ -8,6 +8,7 @@ from tests.unit.projections import folding
 from tests.unit.projections.histories import START_MS, Maker, genesis_events, seeded
 
 from keyfold.events import commands, facts
+from keyfold.events.command_envelope import source_of
 from keyfold.events.entities import Proposal
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import to_text
@@ -85,11 +86,11 @@ def test_a_dry_run_is_told_apart() -> None:
     ],
 )
 def test_source_is_the_host_part(source: Any, host: str | None) -> None:
-    """The same that `commands.source_of` says of a command."""
+    """The same that `source_of` says of a command."""
     assert disabled(command("DisableKey", source=source)).source == host
     if isinstance(source, str):
         made = commands.DisableKey.model_construct(source=source)
-        assert commands.source_of(made) == (host or "")
+        assert source_of(made) == (host or "")
 
 
 @pytest.mark.parametrize(
