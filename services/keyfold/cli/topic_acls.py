@@ -6,21 +6,19 @@ import typer
 
 from keyfold.bus import BusSettings
 from keyfold.bus.access import allow
-from keyfold.cli.exits import UsageError
 from keyfold.cli.output import table
 from keyfold.cli.session import Session, of
+from keyfold.cli.topic_users import ApplyOption, RoleOption, users_of
 from keyfold.config import load_config
-from keyfold.events.topic_access import ROLES, AccessRule, access_rules, default_principals
+from keyfold.events.topic_access import AccessRule, access_rules, default_principals
 
 
 def acl(
     context: typer.Context,
     *,
-    role: Annotated[
-        list[str] | None, typer.Option(metavar="ROLE[=USER]", help="Only this role, as this Kafka user; repeatable.")
-    ] = None,
+    role: RoleOption = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print arguments for Kafka's own kafka-acls.")] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Set them; it takes an administrator of the cluster.")] = False,
+    apply: ApplyOption = False,
 ) -> None:
     """Show what each role may do on the brokers, or set it: nobody else can write what a service writes.
 
@@ -30,7 +28,7 @@ def acl(
     Example: keyfold topics acl --role client=shop --apply
     """
     session = of(context)
-    rules = access_rules(_users(role))
+    rules = access_rules(users_of(role, default_principals()))
     if apply:
         session.run(_apply(session, rules))
     if commands:
@@ -43,16 +41,3 @@ def acl(
 async def _apply(session: Session, rules: list[AccessRule]) -> Any:
     count = await allow(BusSettings.of(load_config(session.settings_file), "keyfold-cli"), rules)
     session.say(f"{count} access rules are set")
-
-
-def _users(roles: list[str] | None) -> list[tuple[str, str]]:
-    known = default_principals()
-    if not roles:
-        return list(known.items())
-    found = []
-    for word in roles:
-        name, _, user = word.partition("=")
-        if name not in known:
-            raise UsageError(f"there is no role {name}; known are {', '.join(ROLES)}")
-        found.append((name, user or known[name]))
-    return found

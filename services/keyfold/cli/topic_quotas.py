@@ -6,9 +6,9 @@ import typer
 
 from keyfold.bus import BusSettings
 from keyfold.bus.quotas import limit
-from keyfold.cli.exits import UsageError
 from keyfold.cli.output import table
 from keyfold.cli.session import of
+from keyfold.cli.topic_users import ApplyOption, RoleOption, users_of
 from keyfold.config import load_config
 from keyfold.events.quotas import LIMITED, quotas
 from keyfold.events.topic_access import default_principals
@@ -17,11 +17,9 @@ from keyfold.events.topic_access import default_principals
 def quotas_(
     context: typer.Context,
     *,
-    role: Annotated[
-        list[str] | None, typer.Option(metavar="ROLE[=USER]", help="Only this role, as this Kafka user; repeatable.")
-    ] = None,
+    role: RoleOption = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print arguments for Kafka's kafka-configs.")] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Set them; it takes an administrator of the cluster.")] = False,
+    apply: ApplyOption = False,
 ) -> None:
     """Show how much clients, auditors and witnesses may ask of the brokers, or set it: none of them delays others.
 
@@ -30,7 +28,8 @@ def quotas_(
     Example: keyfold topics quotas --role client=shop --apply
     """
     session = of(context)
-    rows = quotas(_users(role))
+    known = {name: user for name, user in default_principals().items() if name in LIMITED}
+    rows = quotas(users_of(role, known))
     if apply:
         settings = BusSettings.of(load_config(session.settings_file), "keyfold-cli")
         session.say(f"quotas of {session.run(limit(settings, rows))} users are set")
@@ -39,16 +38,3 @@ def quotas_(
         return
     cells = [(r.user, r.producer_byte_rate, r.consumer_byte_rate, r.request_percentage) for r in rows]
     session.show(rows, table(("USER", "PRODUCES BYTES/S", "CONSUMES BYTES/S", "REQUESTS %"), cells))
-
-
-def _users(roles: list[str] | None) -> list[tuple[str, str]]:
-    known = {role: user for role, user in default_principals().items() if role in LIMITED}
-    if not roles:
-        return list(known.items())
-    found = []
-    for word in roles:
-        name, _, user = word.partition("=")
-        if name not in known:
-            raise UsageError(f"{name} has no quota; these have one: {', '.join(LIMITED)}")
-        found.append((name, user or known[name]))
-    return found
