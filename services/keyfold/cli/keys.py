@@ -79,14 +79,13 @@ def create(
             await kms.create_alias(alias, key.key_id, reason=reason)
         return key
 
+    write(session, work, lambda key: _created(key, alias, origin), no_wait=no_wait)
+
+
+def _created(key: KeyMetadata, alias: str | None, origin: Origin) -> str:
     named = f"; {alias} names it" if alias is not None else ""
     waits = "; it waits for its material: keyfold import" if origin == "EXTERNAL" else ""
-    write(
-        session,
-        work,
-        lambda key: f"key {key.key_id} created, {key.key_spec}, {key.protection}{named}{waits}",
-        no_wait=no_wait,
-    )
+    return f"key {key.key_id} created, {key.key_spec}, {key.protection}{named}{waits}"
 
 
 @app.command("list")

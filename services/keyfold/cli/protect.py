@@ -140,17 +140,10 @@ def decrypt(
 
     async def work(kms: Keyfold, reading: BinaryIO, writing: BinaryIO) -> int:
         start = await asyncio.to_thread(reading.read, len(ENVELOPE_MAGIC))
-        again = cast(BinaryIO, Again(start, reading))
         only = await kms.resolve(key) if key is not None else None
-        if start.startswith(MAGIC):
-            plaintext = await _decrypt_direct(kms, again, about, only, use)
-            writing.write(plaintext)
-            return len(plaintext)
-        header = await asyncio.to_thread(read_header, again)
-        _require_key(header.key_id, only)
-        logged = await kms.context_as_logged(about)
-        data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=logged, **use)
-        return await asyncio.to_thread(decrypt_chunks, header, data_key, again, writing, logged)
+        decrypted = _decrypt_direct if start.startswith(MAGIC) else _decrypt_envelope
+        again = cast(BinaryIO, Again(start, reading))
+        return await decrypted(kms, again, writing, context=about, only=only, use=use)
 
     convert(session, source, output or _plain_name(source), work, "decrypted")
 
@@ -291,11 +284,27 @@ def random(
     session.show({"output": output, "bytes": count}, f"{count} random bytes written to {output}")
 
 
-async def _decrypt_direct(kms: Keyfold, source: BinaryIO, context: dict[str, str], only: str | None, use: Use) -> bytes:
+async def _decrypt_direct(
+    kms: Keyfold, source: BinaryIO, target: BinaryIO, *, context: dict[str, str], only: str | None, use: Use
+) -> int:
+    """Decrypt one ciphertext of the service; return the length of its plaintext."""
     ciphertext = await asyncio.to_thread(_limited, source)
     key_id = key_of(ciphertext)
     _require_key(key_id, only)
-    return await kms.decrypt(key_id, ciphertext, context=context, **use)
+    plaintext = await kms.decrypt(key_id, ciphertext, context=context, **use)
+    target.write(plaintext)
+    return len(plaintext)
+
+
+async def _decrypt_envelope(
+    kms: Keyfold, source: BinaryIO, target: BinaryIO, *, context: dict[str, str], only: str | None, use: Use
+) -> int:
+    """Have the data key of an envelope decrypted, and with it the rest; return the length of the plaintext."""
+    header = await asyncio.to_thread(read_header, source)
+    _require_key(header.key_id, only)
+    logged = await kms.context_as_logged(context)
+    data_key = await kms.decrypt(header.key_id, header.encrypted_key, context=logged, **use)
+    return await asyncio.to_thread(decrypt_chunks, header, data_key, source, target, logged)
 
 
 def _sealed_in(source: BinaryIO) -> tuple[str, bytes]:
