@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import psycopg
 import pytest
+from tests.support import engine
 from tests.support.containers import Containers
 
 from keyfold.embedded import Stack
@@ -31,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Put containers in the place of processes, where asked for."""
     if config.getoption("--backend") == "containers":
         config.pluginmanager.register(Containers())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was left out: nobody is to take it for passed."""
+    if reason := engine.missing():
+        terminalreporter.write_line(f"NOT RUN, since no Docker Engine can be had here: {reason}", yellow=True)
 
 
 @dataclass(frozen=True, slots=True)

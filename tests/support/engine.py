@@ -1,7 +1,7 @@
 """Docker Engine and Keyfold's images for tests: taken where an engine answers, brought where that may be done.
 
-Where none can be had, tests are skipped, with the reason. `brought` starts one that is installed (as root), and on CI
-also installs it; what was started is stopped again.
+Where none can be had, tests are skipped, with the reason, and the summary says so in a line of its own (`missing`).
+`brought` starts one that is installed (as root), and on CI also installs it; what was started is stopped again.
 """
 
 import functools
@@ -18,23 +18,40 @@ ROOT = Path(__file__).parents[2]
 _SETUP_S, _BUILD_S = 600, 900
 
 
+_missing: list[str] = []
+
+
+def missing() -> str | None:
+    """Tell why no engine could be had, if one was wanted in this session."""
+    return _missing[0] if _missing else None
+
+
 @contextmanager
 def brought() -> Iterator[None]:
-    """An engine answers while the block runs. Skips the test where that cannot be."""
-    if answers():
-        yield
-        return
-    if os.geteuid() != 0:
-        pytest.skip("no Docker Engine answers, and only root may bring one (scripts/setup --containers)")
-    if shutil.which("dockerd") is None and os.environ.get("CI") != "true":
-        pytest.skip("there is no Docker Engine; scripts/setup --containers brings one, and so does CI=true")
+    """An engine answers while the block runs. Skips the test where that cannot be; it is tried once in a session."""
+    there = answers()
     try:
-        done = _script("setup", "--containers", timeout_s=_SETUP_S)
-        if done.returncode:
-            pytest.skip(f"no Docker Engine can be had here: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
+        if not there and not _missing and (reason := _bring()):
+            _missing.append(reason)
+        if not there and _missing:
+            pytest.skip(f"no Docker Engine can be had here: {_missing[0]}")
         yield
     finally:
-        _script("images/engine", "stop", timeout_s=90)
+        if not there:
+            _script("images/engine", "stop", timeout_s=90)
+
+
+def _bring() -> str | None:
+    """Start an engine, on CI also install it; return why that cannot be done."""
+    if os.geteuid() != 0:
+        return "none answers, and only root may bring one (scripts/setup --containers)"
+    if shutil.which("dockerd") is None and os.environ.get("CI") != "true":
+        return "none is installed; scripts/setup --containers brings one, and so does CI=true"
+    try:
+        done = _script("setup", "--containers", timeout_s=_SETUP_S)
+    except subprocess.TimeoutExpired:
+        return f"scripts/setup --containers was not done after {_SETUP_S} s"
+    return (done.stderr.strip().splitlines() or ["no reason was given"])[-1] if done.returncode else None
 
 
 def answers() -> bool:
