@@ -10,6 +10,7 @@ from tests.unit.projections import folding
 from tests.unit.projections.histories import PARTITIONS, seeded, simulated
 
 from keyfold.events import facts
+from keyfold.projections.fold import Batch
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.ports import PartitionStore, Queries, Schemas
 from keyfold.projections.store import PostgresQueries, PostgresSchemas
@@ -57,3 +58,9 @@ async def folded(world: World, seed: int = 7, steps: int = 60) -> list[facts.Eve
     events = history(seed, steps)
     await folding.feed_all(world.blue, events, seeded(seed))
     return events
+
+
+async def first_batch(world: World) -> Batch:
+    """The first events of partition 1, ready to be applied."""
+    leaves = folding.by_partition(history())[1]
+    return await folding.fold_batch(world.blue, await world.blue.offsets(1), leaves[:5])

@@ -1,10 +1,9 @@
 """Who may do what, as every store of projections keeps and answers it, in memory and in Postgres."""
 
-from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import pytest
-from tests.contract.projection_world import STORES, World, folded, prepared
+from tests.contract.projection_world import World, folded
 from tests.unit.projections import folding
 from tests.unit.projections.histories import START_MS, Maker, seeded, signer
 
@@ -21,12 +20,6 @@ NOW = to_text(START_MS + HOUR_MS)
 NOBODY = "0193f3a0-7c00-7000-8000-00000000000a"
 
 Kind = TypeVar("Kind")
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    async with prepared(request) as made:
-        yield made
 
 
 @pytest.fixture
