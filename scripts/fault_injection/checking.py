@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.support.log_checker import Acknowledged
 from tests.support.log_snapshot import TicketRecorder
 from tests.support.log_story import Finding, Story
+from tests.support.whole_system import WholeSystem
 
 from fault_injection.deployment import Deployment
 from fault_injection.leaks import search
@@ -25,7 +26,7 @@ from keyfold.projections.store import PostgresSnapshots
 
 
 async def check_log(
-    system: Deployment, told: Mapping[str, str], doubtful: Iterable[str], recorder: TicketRecorder
+    system: WholeSystem, told: Mapping[str, str], doubtful: Iterable[str], recorder: TicketRecorder
 ) -> tuple[Story, list[Finding]]:
     """Read the whole log and apply every rule; `told` has the verb of each command that was acknowledged, by id."""
     story = await system.check(Acknowledged(dict(told)), recorder)
@@ -63,7 +64,7 @@ def founded(story: Story, refusals: Iterable[str]) -> None:
             story.find("caller", "a call", f"no rotation of that key had failed, and {refusal}")
 
 
-async def audit(system: Deployment) -> tuple[dict[str, int], list[Finding]]:
+async def audit(system: WholeSystem) -> tuple[dict[str, int], list[Finding]]:
     """Verify the log as an auditor does, from the fingerprint alone, and compare every row of the projections."""
     source = KafkaSource(system.bus(), system.deployment, system.config.partitions)
     report = await verifying.verify(source, verifying.Wanted(system.deployment))
