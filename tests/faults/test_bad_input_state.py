@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
-from tests.unit.hsm.deployment import PARTITIONS, Deployment, random_bytes, worker
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.orders import random_bytes
+from tests.unit.hsm.worker import worker
 
 from keyfold.bus import Outbound
 from keyfold.events import topics

@@ -11,21 +11,11 @@ from itertools import count
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import (
-    PARTITIONS,
-    SETTINGS,
-    Deployment,
-    MemoryCustody,
-    MemorySealing,
-    Order,
-    create,
-    new_key,
-    results,
-    rotate,
-    until,
-    use,
-    worker,
-)
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order, results
+from tests.unit.hsm.orders import create, new_key, rotate, use
+from tests.unit.hsm.stand_ins import MemoryCustody, MemorySealing
+from tests.unit.hsm.worker import SETTINGS, until, worker
 
 from keyfold.bus import Fault, Outbound
 from keyfold.bus.memory.bus import MemorySender, MemoryWriter

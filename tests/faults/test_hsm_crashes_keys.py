@@ -34,7 +34,9 @@ from tests.support.key_orders import (
     turned,
 )
 from tests.support.token_worker import Tokens, fresh_tokens
-from tests.unit.hsm.deployment import PARTITIONS, Deployment, MemoryCustody, MemorySealing, until, worker
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.stand_ins import MemoryCustody, MemorySealing
+from tests.unit.hsm.worker import until, worker
 
 from keyfold.bus import Fault
 from keyfold.custody import find_capabilities

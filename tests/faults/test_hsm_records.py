@@ -7,18 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import (
-    PARTITIONS,
-    Deployment,
-    Order,
-    Worker,
-    create,
-    new_key,
-    signer,
-    until,
-    use,
-    worker,
-)
+from tests.unit.hsm.deployment import PARTITIONS, Deployment, signer
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.orders import create, new_key, use
+from tests.unit.hsm.worker import Worker, until, worker
 
 from keyfold.bus import Outbound, PositionLost
 from keyfold.events import facts, topics

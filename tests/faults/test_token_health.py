@@ -17,19 +17,10 @@ from typing import Any
 
 import pytest
 from tests.support.faulty_token import CKR_DEVICE_ERROR, CKR_DEVICE_REMOVED, FaultyToken, faulty
-from tests.unit.hsm.deployment import (
-    PARTITIONS,
-    SETTINGS,
-    Deployment,
-    Order,
-    Worker,
-    create,
-    new_key,
-    random_bytes,
-    results,
-    use,
-    worker,
-)
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order, results
+from tests.unit.hsm.orders import create, new_key, random_bytes, use
+from tests.unit.hsm.worker import SETTINGS, Worker, worker
 
 from keyfold.config import Config
 from keyfold.custody import Custody, InMemory, InToken, MaterialProvider, SealingKeys

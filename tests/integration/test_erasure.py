@@ -40,7 +40,9 @@ from tests.support.key_orders import (
     turned,
 )
 from tests.support.token_worker import Tokens, fresh_tokens
-from tests.unit.hsm.deployment import PARTITIONS, SETTINGS, Deployment, Order, Worker, until
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.worker import SETTINGS, Worker, until
 
 from keyfold.bus import Outbound
 from keyfold.custody import Custody, InvalidBlob, KeyReference, blobs, open_body

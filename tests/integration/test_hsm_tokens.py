@@ -5,18 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import (
-    PARTITIONS,
-    Deployment,
-    create,
-    new_key,
-    random_bytes,
-    results,
-    rotate,
-    use,
-    uuid_bytes,
-    worker,
-)
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import results, uuid_bytes
+from tests.unit.hsm.orders import create, new_key, random_bytes, rotate, use
+from tests.unit.hsm.worker import worker
 
 from keyfold.custody import Custody, InMemory, InToken, SealingKeys
 from keyfold.events import facts

@@ -7,7 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
-from tests.unit.hsm.deployment import PARTITIONS, SETTINGS, Deployment, Order, Worker
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.worker import SETTINGS, Worker
 
 from keyfold.bus import Fault
 

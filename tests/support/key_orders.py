@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from tests.unit.hsm.deployment import PARTITIONS, Answer, Deployment, Order, Worker, results
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Answer, Order, results
+from tests.unit.hsm.worker import Worker
 
 from keyfold.client.importing import wrap_key_material
 from keyfold.client.material import KeyMaterial

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tests.unit.hsm.deployment import PARTITIONS, Deployment, Worker, worker
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.worker import Worker, worker
 
 from keyfold.custody import Custody, InMemory, InToken, MemoryOperations, SealingKeys, TokenOperations
 from keyfold.hsm.inventory import Held, Keystore, Log, Report, reconcile

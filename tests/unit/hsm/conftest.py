@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.unit.hsm.deployment import PARTITIONS, Deployment, Worker, worker
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.worker import Worker, worker
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-from tests.unit.hsm.deployment import Deployment, Order, Worker, worker
+from tests.unit.hsm.deployment import Deployment
+from tests.unit.hsm.exchange import Order
 from tests.unit.hsm.test_storage_epochs import ALL, key_on
+from tests.unit.hsm.worker import Worker, worker
 
 from keyfold.custody import verify
 from keyfold.events import facts

@@ -11,19 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import (
-    PARTITIONS,
-    SETTINGS,
-    Deployment,
-    Order,
-    Worker,
-    create,
-    new_key,
-    rotate,
-    until,
-    use,
-    worker,
-)
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.orders import create, new_key, rotate, use
+from tests.unit.hsm.worker import SETTINGS, Worker, until, worker
 
 from keyfold.events import facts
 from keyfold.events.errors import TokenUnavailable

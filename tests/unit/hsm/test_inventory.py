@@ -6,7 +6,9 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment, Worker, create, new_key
+from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment
+from tests.unit.hsm.orders import create, new_key
+from tests.unit.hsm.worker import Worker
 
 from keyfold.custody.envelopes import EPOCH_PREFIX
 from keyfold.events import facts

@@ -5,8 +5,9 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import Deployment, worker
+from tests.unit.hsm.deployment import Deployment
 from tests.unit.hsm.test_storage_epochs import ALL, key_on, until
+from tests.unit.hsm.worker import worker
 
 from keyfold.events import facts
 from keyfold.events.streams import key_stream

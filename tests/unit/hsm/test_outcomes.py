@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import pytest
-from tests.unit.hsm.deployment import (
-    Deployment,
-    Worker,
-    create,
-    new_key,
-    random_bytes,
-    results,
-    rotate,
-    use,
-)
+from tests.unit.hsm.deployment import Deployment
+from tests.unit.hsm.exchange import results
+from tests.unit.hsm.orders import create, new_key, random_bytes, rotate, use
+from tests.unit.hsm.worker import Worker
 
 from keyfold.events import facts, replies
 from keyfold.events.ciphertext import parse

@@ -5,7 +5,9 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import NOW, PARTITIONS, SETTINGS, Deployment, create, new_key, until, worker
+from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment
+from tests.unit.hsm.orders import create, new_key
+from tests.unit.hsm.worker import SETTINGS, until, worker
 
 from keyfold.bus import Inbound, MemoryBus
 from keyfold.events import facts, strictjson, topics

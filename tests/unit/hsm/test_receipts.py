@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import Deployment, Order, Worker, create, new_key, random_bytes, signer, use, with_sealed
+from tests.unit.hsm.deployment import Deployment, signer
+from tests.unit.hsm.exchange import Order, with_sealed
+from tests.unit.hsm.orders import create, new_key, random_bytes, use
+from tests.unit.hsm.worker import Worker
 
 from keyfold.bus import Inbound, Outbound
 from keyfold.events import facts, topics

@@ -4,19 +4,10 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from tests.unit.hsm.deployment import (
-    NOW,
-    Deployment,
-    Order,
-    Worker,
-    create,
-    new_key,
-    results,
-    rotate,
-    signer,
-    use,
-    with_sealed,
-)
+from tests.unit.hsm.deployment import NOW, Deployment, signer
+from tests.unit.hsm.exchange import Order, results, with_sealed
+from tests.unit.hsm.orders import create, new_key, rotate, use
+from tests.unit.hsm.worker import Worker
 
 from keyfold.bus import Inbound
 from keyfold.events import facts, topics

@@ -5,21 +5,11 @@ import json
 from collections import Counter
 
 import pytest
-from tests.unit.hsm.deployment import (
-    NOW,
-    PARTITIONS,
-    Deployment,
-    MemorySealing,
-    Order,
-    Worker,
-    create,
-    new_key,
-    results,
-    until,
-    use,
-    uuid_bytes,
-    worker,
-)
+from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order, results, uuid_bytes
+from tests.unit.hsm.orders import create, new_key, use
+from tests.unit.hsm.stand_ins import MemorySealing
+from tests.unit.hsm.worker import Worker, until, worker
 
 from keyfold.bus import Fault
 from keyfold.events import facts

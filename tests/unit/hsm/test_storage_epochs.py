@@ -9,7 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.unit.hsm.deployment import PARTITIONS, Deployment, MemoryCustody, MemorySealing, Order, Worker, worker
+from tests.unit.hsm.deployment import PARTITIONS, Deployment
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.stand_ins import MemoryCustody, MemorySealing
+from tests.unit.hsm.worker import Worker, worker
 
 from keyfold.custody import InvalidBlob, KeyReference
 from keyfold.events import facts

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.support.spans import PARENT, collected, identity, links, named_in, parent
-from tests.unit.hsm.deployment import Deployment, Order, Worker, create, new_key, use
+from tests.unit.hsm.deployment import Deployment
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.orders import create, new_key, use
+from tests.unit.hsm.worker import Worker
 
 from keyfold.bus import Outbound
 from keyfold.events import topics

@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 import pytest
-from tests.unit.hsm.deployment import SETTINGS, until
+from tests.unit.hsm.worker import SETTINGS, until
 
 from keyfold.events.errors import TokenUnavailable
 from keyfold.hsm.health import State

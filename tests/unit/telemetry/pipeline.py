@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment, signer, worker
+from tests.unit.hsm.deployment import NOW, PARTITIONS, Deployment, signer
+from tests.unit.hsm.worker import worker
 from tests.unit.projections.deployment import QUICK
 
 from keyfold.bus import MemoryBus

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from prometheus_client import REGISTRY
 from tests.support.deployment import Deployment as PolicyDeployment
 from tests.support.notary_office import Office
-from tests.unit.hsm.deployment import Deployment, create, new_key, use, worker
+from tests.unit.hsm.deployment import Deployment
+from tests.unit.hsm.orders import create, new_key, use
+from tests.unit.hsm.worker import worker
 from tests.unit.telemetry.pipeline import Pipeline, beside
 
 from keyfold.events.errors import TokenUnavailable
