@@ -9,9 +9,18 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 
-from keyfold.telemetry.tracing import Kind, Span, Tracer
+from keyfold.telemetry.tracing import Kind, Span, Trace, Tracer
 
 _STOP_SECONDS: Final = 3.0
 _EXPORT_SECONDS: Final = 5.0
@@ -98,10 +107,12 @@ def program_tracer() -> Tracer:
 
 def _context(header: bytes) -> SpanContext:
     _, trace_id, span_id, flags = header.split(b"-")
-    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    state = TraceState.from_header([header.state.decode("ascii")]) if isinstance(header, Trace) else None
+    return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)), state)
 
 
-def _header(context: SpanContext) -> bytes | None:
+def _header(context: SpanContext) -> Trace | None:
     if not context.is_valid:
         return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}".encode("ascii")
+    parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return Trace(parent.encode("ascii"), context.trace_state.to_header().encode("utf-8"))

@@ -1,8 +1,9 @@
 """Traces: spans from a client's call through policy and HSM worker to the reply, handed on in a header `traceparent`.
 
 The header is that of W3C Trace Context, beside the record and not in it: it is signed by nobody, believed for nothing,
-and never kept in the log. What does not have its form is left out. A process that traces nothing hands on what it was
-given, so the parts before and after it stay one trace.
+and never kept in the log. What does not have its form is left out. Its `tracestate`, which others have written for
+themselves, goes with it, unread. A process that traces nothing hands on what it was given, so the parts before and
+after it stay one trace.
 
 There is one tracer in a process, as there is one registry of metrics. By default it is off, which costs next to
 nothing. Spans name verbs, codes, partitions and command ids: never a principal, a key, a context or anything sealed.
@@ -18,9 +19,37 @@ from typing import Any, Final, Literal, Protocol
 from keyfold.bus import Outbound
 
 TRACE_HEADER: Final = "traceparent"
+STATE_HEADER: Final = "tracestate"
+MAX_STATE_BYTES: Final = 512
+_MAX_MEMBERS: Final = 32
 _FORM: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context, section 3.3.1.3: a key, of one system or of a tenant of one, and a value that ends in no space.
+_MEMBER: Final = re.compile(
+    rb"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    rb"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 
 Kind = Literal["client", "consumer", "producer", "internal"]
+
+
+class Trace(bytes):
+    """A `traceparent`, and the `tracestate` beside it: as it was given, or empty where it has not the form."""
+
+    state: bytes
+
+    def __new__(cls, parent: bytes, state: bytes = b"") -> "Trace":
+        made = super().__new__(cls, parent)
+        made.state = _formed(state)
+        return made
+
+
+def _formed(state: bytes) -> bytes:
+    """Return a `tracestate` without empty members; nothing of one that is too long, or has a member of another form."""
+    if len(state) > MAX_STATE_BYTES:
+        return b""
+    members = [member for part in state.split(b",") if (member := part.strip(b" \t"))]
+    keys = {found[1] for member in members if (found := _MEMBER.fullmatch(member))}
+    return b",".join(members) if len(keys) == len(members) <= _MAX_MEMBERS else b""
 
 
 class Span(Protocol):
@@ -119,20 +148,23 @@ def of_program() -> Tracer:
     return program_tracer()
 
 
-def carried(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
+def carried(headers: Sequence[tuple[str, bytes | None]]) -> Trace | None:
     """Return the trace that a record belongs to; None where it names none, or two, or nothing of the form."""
-    found: bytes | None = None
-    for name, value in headers:
-        if name == TRACE_HEADER:
-            if found is not None or not _FORM.fullmatch(value):
-                return None
-            found = value
-    return found
+    parents = [value for name, value in headers if name == TRACE_HEADER and value is not None]
+    if len(parents) != 1 or not _FORM.fullmatch(parents[0]):
+        return None
+    states = [value for name, value in headers if name == STATE_HEADER and value is not None]
+    return Trace(parents[0], states[0] if len(states) == 1 else b"")
 
 
 def handed_on(record: Outbound, trace: bytes | None) -> Outbound:
     """Return the record with the trace that it belongs to."""
-    return record if trace is None else replace(record, headers=(*record.headers, (TRACE_HEADER, trace)))
+    if trace is None:
+        return record
+    headers = (*record.headers, (TRACE_HEADER, bytes(trace)))
+    if isinstance(trace, Trace) and trace.state:
+        headers = (*headers, (STATE_HEADER, trace.state))
+    return replace(record, headers=headers)
 
 
 class BatchSpans:

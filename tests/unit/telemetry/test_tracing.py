@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.spans import PARENT, collected, identity, links, named_in, parent
+from tests.support.spans import PARENT, collected, identity, links, named_in, parent, trace
 
 from keyfold.bus import Outbound
 from keyfold.config import ConfigError, Telemetry
 from keyfold.telemetry.serving import serving
-from keyfold.telemetry.tracing import NO_SPAN, BatchSpans, PassedOn, carried, current, handed_on
+from keyfold.telemetry.tracing import NO_SPAN, BatchSpans, PassedOn, Trace, carried, current, handed_on
 
 RECORD = Outbound("topic", 0, b"key", b"value", (("kf_signer", b"s"),))
 
@@ -40,10 +40,93 @@ def test_a_trace_is_named_once() -> None:
     assert carried(()) is None
 
 
+def test_a_header_without_a_value_is_none() -> None:
+    """Kafka has null values; whoever may send records may send those."""
+    assert carried((("traceparent", None),)) is None
+    trace = carried((("traceparent", PARENT), ("tracestate", None)))
+    assert trace == PARENT
+    assert trace.state == b""
+
+
 def test_a_record_is_handed_on_with_its_trace() -> None:
     """Beside what it had; without one it stays as it is."""
     assert handed_on(RECORD, PARENT).headers == (*RECORD.headers, ("traceparent", PARENT))
     assert handed_on(RECORD, None) is RECORD
+
+
+STATE = b"rojo=00f067aa0ba902b7,fw529a3039@dt=FfffffC8; a b"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (STATE, STATE),
+        (b" a=1 ,\t, b=2,", b"a=1,b=2"),
+        (b"a=" + b"1" * 256, b"a=" + b"1" * 256),
+        (b",".join(b"k%d=1" % number for number in range(32)), b",".join(b"k%d=1" % number for number in range(32))),
+        (b"", b""),
+    ],
+)
+def test_a_state_goes_with_its_trace(value: bytes, kept: bytes) -> None:
+    """Members as they came and in their order; empty ones and space around them are none."""
+    trace = carried((("tracestate", value), ("traceparent", PARENT)))
+    assert trace == PARENT
+    assert trace.state == kept
+    state = (("tracestate", kept),) if kept else ()
+    assert handed_on(RECORD, trace).headers == (*RECORD.headers, ("traceparent", PARENT), *state)
+    assert {type(value) for _, value in handed_on(RECORD, trace).headers} == {bytes}, "the broker's client wants those"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"a",
+        b"a=",
+        b"=1",
+        b"a=1,A=2",
+        b"a=1=2",
+        b"a=1,b=2,a=3",
+        b"a@b@c=1",
+        b"a@B=1",
+        b"a=1\n",
+        b"a=\xff",
+        b"a=" + b"1" * 257,
+        b"a" * 257 + b"=1",
+        b"a=" + b"1" * 255 + b",b=" + b"1" * 253,
+        b",".join(b"k%d=1" % number for number in range(33)),
+    ],
+)
+def test_a_state_of_another_form_is_left_out_whole(value: bytes) -> None:
+    """The trace goes on without it."""
+    trace = carried((("traceparent", PARENT), ("tracestate", value)))
+    assert trace == PARENT
+    assert trace.state == b""
+
+
+def test_a_state_is_named_once_and_never_alone() -> None:
+    """Two are ambiguous, and one without its trace belongs to nothing."""
+    trace = carried((("tracestate", STATE), ("traceparent", PARENT), ("tracestate", STATE)))
+    assert trace == PARENT
+    assert trace.state == b""
+    assert carried((("tracestate", STATE), ("traceparent", PARENT[:-1]))) is None
+
+
+def test_spans_hand_on_the_state_of_their_trace() -> None:
+    """From what the program's own span has, and from span to span."""
+    with collected() as spans:
+        span = current().begin("policy.decide", parent=Trace(PARENT, STATE))
+        below = current().begin("hsm.execute", parent=span.header)
+        below.end()
+        span.end()
+        context = trace.SpanContext(1, 2, True, trace_state=trace.TraceState([("a", "1"), ("b", "2")]))
+        with trace.use_span(trace.NonRecordingSpan(context)):
+            ambient = current().ambient()
+    for header in (span.header, below.header):
+        assert isinstance(header, Trace)
+        assert header.state == STATE
+    assert isinstance(ambient, Trace)
+    assert ambient.state == b"a=1,b=2"
+    assert (spans.one("hsm.execute").get_span_context() or context).trace_state.get("rojo") == "00f067aa0ba902b7"
 
 
 def test_without_a_tracer_a_trace_is_passed_on() -> None:
