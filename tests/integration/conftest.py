@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from tests.support.whole_system import WholeSystem
-from tests.unit.client.conftest import Deployment
+from tests.unit.client.deployment import Deployment
 
 from keyfold.bus import BusSettings, KafkaBus
 from keyfold.embedded import Stack

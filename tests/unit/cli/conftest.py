@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import typer
+from tests.support.symmetric_keys import SymmetricKeys
 from tests.support.user_keys import UserKeys
-from tests.unit.client.conftest import Deployment
+from tests.unit.client.deployment import Deployment
 
 from keyfold.bus import MemoryBus, MemoryCluster
 from keyfold.cli import main
@@ -165,7 +166,7 @@ class Ran:
 class Terminal:
     """Runs command lines in one deployment. `prepare` is called with the deployment before each connection.
 
-    Keys of algorithms other than symmetric encryption, `held`, outlive a command line, and so do versions.
+    The keys, `symmetric` and `held`, outlive a command line, and so do versions.
     """
 
     data: Path
@@ -174,7 +175,7 @@ class Terminal:
     projected: Projected = field(default_factory=Projected)
     prepare: list[Callable[[Deployment], None]] = field(default_factory=list)
     received: list[Any] = field(default_factory=list)
-    secret: bytes = b"s" * 32
+    symmetric: SymmetricKeys = field(default_factory=lambda: SymmetricKeys(b"s" * 32))
     held: UserKeys = field(default_factory=UserKeys)
     versions: dict[str, int] = field(default_factory=lambda: {KEY: 1})
 
@@ -218,7 +219,7 @@ class Terminal:
     @asynccontextmanager
     async def connected(self, identity: Identity | Path) -> AsyncIterator[Keyfold]:
         bus = MemoryBus(MemoryCluster(4))
-        deployment = Deployment(bus, root=self.root, secret=self.secret, held=self.held, keys=self.versions)
+        deployment = Deployment(bus, root=self.root, symmetric=self.symmetric, held=self.held, keys=self.versions)
         for path in [*self.identities.glob("*.json"), *([identity] if isinstance(identity, Path) else [])]:
             signer = load_identity(path).signer
             deployment.signers[signer.fingerprint] = Verifier(signer.public_key, signer.algorithm)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.notary_log import NotaryKeys, NotaryLog
-from tests.unit.client.conftest import Deployment, Received
+from tests.unit.client.deployment import Deployment, Received
 
 from keyfold.auditing.checkpoints import NoCheckpoint
 from keyfold.auditing.proving import check_proof

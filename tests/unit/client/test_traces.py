@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.support.spans import collected, identity, links, named_in, parent, trace
-from tests.unit.client.conftest import Deployment, new_uuid
+from tests.unit.client.deployment import Deployment, new_uuid
 
 from keyfold.client import Keyfold
 
