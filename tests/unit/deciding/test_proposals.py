@@ -4,57 +4,13 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from tests.support.office import KEY, WEEK, Office, bare
-from tests.support.people import START_MS, command, key_on, signer, uuid
+from tests.support.office import KEY, WEEK, bare
+from tests.support.people import START_MS, command, uuid
+from tests.unit.deciding.council import DELETION, OTHER, PEOPLE, RULES, approve, code_of, council, decide, propose
 
 from keyfold.events import facts
 from keyfold.events.streams import REGISTRY
 from keyfold.events.times import DAY_MS, HOUR_MS, to_text
-
-OTHER = key_on(2, 500)
-RULES = """
-permit (principal in Group::"approvers", action in [Action::"ApproveProposal", Action::"DenyProposal"], resource);
-forbid (principal, action in [Action::"ScheduleKeyDeletion", Action::"DestroyKeyNow"], resource)
-    unless { context.approvals.count >= 2 };
-permit (principal in Group::"break-glass", action in [Action::"Decrypt", Action::"ProposeCommand"], resource)
-    when { context.reason != "" };
-forbid (principal, action == Action::"Decrypt", resource)
-    unless { context.approvals.count >= 2 && context.reason != "" };
-forbid (principal, action in [Action::"PutPolicy", Action::"DeletePolicy"], resource is Registry)
-    unless { context.approvals.count >= 2 };
-"""
-DELETION = {"verb": "ScheduleKeyDeletion", "arguments": {"pending_window_seconds": WEEK}}
-PEOPLE = ("ann", "ben", "cem")
-
-
-def council() -> Office:
-    """Two administrators, three approvers, and one who may break the glass."""
-    made = bare(RULES)
-    for name in PEOPLE:
-        made.register(name, "approvers")
-    made.register("greta", "break-glass")
-    return made
-
-
-def propose(made: Office, stream: str = KEY, by: str = "alice", reason: str | None = None, **wish: Any) -> str:
-    """Propose and return the proposal's id."""
-    arguments = {"expires_at": to_text(made.now_ms + DAY_MS)} | (wish or DELETION)
-    event = made.ask("ProposeCommand", stream, by=by, arguments=arguments, reason=reason)
-    assert isinstance(event, facts.ProposalCreated), event
-    return event.data.proposal
-
-
-def decide(made: Office, verb: str, proposal: str, by: str, stream: str = KEY, **more: Any) -> facts.PolicyEvent:
-    digest = made.proposal(proposal, stream).digest
-    return made.ask(verb, stream, by=by, arguments={"proposal": proposal, "digest": digest} | more)
-
-
-def approve(made: Office, proposal: str, by: str, stream: str = KEY, **more: Any) -> facts.PolicyEvent:
-    return decide(made, "ApproveProposal", proposal, by, stream, **more)
-
-
-def code_of(event: facts.PolicyEvent) -> str | None:
-    return event.data.code if isinstance(event, facts.CommandDenied) else None
 
 
 def test_a_verb_that_needs_approvals_is_refused_without() -> None:
@@ -290,66 +246,6 @@ def test_a_key_is_created_by_its_proposer() -> None:
     assert (event.data.created_by, event.data.protection) == ("alice", "SOFTWARE")
 
 
-# Data-plane verbs
-
-
-def glass(made: Office, items: int = 2, size: int = 100) -> str:
-    return propose(made, by="greta", reason="fire", verb="Decrypt", contexts=[{"t": "1"}], items=items, bytes=size)
-
-
-def test_break_glass() -> None:
-    """A decrypt that was approved by two is sent by its proposer, once, within what was agreed to."""
-    made = council()
-    options = {"by": "greta", "reason": "fire", "contexts": [{"t": "1"}]}
-    assert made.code("Decrypt", **options) == "ApprovalRequired"
-    proposal = glass(made)
-    first = approve(made, proposal, "ann")
-    assert isinstance(first, facts.ProposalApproved)
-    assert first.data.status == "Pending"
-    assert made.code("Decrypt", proposal=proposal, **options) == "ApprovalRequired"
-    second = approve(made, proposal, "ben")
-    assert isinstance(second, facts.ProposalApproved)
-    assert second.data.status == "Approved"
-    event = made.ask("Decrypt", proposal=proposal, items=2, size=100, **options)
-    assert isinstance(event, facts.CommandAuthorized)
-    assert event.data.decision.proposal is not None
-    assert event.data.decision.proposal.approvers == ["ann", "ben"]
-    assert made.code("Decrypt", proposal=proposal, **options) == "ProposalClosed"
-
-
-@pytest.mark.parametrize(
-    ("more", "code"),
-    [
-        ({"items": 3}, "ProposalMismatch"),
-        ({"size": 101}, "ProposalMismatch"),
-        ({"contexts": [{"t": "2"}]}, "ProposalMismatch"),
-        ({"reason": "curious"}, "ProposalMismatch"),
-        ({"by": "alice"}, "AccessDenied"),
-        ({"proposal": uuid(0xABC)}, "NotFound"),
-        ({}, None),
-    ],
-)
-def test_only_what_was_agreed_to(more: dict[str, Any], code: str | None) -> None:
-    """More items or bytes, another context, reason or principal is not what was approved."""
-    made = council()
-    proposal = glass(made)
-    for name in ("ann", "ben"):
-        approve(made, proposal, name)
-    options = {"by": "greta", "reason": "fire", "contexts": [{"t": "1"}], "proposal": proposal, "items": 2, "size": 100}
-    assert made.code("Decrypt", **(options | more)) == code
-
-
-def test_two_commands_for_one_proposal() -> None:
-    """Of two commands in one batch that name the same proposal, the first is executed."""
-    made = council()
-    proposal = glass(made)
-    for name in ("ann", "ben"):
-        approve(made, proposal, name)
-    options = {"principal": "greta", "reason": "fire", "contexts": [{"t": "1"}], "proposal": proposal}
-    made.decide(*(command("Decrypt", KEY, 900 + n, **options) for n in range(2)))
-    assert [getattr(event.data, "code", None) for event in made.events[-2:]] == [None, "ProposalClosed"]
-
-
 def test_a_dry_run_of_an_approval_executes_nothing() -> None:
     """A dry run says what the approval would become."""
     made = council()
@@ -361,76 +257,6 @@ def test_a_dry_run_of_an_approval_executes_nothing() -> None:
     assert event.data.would_be == facts.KeyDeletionScheduled.type_name
     assert made.proposal(proposal).status == "Pending"
     assert isinstance(approve(made, proposal, "ben"), facts.KeyDeletionScheduled)
-
-
-def test_policies_stay_repairable() -> None:
-    """A change that would leave fewer than two who could repair the policies is refused, also under quorum."""
-    made = bare(
-        'permit (principal in Group::"approvers", action == Action::"ApproveProposal", resource);'
-        'forbid (principal in Group::"administrators", action == Action::"ApproveProposal", resource);'
-    )
-    assert made.code("UpdatePrincipal", REGISTRY, arguments={"principal": "scheduler", "groups": []}) is None
-    everybody = 'forbid (principal, action == Action::"PutPolicy", resource);'
-    quorum = everybody.replace(";", " unless { context.approvals.count >= 2 };")
-
-    def put(text: str) -> str | None:
-        return made.code("PutPolicy", REGISTRY, arguments={"policy": "p", "text": text})
-
-    assert put(everybody) == "AdministratorsNeeded"
-    assert put(quorum) == "AdministratorsNeeded"
-    made.register("ann", "approvers")
-    assert put(quorum) == "AdministratorsNeeded"
-    made.register("ben", "approvers")
-    assert put(quorum) is None
-    assert made.code("RevokePrincipal", REGISTRY, arguments={"principal": "ben"}) == "AdministratorsNeeded"
-    assert made.code("RevokePrincipal", REGISTRY, arguments={"principal": "bob"}) == "AdministratorsNeeded"
-    only_key = {"principal": "bob", "signing_key": signer("bob").fingerprint}
-    assert made.code("RevokeSigningKey", REGISTRY, arguments=only_key) == "AdministratorsNeeded"
-    assert made.code("SuspendPrincipal", REGISTRY, arguments={"principal": "bob"}) == "AdministratorsNeeded"
-    no_group = {"principal": "bob", "groups": []}
-    assert made.code("UpdatePrincipal", REGISTRY, arguments=no_group) == "AdministratorsNeeded"
-
-
-def test_what_makes_it_no_worse_is_not_refused() -> None:
-    """At a time when nobody can repair the policies anyway, a stranger can still be suspended, not an administrator."""
-    made = bare('permit (principal in Group::"operators", action == Action::"SuspendPrincipal", resource);')
-    assert made.code("UpdatePrincipal", REGISTRY, arguments={"principal": "scheduler", "groups": []}) is None
-    made.register("oli", "operators")
-    made.register("eve")
-    hour = made.now_ms // HOUR_MS % 24
-    closed = 'forbid (principal, action in [Action::"PutPolicy", Action::"DeletePolicy"], resource)'
-    night = f"{closed} when {{ context.time.hour != {hour} }};"
-    assert made.code("PutPolicy", REGISTRY, arguments={"policy": "night", "text": night}) is None
-    made.now_ms += HOUR_MS
-    assert made.code("SuspendPrincipal", REGISTRY, by="oli", arguments={"principal": "eve"}) is None
-    assert made.code("SuspendPrincipal", REGISTRY, by="oli", arguments={"principal": "bob"}) == "AdministratorsNeeded"
-
-
-@pytest.mark.parametrize("status", ["Enabled", "Disabled", "PendingDeletion"])
-def test_a_key_is_not_closed_in_another_state(status: str) -> None:
-    """A key's own policy must not close its policies in a state that the key can come into."""
-    made = bare("")
-    closing = f'forbid (principal, action, resource is Key) when {{ resource.status == "{status}" }};'
-    assert made.code("PutPolicy", arguments={"policy": "p", "text": closing}) == "AdministratorsNeeded"
-
-
-def test_a_key_is_not_closed_by_a_tag() -> None:
-    """Neither by a tag that its policy asks for."""
-    made = bare("")
-    closing = 'forbid (principal, action, resource) when { resource.hasTag("closed") };'
-    assert made.code("PutPolicy", arguments={"policy": "p", "text": closing}) is None
-    assert made.code("TagResource", arguments={"tags": {"closed": "yes"}}) == "AdministratorsNeeded"
-    assert made.code("TagResource", arguments={"tags": {"open": "yes"}}) is None
-
-
-def test_an_approval_that_would_lock_out_closes_the_proposal() -> None:
-    """What cannot be done has failed, with the reason, instead of waiting for a better day."""
-    made = bare('forbid (principal, action == Action::"PutPolicy", resource) unless { context.approvals.count >= 1 };')
-    text = 'forbid (principal, action in [Action::"PutPolicy", Action::"DeletePolicy"], resource);'
-    proposal = propose(made, REGISTRY, verb="PutPolicy", arguments={"policy": "p", "text": text})
-    event = approve(made, proposal, "bob", REGISTRY)
-    assert isinstance(event, facts.ProposalApproved)
-    assert (event.data.status, event.data.code) == ("Failed", "AdministratorsNeeded")
 
 
 def test_what_is_no_decision_yet_closes_no_proposal() -> None:
