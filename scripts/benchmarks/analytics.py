@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
 from tests.support.analytics_worker import worker
 from tests.support.usage_log import DEPLOYMENT, UsageLog, Use
 
 from keyfold.bus import BusSettings, KafkaBus
+from keyfold.collecting import collect_rarely
 from keyfold.embedded import Stack
 from keyfold.events import topics
 
@@ -113,9 +115,10 @@ async def _run(bootstrap_servers: str, directory: str, workers: int, records: in
 
 
 def child(arguments: Sequence[str]) -> None:
-    """Run one worker."""
+    """Run one worker, as the service is run."""
     bootstrap_servers, directory, instance, until_ms = arguments
-    asyncio.run(read(bootstrap_servers, directory, instance, int(until_ms)))
+    collect_rarely()
+    uvloop.run(read(bootstrap_servers, directory, instance, int(until_ms)))
 
 
 def main(arguments: Sequence[str]) -> int:

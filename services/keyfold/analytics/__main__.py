@@ -11,6 +11,7 @@ from keyfold.analytics.sealing import Seal
 from keyfold.analytics.service import Service
 from keyfold.analytics.settings import AnalyticsSettings
 from keyfold.bus import BusSettings, KafkaBus
+from keyfold.collecting import collect_rarely
 from keyfold.config import Config, ConfigError, mark_ready
 from keyfold.identity import load_identity
 from keyfold.log import TrustKeeper, require_partitions
@@ -31,6 +32,7 @@ async def _serve(config: Config, instance: str, telemetry: Served) -> None:
     if config.deployment is None:
         raise ConfigError("the settings name no deployment; run the root ceremony (keyfold init) first")
     _quieten()
+    collect_rarely()
     signer = load_identity(config.identities_directory / f"{NAME}.json").signer
     settings, bus = AnalyticsSettings(), BusSettings.of(config, f"keyfold-analytics-{instance}")
     keeper = TrustKeeper(KafkaBus(bus), config.deployment, config.partitions)

@@ -10,12 +10,14 @@ only be told by comparing that with what was handled (`Reached`).
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from inspect import iscoroutine
 from typing import Any, ClassVar, Final, NamedTuple
 
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.services import WaitResults
 
 READ_COMMITTED: Final = "read_committed"
 _PAUSE_S: Final = 0.05
@@ -116,6 +118,25 @@ class CommittedConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> CommittedThread:
         return CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
+    async def wait_first(self, *awaitables: Any, **options: Any) -> Any:
+        """Wait for the first of several, as Faust does for each message: until it is handed on, or the flow stops.
+
+        Faust makes four tasks for that, at a tenth of the time that a worker has for a record. Handing on waits only
+        where a stream's buffer is full; where it does not, nothing else needs to be waited for.
+        """
+        if not options and len(awaitables) == 2 and all(map(iscoroutine, awaitables)):
+            handing_on, stopping = awaitables
+            try:
+                waits_for = handing_on.send(None)
+            except StopIteration as end:
+                stopping.close()
+                return WaitResults([handing_on], [end.value], False)
+            except BaseException:
+                stopping.close()
+                raise
+            awaitables = _Begun(handing_on, waits_for), stopping
+        return await super().wait_first(*awaitables, **options)
+
     async def perform_seek(self) -> None:
         """Stand where the group has committed; once all is restored, in the sources where their own rows say."""
         era = self.app.era
@@ -128,6 +149,25 @@ class CommittedConsumer(driver.Consumer):
         self._read_offset.update({tp: offset or None for tp, offset in starts.items()})
         fresh = frozenset(tp for tp in assigned if tp not in starts and self._read_offset[tp] is None)
         await self._thread.call_thread(self._thread.stand, era, starts, fresh, assigned)
+
+
+class _Begun:
+    """A coroutine that was begun without a task, and waits for something: awaiting this goes on with it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        self._coroutine, self._waits_for = coroutine, waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            while True:
+                try:
+                    told = yield self._waits_for
+                except BaseException as error:  # noqa: BLE001 - it is the coroutine's, the task's cancellation too
+                    self._waits_for = self._coroutine.throw(error)
+                else:
+                    self._waits_for = self._coroutine.send(told)
+        except StopIteration as end:
+            return end.value
 
 
 class CommittedTransport(driver.Transport):

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from keyfold.auditing.collecting import collecting_rarely
 from keyfold.auditing.findings import Finding, Findings, first_of
 from keyfold.auditing.heads import Heads, add_all
 from keyfold.auditing.locating import locate
@@ -22,6 +21,7 @@ from keyfold.auditing.rooted import Rooted, read_root
 from keyfold.auditing.sources import Opener, PublishedSource, RecordSource
 from keyfold.auditing.succession import succession
 from keyfold.auditing.workers import Known, workers
+from keyfold.collecting import collecting_rarely
 from keyfold.events.checkpoints import parse_checkpoint
 from keyfold.events.errors import RecordError
 from keyfold.events.notes import NoteInvalid, VerifierKey, parse_note

@@ -16,12 +16,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keyfold.auditing.collecting import collect_rarely
 from keyfold.auditing.partition import Note, Task, Verified, verify_partition
 from keyfold.auditing.registry_history import RegistryHistory
 from keyfold.auditing.rooted import Rooted
 from keyfold.auditing.sharing import SharedChecker, Sharing, help_others
 from keyfold.auditing.sources import Opener, RecordSource
+from keyfold.collecting import collect_rarely
 from keyfold.events.trust import Trust
 
 _LOOK_S: Final = 0.2

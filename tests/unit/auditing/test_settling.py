@@ -10,11 +10,11 @@ import pytest
 from tests.support.audited_log import honest
 
 from keyfold.auditing.batches import by_statement
-from keyfold.auditing.collecting import collecting_rarely
 from keyfold.auditing.findings import Finding, Findings, Illegal
 from keyfold.auditing.settling import Settling
 from keyfold.auditing.signed import Known, Pending, Verdicts
 from keyfold.bus import Inbound
+from keyfold.collecting import collecting_rarely
 from keyfold.deciding.signed import Signed
 
 SIGNED = Signed("00", "Ed25519", b"", b"")

@@ -1,4 +1,4 @@
-"""Fewer garbage collections while a log is verified: what is made of its records dies by reference counts alone.
+"""Fewer garbage collections where a log is read: what is made of its records dies by reference counts alone.
 
 A collection walks everything that is alive, the whole registry too, and finds next to nothing. It is put off, not
 given up: who writes cycles by mistake is to see slower work, not an end of memory.
@@ -13,7 +13,7 @@ _THRESHOLDS: Final = (50_000, 50, 50)
 
 
 def collect_rarely() -> None:
-    """Do so from now on, in a process that only verifies."""
+    """Do so from now on, in a process that does nothing else."""
     gc.set_threshold(*_THRESHOLDS)
 
 
