@@ -258,3 +258,10 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(Session, "client", client)
     monkeypatch.setattr(Session, "queries", queries)
     return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the files of command lines lie."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cli.campaigns import OTHER, Died, Service, line, made, rewrapper
 from tests.unit.cli.conftest import KEY, ORDERS, Terminal
-from tests.unit.cli.test_rewrap import OTHER, Died, Service, line, made, rewrapper
 
 from keyfold.bus import BusUnavailable, Inbound, InDoubt, MemoryBus, MemoryCluster, Outbound
 from keyfold.bus.memory.bus import MemoryReader
