@@ -6,7 +6,7 @@ from tests.conftest import SoftHSM
 
 from keyfold.bus import Bus, MemoryCluster
 from keyfold.bus.topic_plan import plan
-from keyfold.ceremony import Initialised, initialise
+from keyfold.ceremony import Initialised, initialise, tokens
 from keyfold.config import Config
 from keyfold.embedded.softhsm import prepare_softhsm
 from keyfold.events import facts, topics
@@ -71,3 +71,9 @@ async def events_of(bus: Bus, partitions: int = 3) -> list[facts.Event]:
             trust = trust.with_event(found[-1])
     await reader.stop()
     return found
+
+
+def notary_keys(config: Config) -> tuple[bytes, bytes]:
+    """The public keys in the token `notary`."""
+    with tokens.token_module(config) as module:
+        return tokens.notary_keys(module, config.pins_directory)
