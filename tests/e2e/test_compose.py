@@ -108,7 +108,7 @@ def compose() -> Iterator[Compose]:
         try:
             yield made
         finally:
-            made("--profile", "tools", "down", "--volumes", "--timeout", "10", timeout_s=180)
+            made("--profile", "tools", "--profile", "witness", "down", "--volumes", "--timeout", "10", timeout_s=180)
             left = docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={made.project}")
             assert not left
             assert not made.containers(every=True)
@@ -213,6 +213,24 @@ def _files(compose: Compose, service: str) -> list[str]:
     script = "cd /etc/keyfold && find pins identities *.pgpass -type f 2>/dev/null || true"
     out = compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", service, "-c", script)
     return out.decode().split()
+
+
+def test_a_witness_cosigns_what_the_log_signs(compose: Compose, encrypted: bytes) -> None:
+    """Made by hand, then a container like the others: it cosigns, and holds none of the deployment's secrets."""
+    home, name = "/var/lib/keyfold-witness/home", "witness.example/1"
+    deployment = json.loads(compose.keyfold("--json", "status"))["deployment"]
+    pins = ("--name", name, "--deployment", deployment, "--bootstrap", "kafka-1:9092")
+    keys = compose("run", "--rm", "-T", "--no-deps", "witness", "witness", "init", home, *pins).decode().splitlines()
+    assert [key.partition("+")[0] for key in keys] == [name, name]
+    compose("up", "--detach", "--no-deps", "witness")
+
+    def cosigned() -> bool:
+        heads = json.loads(compose.keyfold("--json", "audit", "checkpoints"))
+        return bool(heads) and all(name in head["cosigned_by"] for head in heads)
+
+    until(cosigned, "nothing is cosigned", 30)
+    until(lambda: serving(compose, "witness", 1), "the witness is not healthy")
+    assert _files(compose, "witness") == []
 
 
 def test_more_containers_share_the_partitions(compose: Compose, encrypted: bytes) -> None:
