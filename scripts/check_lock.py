@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("runtime", "dev", "analytics", "build")
+LOCKS = ("runtime", "dev", "image", "analytics", "build")
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+) \\$")
 
 
@@ -50,15 +50,17 @@ def main() -> int:
     optional = [need for name in ("analytics", "archive", "embedded", "otel", "dev") for need in extras[name]]
     everything = dependencies + optional + project["build-system"]["requires"]
     try:
-        runtime, dev, analytics, build = (pins(ROOT / "requirements" / f"{name}.txt") for name in LOCKS)
+        runtime, dev, image, analytics, build = (pins(ROOT / "requirements" / f"{name}.txt") for name in LOCKS)
     except (OSError, ValueError) as error:
         print(f"{error}; run scripts/lock")
         return 1
     problems = [f"runtime.txt does not meet {need}" for need in unmet(dependencies, runtime)]
     problems += [f"dev.txt does not meet {need}" for need in unmet(everything, dev)]
-    problems += [f"analytics.txt does not meet {need}" for need in unmet(dependencies + extras["analytics"], analytics)]
+    in_image = dependencies + extras["otel"]
+    problems += [f"image.txt does not meet {need}" for need in unmet(in_image, image)]
+    problems += [f"analytics.txt does not meet {need}" for need in unmet(in_image + extras["analytics"], analytics)]
     problems += [f"build.txt does not meet {need}" for need in unmet(project["build-system"]["requires"], build)]
-    for file, locked in (("runtime", runtime), ("analytics", analytics), ("build", build)):
+    for file, locked in (("runtime", runtime), ("image", image), ("analytics", analytics), ("build", build)):
         problems += [f"dev.txt and {file}.txt differ in {name}" for name in locked if dev.get(name) != locked[name]]
     for problem in problems:
         print(f"{problem}; run scripts/lock")

@@ -1,6 +1,7 @@
 """The bill of materials says what the lock says; an audit that could not be held is not called clean."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def test_what_is_not_pinned_is_refused(text: str) -> None:
         read_lock(text)
 
 
-@pytest.mark.parametrize("lock", ["runtime", "analytics"])
+@pytest.mark.parametrize("lock", ["runtime", "image", "analytics"])
 def test_the_document_is_valid(lock: str) -> None:
     """It fits the schema of CycloneDX, without a field that the schema does not have."""
     text = sbom(read_lock(lock_file(lock).read_text("utf-8")))
@@ -175,3 +176,14 @@ def test_the_document_is_written_to_a_file(tmp_path: Path) -> None:
     """`sbom --out FILE` writes what is printed otherwise."""
     assert main(["sbom", "--out", str(tmp_path / "sbom.json")]) == 0
     assert json.loads((tmp_path / "sbom.json").read_text("utf-8"))["bomFormat"] == "CycloneDX"
+
+
+def test_the_images_install_what_sends_traces() -> None:
+    """The setting `telemetry.traces` keeps its promise there: each lock that the Dockerfile runs with has the extra."""
+    dockerfile = (ROOT / "scripts" / "images" / "keyfold" / "Dockerfile").read_text("utf-8")
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["otel"]
+    wanted = {canonicalize_name(Requirement(need).name) for need in extra}
+    installed = re.findall(r"-r /build/(\w+)\.txt", dockerfile)
+    assert installed == ["image", "analytics"]
+    for name in installed:
+        assert wanted <= {pin.name for pin in read_lock(lock_file(name).read_text("utf-8"))}, name
