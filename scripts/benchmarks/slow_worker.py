@@ -16,7 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
 from tests.support.faulty_token import FaultyToken, faulty
-from tests.unit.hsm.deployment import Deployment, MemorySealing, Order, create, new_key, signer, use
+from tests.unit.hsm.deployment import Deployment, signer
+from tests.unit.hsm.exchange import Order
+from tests.unit.hsm.orders import create, new_key, use
+from tests.unit.hsm.stand_ins import MemorySealing
 
 from keyfold.custody import Custody, HandleCache, InToken, SealingPrivateKey, TokenOperations
 from keyfold.embedded.softhsm import prepare_softhsm, softhsm_module
