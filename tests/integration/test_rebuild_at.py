@@ -150,6 +150,20 @@ async def test_a_schema_that_is_complete_is_not_written_again(deployment: Deploy
     assert await rebuilt(deployment, past, "2020-01-01T00:00:00.000Z") == 0
 
 
+@pytest.mark.parametrize("name", ["user", "select", "table"])
+async def test_a_word_of_sql_may_name_a_schema_of_the_past(
+    deployment: Deployment, past: PostgresPast, name: str
+) -> None:
+    """Names are quoted, from the schema's making to its end."""
+    expected = prefixes(EVENTS, MOMENT)
+    assert await rebuilt(deployment, past, name=name) == len(expected)
+    store, truth = past.partition_store(name), folding.evolved(expected)
+    assert await store.load(truth) == truth
+    await store.close()
+    await past.drop(name)
+    assert await past.all() == ()
+
+
 @pytest.mark.parametrize("name", ["keyfold", "keyfold_blue", "public", "pg_catalog", "a;b", "A", "", "x" * 41])
 async def test_names_that_no_schema_of_the_past_may_have(past: PostgresPast, name: str) -> None:
     """The live projections cannot be overwritten or dropped by a name."""

@@ -53,13 +53,13 @@ SELECT partitions FROM keyfold.control;
 UPDATE keyfold.control SET live_layout = %(layout)s, partitions = %(partitions)s, changed_at = now();
 
 -- name: make_schema
-CREATE SCHEMA :schema;
+CREATE SCHEMA ":schema";
 
 -- name: drop_schema
-DROP SCHEMA IF EXISTS :schema CASCADE;
+DROP SCHEMA IF EXISTS ":schema" CASCADE;
 
 -- name: search_path
-SET LOCAL search_path = :schema, pg_catalog;
+SET LOCAL search_path = ":schema", pg_catalog;
 
 -- name: fill_offsets
 INSERT INTO offsets (partition) SELECT generate_series(0, %(last)s::integer);
@@ -72,14 +72,14 @@ UPDATE keyfold.control SET
     building = %(building)s, building_layout = %(layout)s, phase = 'building', requested = false, changed_at = now();
 
 -- name: set_open
-UPDATE :schema.offsets SET open = %(open)s;
+UPDATE ":schema".offsets SET open = %(open)s;
 
 -- name: set_phase
 UPDATE keyfold.control SET phase = %(phase)s, changed_at = now();
 
 -- name: remaining
 SELECT coalesce(sum(greatest(0, l.next - coalesce(b.next, 0))), 0)
-FROM :live.offsets l LEFT JOIN :building.offsets b USING (partition);
+FROM ":live".offsets l LEFT JOIN ":building".offsets b USING (partition);
 
 -- name: swap
 UPDATE keyfold.control SET
