@@ -1,0 +1,152 @@
+"""Measure what parts cost and how throughput grows with workers, partitions and brokers; compare it with a model.
+
+    scripts/bench capacity [--quick] [--seconds S] [--small CORES] [--json FILE] [--write PAGE]
+    scripts/bench capacity --read FILE [--write PAGE]
+
+Policy processors and HSM workers get *small cores* (a tenth of a core each, by cgroups), so that they are what limits,
+while brokers and clients have room: so growth with their number can be measured on few cores. `capacity_model` says
+what the model is, `capacity_checking` what of it is fitted. The program needs root, for the small cores, and nothing
+else heavy on the machine. Deployments are made in temporary directories and removed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.capacity_measuring import Bench, Times
+from benchmarks.capacity_points import Point, Shape
+from benchmarks.capacity_report import between_marks, line, report
+from benchmarks.capacity_site import WORKERS, Site, site
+from benchmarks.capacity_usage import NoQuotas, SmallCores, require_quotas
+
+BATCHES: Final = Shape("batches", "SOFTWARE", callers=128, items=100)
+SINGLES: Final = Shape("single calls", "SOFTWARE", callers=256, items=1)
+HSM: Final = Shape("batches, HSM keys", "HSM", callers=128, items=100)
+SMALL: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is measured of one deployment, in this order: free processes, then small cores for each number of workers.
+
+    `one_key` repeats the last number with all load at one key; `crowded` then frees the workers, so many as there are.
+    """
+
+    partitions: int
+    brokers: int
+    free: tuple[Shape, ...]
+    workers: tuple[int, ...]
+    small: tuple[Shape, ...]
+    one_key: bool = False
+    crowded: bool = False
+
+
+FULL: Final = (
+    Series(4, 1, (BATCHES, SINGLES, HSM), (1, 2, 3, 4), (BATCHES, SINGLES), one_key=True, crowded=True),
+    Series(12, 1, (BATCHES,), (1, 2, 3, 4), (BATCHES, SINGLES)),
+    Series(2, 1, (), (1, 3), (BATCHES,)),
+    Series(4, 3, (BATCHES, SINGLES, HSM), (1, 3), (BATCHES, SINGLES)),
+)
+QUICK: Final = (Series(4, 1, (BATCHES,), (1, 2), (BATCHES,)),)
+
+
+class Run:
+    """All series, one after the other."""
+
+    def __init__(self, times: Times, warm_s: float, small: float, say: Callable[[Point], None]) -> None:
+        self._times, self._warm_s, self._small, self._say = times, warm_s, small, say
+        self.points: list[Point] = []
+
+    def series(self, wanted: Series, directory: Path) -> None:
+        """Measure one deployment."""
+        shapes = tuple(dict.fromkeys((*wanted.free, *wanted.small)))
+        with site(directory, wanted.partitions, wanted.brokers) as running:
+            bench = Bench(running, self._times)
+            bench.prepare(tuple(dict.fromkeys(shape.protection for shape in shapes)))
+            for shape in shapes:
+                bench.warm(shape, self._warm_s * wanted.brokers / len(shapes))
+            bench.look_idle()
+            for shape in wanted.free:
+                self._add(bench.measure(shape))
+            for workers in wanted.workers:
+                running.scale(workers)
+                self._small_cores(wanted, running, bench)
+            if wanted.crowded:
+                self._add(bench.measure(wanted.small[0]))
+
+    def _small_cores(self, wanted: Series, running: Site, bench: Bench) -> None:
+        with _confined(running, self._small) as cores:
+            bench.look_idle()
+            for shape in wanted.small:
+                self._add(bench.measure(shape, cores))
+            if wanted.one_key and running.workers == max(wanted.workers):
+                self._add(bench.measure(wanted.small[0], cores, one_key=True))
+
+    def _add(self, point: Point) -> None:
+        self.points.append(point)
+        self._say(point)
+
+
+@contextmanager
+def _confined(running: Site, small: float) -> Iterator[SmallCores]:
+    cores = SmallCores(small)
+    try:
+        for service in WORKERS:
+            for name, pid in running.pids(service).items():
+                cores.confine(name, pid)
+        yield cores
+    finally:
+        cores.free()
+
+
+def main(arguments_given: Sequence[str]) -> int:
+    """Measure (or read an earlier run), print the tables, write JSON and the page."""
+    arguments = _parser().parse_args(arguments_given)
+    machine = float(os.cpu_count() or 1)
+    if arguments.read is not None:
+        kept = json.loads(arguments.read.read_text())
+        points, machine = [Point(**each) for each in kept["points"]], kept["machine_cores"]
+    else:
+        try:
+            require_quotas()
+        except NoQuotas as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+        points = _measure(arguments)
+    if arguments.json is not None:
+        found = {"machine_cores": machine, "points": [asdict(point) for point in points]}
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    tables = report(points, machine)
+    print(tables)
+    if arguments.write is not None:
+        arguments.write.write_text(between_marks(arguments.write.read_text("utf-8"), tables), "utf-8")
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> list[Point]:
+    window = arguments.seconds or (4.0 if arguments.quick else 10.0)
+    times = Times(settle=2.0 if arguments.quick else 4.0, window=window, idle=3.0 if arguments.quick else 5.0)
+    warm_s = 8.0 if arguments.quick else 30.0
+    run = Run(times, warm_s, arguments.small, lambda point: print(line(point), file=sys.stderr, flush=True))
+    for wanted in QUICK if arguments.quick else FULL:
+        with tempfile.TemporaryDirectory(prefix="keyfold-capacity-") as directory:
+            run.series(wanted, Path(directory) / "data")
+    return run.points
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench capacity", description=str(__doc__).splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few points, in less than two minutes")
+    parser.add_argument("--seconds", type=float, help="of each point, 10 unless told")
+    parser.add_argument("--small", type=float, default=SMALL, help="what part of a core each limited process gets")
+    parser.add_argument("--json", type=Path, help="write all points as a JSON object to this file")
+    parser.add_argument("--read", type=Path, help="measure nothing: show the points of such a file")
+    parser.add_argument("--write", type=Path, help="put the tables between the marks of this Markdown file, too")
+    return parser
