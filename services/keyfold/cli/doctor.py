@@ -75,13 +75,15 @@ def doctor(context: typer.Context) -> None:
 
 
 def _machine(session: Session) -> Iterator[Check]:
-    yield _attempt("java", lambda: _java_version(java()))
-    yield _attempt("softhsm", lambda: str(softhsm_module()))
+    embedded = is_embedded(Stack(session.data))
+    if embedded or not session.settings_file.exists():  # else brokers and tokens are elsewhere
+        yield _attempt("java", lambda: _java_version(java()))
+        yield _attempt("softhsm", lambda: str(softhsm_module()))
     yield _disk(session.data)
     directory = DataDirectory(session.data)
     if directory.exists():
         yield from _secrets(directory)
-        if is_embedded(Stack(session.data)):
+        if embedded:
             yield from _parts(session)
 
 

@@ -1,7 +1,11 @@
-"""What `keyfold doctor` says of certificates."""
+"""What `keyfold doctor` says of the machine and of certificates."""
 
-from keyfold.cli.doctor import _certificates
+from pathlib import Path
+
+from keyfold.cli.doctor import _certificates, _machine
 from keyfold.cli.health import Finding
+from keyfold.cli.session import Session
+from keyfold.config import CONFIG_FILE
 from keyfold.identity import SERVICES
 
 RENEW = "run `keyfold ceremony renew`"
@@ -25,3 +29,10 @@ def test_a_service_without_a_certificate_is_named() -> None:
     told = verdicts({"policy": 80, "projector": 80, "notary": 80})
     assert told["analytics"] == ("warning", "there is none", RENEW)
     assert told["hsm"] == ("problem", "there is none", RENEW)
+
+
+def test_where_brokers_are_elsewhere_no_java_is_asked_for(tmp_path: Path) -> None:
+    """Nor a software token; where there are no settings yet, both are, since `keyfold up` needs them."""
+    assert {"java", "softhsm"} <= {check.name for check in _machine(Session(tmp_path))}
+    (tmp_path / CONFIG_FILE).touch()
+    assert [check.name for check in _machine(Session(tmp_path))] == ["disk"]
