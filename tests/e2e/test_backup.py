@@ -1,15 +1,22 @@
-"""A deployment is copied, lost, and restored into an empty one: nothing is missing, and it goes on from there."""
+"""A deployment is copied, lost, and restored, into an empty directory or a cluster that runs already.
+
+Nothing is missing, and it goes on from there.
+"""
 
 import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from tests.e2e.conftest import CommandLine
+from tests.e2e.conftest import Answer, CommandLine
 from tests.e2e.test_command_line import eventually
 
+from keyfold.config import CONFIG_FILE, load_config, save_config
+from keyfold.embedded import Stack
+from keyfold.embedded.softhsm import prepare_softhsm
 from keyfold.events import topics
 from keyfold.projections.responses import ResponseRow
 from keyfold.projections.store.responses import PostgresResponses
@@ -17,6 +24,7 @@ from keyfold.projections.store.responses import PostgresResponses
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(420)]
 
 INCIDENT = "0193f3a0-7c00-7000-8000-00000000000a"
+STRANGER = "ab" * 32
 SIGNED = ("--algorithm", "ED25519_SHA_512")
 POLICY = 'permit (principal == Principal::"app", action, resource);'
 
@@ -139,3 +147,74 @@ def test_partitions_that_were_added_stop_the_services(restored: CommandLine) -> 
     restored.done("backup", "create", "without")
     parts = json.loads(Path(restored.folder / "without" / "manifest.json").read_text())["topics"][topics.EVENTS]
     assert [each["partition"] for each in parts] == [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def existing(restored: CommandLine) -> Iterator[CommandLine]:
+    """Brokers and a database that run already, with settings that name no deployment, filled from the last copy."""
+    stack = Stack(restored.folder / "existing", development=True)
+    line = CommandLine(stack.directory.path, restored.folder)
+    try:
+        stack.start_infrastructure()
+        line.done("backup", "restore", "--existing", "without")
+        stack.start_services()
+        yield line
+    finally:
+        stack.reset()
+
+
+def test_a_cluster_that_runs_already_is_filled(existing: CommandLine) -> None:
+    """Ciphertexts of both lives open, a key in the token signs, the log verifies, and new keys are made."""
+    existing.done("--as", "app", "decrypt", "orders.kf", "-o", "once-more", "--context", "tenant=7")
+    existing.done("--as", "app", "decrypt", "new.kf", "-o", "newer")
+    assert (existing.folder / "once-more").read_text() == (existing.folder / "newer").read_text() == "hello"
+    existing.done("--as", "app", "sign", "alias/signer", "orders", *SIGNED, "--output", "newest.sig")
+    existing.done("key", "create", "--alias", "alias/newest")
+    report = existing.done("--json", "audit", "verify", "--database").document
+    assert report["findings"] == 0
+    eventually(lambda: existing("doctor").code == 0, 30)
+    assert asyncio.run(_responses(existing)) == 1
+
+
+def test_nothing_that_is_there_is_written_over(existing: CommandLine) -> None:
+    """Files, topics, projections that know more, settings of another deployment; and nothing else is made."""
+    again = existing("backup", "restore", "--existing", "without")
+    assert (again.code, "is there already" in again.err) == (3, True), again
+    other = CommandLine(existing.folder / "other", existing.folder)
+    empty = _empty_database(existing)
+    for changed, reason in (
+        ({}, "the database has folded keyfold.events-"),
+        ({"postgres_dsn": empty, "postgres_reader_dsn": empty}, "the cluster is not empty"),
+        ({"partitions": 5}, "it must be 4"),
+        ({"deployment": STRANGER}, "the backup of"),
+    ):
+        refused = _restored_by(other, existing, {"deployment": None, **changed})
+        assert (refused.code, reason in refused.err) == (3, True), refused
+    manifest = existing.folder / "without" / "manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text(json.dumps({**json.loads(whole), "deployment": STRANGER}))
+    refused = _restored_by(other, existing, {"deployment": None})
+    assert (refused.code, "the database is of the deployment" in refused.err) == (3, True), refused
+    manifest.write_text(whole)
+    assert sorted(path.name for path in other.data.iterdir()) == ["keyfold.json", "softhsm2.conf", "tokens"]
+    existing.done("--as", "app", "decrypt", "orders.kf", "-o", "still", "--context", "tenant=7")
+
+
+def _empty_database(line: CommandLine) -> str:
+    dsn = Stack(line.data).postgres_admin_dsn
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE nothing_yet")
+    return psycopg.conninfo.make_conninfo(dsn, dbname="nothing_yet")
+
+
+def _restored_by(line: CommandLine, other: CommandLine, changed: dict[str, object]) -> Answer:
+    """Restore with settings of a directory of its own, which name the other's cluster."""
+    line.data.mkdir(exist_ok=True)
+    places = {
+        "data_directory": line.data,
+        "softhsm2_conf": prepare_softhsm(line.data),
+        "pins_directory": line.data / "pins",
+        "identities_directory": line.data / "identities",
+    }
+    save_config(load_config(other.data / CONFIG_FILE).model_copy(update={**places, **changed}))
+    return line("backup", "restore", "--existing", "without")

@@ -4,7 +4,6 @@ What is copied: all topics but replies and directory, the rows of alerts, and (u
 software tokens. Postgres' projections are folded anew from the log.
 """
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,16 +12,14 @@ import typer
 from keyfold.bus import BusSettings, KafkaBus
 from keyfold.bus.refilling import Refilling
 from keyfold.cli import parts, system
-from keyfold.cli.backup import files, manifest
+from keyfold.cli.backup import database, files, manifest
 from keyfold.cli.backup.copying import copy_log
 from keyfold.cli.backup.errors import BackupMoved, BackupRefused
 from keyfold.cli.backup.filling import fill_log
-from keyfold.cli.backup.manifest import CopiedRows, Manifest, Settings
+from keyfold.cli.backup.manifest import Manifest, Settings
 from keyfold.cli.session import Session, now_ms, of
 from keyfold.config import Config, load_config, save_config
 from keyfold.events.times import to_text
-from keyfold.projections.store.alert_copies import TABLES, PostgresAlertCopies
-from keyfold.projections.store.migrating import PostgresMigrations
 
 app = typer.Typer(name="backup", help="Copies of what cannot be derived, and restoring them.", no_args_is_help=True)
 
@@ -134,51 +131,24 @@ async def _copied(session: Session, config: Config, directory: Path, *, secrets:
         created_at=to_text(now_ms()),
         settings=Settings.model_validate({name: getattr(config, name) for name in Settings.model_fields}),
         topics=await copy_log(bus, config.partitions, directory, session.say),
-        rows=await _rows(config, directory),
+        rows=await database.copy_rows(config, directory),
         files=files.copy_files(config, directory) if secrets else [],
     )
     manifest.save(directory, made)
     return made
 
 
-async def _rows(config: Config, directory: Path) -> list[CopiedRows]:
-    copies, found = PostgresAlertCopies(config.postgres_reader_dsn), []
-    try:
-        for table in TABLES:
-            documents = await copies.read(table)
-            content = "".join(f"{each}\n" for each in documents).encode()
-            name = f"alerts/{table}.jsonl"
-            files.private_directory((directory / name).parent)
-            (directory / name).touch(mode=0o600, exist_ok=False)
-            (directory / name).write_bytes(content)
-            found.append(CopiedRows(table=table, rows=len(documents), file=name, sha256=sha256(content).hexdigest()))
-    finally:
-        await copies.close()
-    return found
-
-
 async def _filled(session: Session, config: Config, directory: Path, found: Manifest) -> int:
     files.require_room(config, found.files)
+    await database.prepare_database(config, found)
     settings = BusSettings.of(config, _CLIENT).model_copy(update=_SLOW)
     topics = Refilling(settings, config.partitions, replication_factor=config.replication_factor)
     await topics.make()
     files.restore_files(config, directory, found.files)
     count = await fill_log(KafkaBus(settings), directory, found, session.say)
     await topics.settle()
-    await _fill_rows(config, directory, found)
+    await database.fill_rows(config, directory, found)
     return count
-
-
-async def _fill_rows(config: Config, directory: Path, found: Manifest) -> None:
-    migrations, copies = PostgresMigrations(config.postgres_dsn), PostgresAlertCopies(config.postgres_dsn)
-    try:
-        await migrations.run()
-        for each in found.rows:
-            if each.table in TABLES:
-                await copies.write(each.table, (directory / each.file).read_text("utf-8").splitlines())
-    finally:
-        await migrations.close()
-        await copies.close()
 
 
 def _told(found: Manifest) -> dict[str, object]:
