@@ -1,9 +1,14 @@
 """The model beside the measurements: cost sheets from some of the points, predictions of all others. Pure.
 
-A sheet is fitted at one point of its shape: one broker, the partitions of `FITTED`, one worker of each kind with a
-small core. The brokers' costs at other replication factors are those of the free points with as many brokers. Nothing
-else is fitted: of every other point the model is told only what was set up, who had which partitions, and what its
-processes use without load.
+Fitted, for each shape, at one broker, `FITTED` partitions and one worker of each kind:
+
+- policy processors and workers at two points with small cores, all keys and one key: they differ in how many commands a
+  transaction holds, so there is a cost of a command and one of a transaction;
+- all other parts at the point where nothing is limited: at a high rate, fixed costs of a round do not weigh;
+- the brokers' costs at other replication factors at the points with as many brokers where nothing is limited.
+
+Of every other point the model is told only what was set up, who had which partitions, how many commands a transaction
+held, and what its processes use without load.
 """
 
 from collections.abc import Sequence
@@ -11,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from benchmarks.capacity_model import PARTS, Bound, Cluster, Sheet, callers_bound
-from benchmarks.capacity_points import Point
+from benchmarks.capacity_points import WORKERS, Point
 
 FITTED: Final = 4
 """Partitions of the points that sheets are fitted at."""
@@ -19,7 +24,7 @@ FITTED: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A point and what the model says of it, in commands per second; `fitted` where the sheet comes from it."""
+    """A point and what the model says of it, in commands per second; `fitted` where costs come from it."""
 
     point: Point
     predicted: Bound
@@ -33,34 +38,49 @@ class Checked:
 
 def is_fitted(point: Point) -> bool:
     """Tell whether a sheet comes from this point."""
-    small = point.cores is not None and not point.one_key
-    return small and (point.brokers, point.partitions, point.workers) == (1, FITTED, 1)
+    if point.brokers > 1:
+        return point.cores is None
+    return (point.partitions, point.workers) == (FITTED, 1)
 
 
 def sheet(points: Sequence[Point], shape: str) -> Sheet | None:
-    """Return the costs of a shape; None where the point that they come from was not measured."""
-    of_shape = [point for point in points if point.shape == shape]
-    found = next(filter(is_fitted, of_shape), None) or next((each for each in of_shape if _is_free(each)), None)
-    if found is None:
+    """Return the costs of a shape; None where what they come from was not measured."""
+    fitted = [point for point in points if point.shape == shape and is_fitted(point)]
+    free = [point for point in fitted if point.cores is None and not point.one_key]
+    single = next((point for point in free if point.brokers == 1), None)
+    if single is None:
         return None
-    clusters = [point for point in of_shape if point.brokers > 1 and _is_free(point)]
-    measured = {point.brokers: point for point in (*clusters, found)}
+    small = [point for point in fitted if point.cores is not None]
+    costs, transactions = dict(single.cost_us), {}
+    for part in WORKERS if small else ():
+        costs[part], transactions[part] = _line([(point.batch[part], point.cost_us[part]) for point in small])
+    del costs["kafka"]
     return Sheet(
-        items=found.items,
-        cost_us={part: cost for part, cost in found.cost_us.items() if part != "kafka"},
-        broker_us={replication: point.cost_us["kafka"] for replication, point in measured.items()},
-        wire_bytes={replication: point.wire_bytes for replication, point in measured.items()},
-        idle=_idle_of_one(found),
+        items=single.items,
+        cost_us=costs,
+        transaction_us=transactions,
+        batch=single.batch,
+        broker_us={point.brokers: point.cost_us["kafka"] for point in free},
+        wire_bytes={point.brokers: point.wire_bytes for point in free},
+        idle=_idle_of_one(single),
     )
 
 
+def _line(measured: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return a and b of cost = a + b ÷ n through two points (n, cost); b is 0 where they do not tell it."""
+    (few, dear), (many, cheap) = min(measured), max(measured)
+    if many <= few or dear <= cheap:
+        return sum(cost for _, cost in measured) / len(measured), 0.0
+    transaction = (dear - cheap) / (1 / few - 1 / many)
+    return max(0.0, cheap - transaction / many), transaction
+
+
 def check(points: Sequence[Point], machine: float) -> list[Checked]:
-    """Return the model's word on every point of a shape that has a fitted sheet; `machine` is in cores."""
+    """Return the model's word on every point of a shape that was measured with small cores; `machine` is in cores."""
     checked = []
     for point in points:
-        fitted = any(is_fitted(each) and each.shape == point.shape for each in points)
-        costs = sheet(points, point.shape) if fitted else None
-        if costs is not None:
+        costs = sheet(points, point.shape)
+        if costs is not None and costs.transaction_us:
             known = replace(costs, idle=_idle_of_one(point))
             predicted = callers_bound(known, as_cluster(point, machine))
             checked.append(Checked(point, predicted, is_fitted(point)))
@@ -69,24 +89,21 @@ def check(points: Sequence[Point], machine: float) -> list[Checked]:
 
 def as_cluster(point: Point, machine: float) -> Cluster:
     """Return what was set up for a point, in the model's words."""
-    cores = {} if point.cores is None else dict.fromkeys(("policy", "hsm"), point.cores)
+    cores = {} if point.cores is None else dict.fromkeys(WORKERS, point.cores)
     return Cluster(
         partitions=point.partitions,
-        workers={"policy": point.workers, "hsm": point.workers, "projector": 1},
+        workers={**dict.fromkeys(WORKERS, point.workers), "projector": 1},
         brokers=point.brokers,
         replication=point.brokers,
         cores={**cores, "kafka": machine, "postgres": machine},
         busiest=point.busiest,
+        batch=point.batch,
         shares="one key" if point.one_key else "even",
         machine=machine,
     )
 
 
-def _is_free(point: Point) -> bool:
-    return point.cores is None and not point.one_key
-
-
 def _idle_of_one(point: Point) -> dict[str, float]:
     """What one process of each part uses without load."""
-    count = {"policy": point.workers, "hsm": point.workers, "kafka": point.brokers}
+    count = {**dict.fromkeys(WORKERS, point.workers), "kafka": point.brokers}
     return {part: point.idle[part] / count.get(part, 1) for part in PARTS}

@@ -13,8 +13,8 @@ from typing import Final
 import uvloop
 
 from benchmarks.capacity_load import Clients, Seen
-from benchmarks.capacity_points import Point, Shape
-from benchmarks.capacity_site import WORKERS, Site
+from benchmarks.capacity_points import WORKERS, Point, Shape
+from benchmarks.capacity_site import Site
 from benchmarks.capacity_usage import SmallCores, Throttling, loopback_bytes, processor_s, since
 from benchmarks.keys_client import PRINCIPAL, Protection, connect, register
 from keyfold.bus import BusSettings, KafkaBus
@@ -83,7 +83,10 @@ class Bench:
 
     def _clients(self, shape: Shape, *, one_key: bool) -> Clients:
         keys = self._keys[shape.protection]
-        return Clients(self._site.config, PRINCIPAL, keys[:1] if one_key else keys, shape.callers, shape.items)
+        working = 1 if one_key else min(self._site.workers, len(keys))
+        return Clients(
+            self._site.config, PRINCIPAL, keys[:1] if one_key else keys, shape.callers * working, shape.items
+        )
 
     def _measure(self, shape: Shape, clients: Clients, cores: SmallCores | None, one_key: bool) -> Point:
         site, window = self._site, self._times.window

@@ -1,7 +1,8 @@
 """What a deployment can do: for each part the commands per second at which it has no time left. Pure.
 
 With c the cost of a command at a part (processor time, measured), i what one process of it uses without load (cores),
-k the cores that it may use, and s the part of all commands that its busiest process gets:
+k the cores that it may use, and s the part of all commands that its busiest process gets. For policy processors and
+workers c is a + b ÷ n: what a command costs itself, and what a transaction costs, which n commands share.
 
     workers (policy, hsm, projector)   (k − i) ÷ (c × s)     s = ⌈P ÷ M⌉ ÷ (P − 1), at most 1; with one key 1
     a token behind each worker         sessions ÷ (calls × time of a call × s)
@@ -22,7 +23,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Shares = Literal["even", "one key"]
-WORKERS: Final = ("policy", "hsm", "projector")
+SHARING: Final = ("policy", "hsm", "projector")
+"""Parts whose processes share the partitions."""
 BEHIND: Final = frozenset({"projector", "postgres", "notary"})
 """Parts that callers do not wait for."""
 PARTS: Final = ("policy", "hsm", "kafka", "projector", "postgres", "notary", "scheduler")
@@ -32,12 +34,15 @@ PARTS: Final = ("policy", "hsm", "kafka", "projector", "postgres", "notary", "sc
 class Sheet:
     """What one command costs: microseconds of processor time at each part, brokers and wire by replication factor.
 
-    `cost_us` has the parts but the brokers, and `client`. `broker_us` is of all brokers together, `wire_bytes` of all
-    connections. `idle` is in cores, of one process of each part (one broker).
+    `cost_us` has the parts but the brokers, and `client`; `transaction_us` is what a transaction costs besides. `batch`
+    is how many commands a transaction held where nothing was limited. `broker_us` is of all brokers together,
+    `wire_bytes` of all connections. `idle` is in cores, of one process of each part (one broker).
     """
 
     items: int
     cost_us: Mapping[str, float]
+    transaction_us: Mapping[str, float]
+    batch: Mapping[str, float]
     broker_us: Mapping[int, float]
     wire_bytes: Mapping[int, float]
     idle: Mapping[str, float]
@@ -56,8 +61,9 @@ class Token:
 class Cluster:
     """A deployment. `workers` is how many processes of each of policy, hsm and projector; `cores` what one may use.
 
-    `busiest` overrides, for a part, how many partitions with keys its busiest process has: where that is known.
-    `machine` is how many cores all share; None where each process has its own.
+    `busiest` overrides, for a part, how many partitions with keys its busiest process has, and `batch` how many
+    commands a transaction holds: where that is known. `machine` is how many cores all share; None where each process
+    has its own.
     """
 
     partitions: int
@@ -66,6 +72,7 @@ class Cluster:
     replication: int = 1
     cores: Mapping[str, float] = field(default_factory=dict)
     busiest: Mapping[str, int] = field(default_factory=dict)
+    batch: Mapping[str, float] = field(default_factory=dict)
     shares: Shares = "even"
     network_bytes_s: float | None = None
     token: Token | None = None
@@ -85,9 +92,15 @@ def busiest(partitions: int, processes: int) -> int:
     return min(math.ceil(partitions / processes), partitions - 1)
 
 
+def cost_us(sheet: Sheet, part: str, batch: Mapping[str, float]) -> float:
+    """Return what a command costs at a part, in transactions of so many, or of as many as in the sheet."""
+    transaction = sheet.transaction_us.get(part, 0.0)
+    return sheet.cost_us[part] + (transaction / (batch.get(part) or sheet.batch[part]) if transaction else 0.0)
+
+
 def capacities(sheet: Sheet, cluster: Cluster) -> dict[str, float]:
     """Return what each part can do, in commands per second."""
-    found = {part: _worker(sheet, cluster, part) for part in WORKERS}
+    found = {part: _worker(sheet, cluster, part) for part in SHARING}
     if cluster.token is not None:
         token = cluster.token
         found["token"] = token.sessions / (token.calls * token.call_s * _share(cluster, "hsm"))
@@ -117,7 +130,7 @@ def _least(capacity: Mapping[str, float]) -> Bound:
 
 
 def _worker(sheet: Sheet, cluster: Cluster, part: str) -> float:
-    return _room(sheet, cluster, part) / (sheet.cost_us[part] * _share(cluster, part))
+    return _room(sheet, cluster, part) / (cost_us(sheet, part, cluster.batch) * _share(cluster, part))
 
 
 def _share(cluster: Cluster, part: str) -> float:
@@ -135,7 +148,8 @@ def _room(sheet: Sheet, cluster: Cluster, part: str) -> float:
 def _machine(sheet: Sheet, cluster: Cluster, cores: float) -> float:
     processes = {**dict.fromkeys(PARTS, 1), **cluster.workers, "kafka": cluster.brokers}
     idle = sum(sheet.idle[part] * count for part, count in processes.items())
-    cost = sum(sheet.cost_us.values()) + _at(sheet.broker_us, cluster.replication)
+    cost = sum(cost_us(sheet, part, cluster.batch) for part in sheet.cost_us)
+    cost += _at(sheet.broker_us, cluster.replication)
     return max(0.0, cores - idle) * 1e6 / cost
 
 

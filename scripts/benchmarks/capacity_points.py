@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+WORKERS: Final = ("policy", "hsm")
+"""What gets small cores, and is started as often as wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A kind of load: so many callers, each with commands of so many items of Encrypt."""
+    """A kind of load: so many callers for each worker, each with commands of so many items of Encrypt."""
 
     name: str
     protection: Literal["SOFTWARE", "HSM"]

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from benchmarks.capacity_checking import Checked, check, is_fitted, sheet
-from benchmarks.capacity_model import PARTS, Bound, Cluster, Sheet, callers_bound, sustained_bound
-from benchmarks.capacity_points import Point
+from benchmarks.capacity_checking import Checked, check, sheet
+from benchmarks.capacity_model import PARTS, SHARING, Bound, Cluster, Sheet, callers_bound, sustained_bound
+from benchmarks.capacity_points import WORKERS, Point
 
 BEGIN: Final = "<!-- capacity:begin -->"
 END: Final = "<!-- capacity:end -->"
@@ -17,6 +17,7 @@ PROCESSES: Final = (1, 2, 4, 8, 16, 32)
 PARTITIONS: Final = (12, 64)
 BROKERS: Final = (3, 5)
 _REPLICATION: Final = 3
+_COLUMNS: Final = ("core of each", "most partitions", "in a transaction", "at the quota")
 _NAMES: Final = {"kafka": "brokers", "hsm": "HSM worker", "policy": "policy processor", "client": "clients (SDK)"}
 
 
@@ -66,6 +67,9 @@ def _costs(points: Sequence[Point]) -> Iterator[str]:
         cells = " | ".join(_cost(found.cost_us[part], found.items) for _, found in shapes)
         idle = f"{shapes[0][1].idle[part] * 1e3:.0f}" if part in PARTS else "–"
         yield f"| {_NAMES.get(part, part)} | {cells} | {idle} |"
+    for part in WORKERS:
+        cells = " | ".join(_transaction(found, part) for _, found in shapes)
+        yield f"| a transaction of the {_NAMES[part]} | {cells} | |"
     for replication in sorted({each for _, found in shapes for each in found.broker_us}):
         cells = " | ".join(_at(found.broker_us.get(replication), found.items) for _, found in shapes)
         yield f"| brokers, replication {replication} | {cells} | {shapes[0][1].idle['kafka'] * 1e3:.0f} |"
@@ -78,17 +82,19 @@ def _costs(points: Sequence[Point]) -> Iterator[str]:
 def _checked(checked: Sequence[Checked]) -> Iterator[str]:
     yield "### The model beside the measurements"
     yield ""
-    yield "| load | brokers | P | W | core of each | most partitions | at the quota | op/s | model | error | slowest |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
+    yield f"| load | brokers | P | W | {' | '.join(_COLUMNS)} | op/s | model | error | slowest |"
+    yield "|---|" + "---:|" * (len(_COLUMNS) + 6) + "---|"
     for each in checked:
         point, items = each.point, each.point.items
         cores = "free" if point.cores is None else f"{point.cores:.0%}"
-        most = ", ".join(str(point.busiest[service]) for service in ("policy", "hsm"))
-        quota = ", ".join(f"{point.throttled[service]:.0%}" for service in ("policy", "hsm") if point.throttled)
+        most = ", ".join(str(point.busiest[service]) for service in WORKERS)
+        quota = ", ".join(f"{point.throttled[service]:.0%}" for service in WORKERS if point.throttled)
+        batch = ", ".join(f"{point.batch[service]:.0f}" for service in WORKERS)
         name = f"{point.shape}, one key" if point.one_key else point.shape
         error = "fitted" if each.fitted else f"{each.error:+.0%}"
         yield (
-            f"| {name} | {point.brokers} | {point.partitions} | {point.workers} | {cores} | {most} | {quota or '–'} | "
+            f"| {name} | {point.brokers} | {point.partitions} | {point.workers} | "
+            f"{cores} | {most} | {batch} | {quota or '–'} | "
             f"{point.commands_per_s * items:,.0f} | {each.predicted.per_second * items:,.0f} | {error} | "
             f"{_NAMES.get(each.predicted.part, each.predicted.part)} |"
         )
@@ -109,8 +115,8 @@ def _clusters(points: Sequence[Point]) -> Iterator[str]:
         f"for each broker and {POSTGRES_CORES:.0f} for Postgres, replication {_REPLICATION}, ten gigabits a second."
     )
     for name in _shapes(points):
-        found = sheet(points, name) if any(is_fitted(point) and point.shape == name for point in points) else None
-        if found is None or _REPLICATION not in found.broker_us:
+        found = sheet(points, name)
+        if found is None or not found.transaction_us or _REPLICATION not in found.broker_us:
             continue
         yield ""
         yield f"**{name}**"
@@ -128,7 +134,7 @@ def as_planned(partitions: int, processes: int, brokers: int) -> Cluster:
     """Return a cluster of the last table: as many projectors as policy processors and workers."""
     return Cluster(
         partitions=partitions,
-        workers=dict.fromkeys(("policy", "hsm", "projector"), processes),
+        workers=dict.fromkeys(SHARING, processes),
         brokers=brokers,
         replication=_REPLICATION,
         cores={"kafka": BROKER_CORES, "postgres": POSTGRES_CORES},
@@ -148,6 +154,10 @@ def _bound(bound: Bound, items: int) -> str:
 
 def _cost(cost_us: float, items: int) -> str:
     return f"{cost_us:,.0f}" if items == 1 else f"{cost_us:,.0f} ({cost_us / items:,.1f})"
+
+
+def _transaction(found: Sheet, part: str) -> str:
+    return f"{found.transaction_us[part]:,.0f}" if part in found.transaction_us else "in each command"
 
 
 def _at(cost_us: float | None, items: int) -> str:

@@ -17,12 +17,12 @@ from typing import Final
 
 from fault_injection.cluster import NODES, Cluster, node_name
 
+from benchmarks.capacity_points import WORKERS
 from keyfold.config import Config, save_config
 from keyfold.embedded import Stack, postgres, processes
 from keyfold.embedded.parts import Part, start_part, stop_part
 from keyfold.embedded.services import service_part
 
-WORKERS: Final = ("policy", "hsm")
 SINGLE: Final = ("notary", "projector", "scheduler")
 _SETTLED_S: Final = 60.0
 _POLL_S: Final = 0.1

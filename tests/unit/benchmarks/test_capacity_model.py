@@ -26,6 +26,8 @@ SHEET = Sheet(
         "scheduler": 0,
         "client": 50,
     },
+    transaction_us={},
+    batch={},
     broker_us={1: 100, 3: 500},
     wire_bytes={1: 10_000, 3: 30_000},
     idle=dict.fromkeys(PARTS, 0.0),
@@ -80,6 +82,13 @@ def test_a_small_core_gives_what_is_left_of_it() -> None:
     sheet = replace(SHEET, idle={**SHEET.idle, "hsm": 0.02})
     assert capacities(sheet, cluster(1, cores={"hsm": 0.12}))["hsm"] == pytest.approx(50)
     assert capacities(sheet, cluster(1, cores={"hsm": 0.01}))["hsm"] == 0
+
+
+def test_a_transaction_is_shared_by_its_commands() -> None:
+    """2,000 µs and a tenth of 10,000 µs; of as many commands as the sheet says where nothing else is known."""
+    sheet = replace(SHEET, transaction_us={"hsm": 10_000}, batch={"hsm": 5.0})
+    assert capacities(sheet, cluster(1, batch={"hsm": 10.0}))["hsm"] == pytest.approx(1e6 / 3000)
+    assert capacities(sheet, cluster(1))["hsm"] == pytest.approx(1e6 / 4000)
 
 
 def test_the_notary_is_one_process() -> None:
