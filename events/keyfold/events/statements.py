@@ -28,7 +28,8 @@ SEALED_HEADER: Final = "kf_sealed"
 GENESIS_DIGEST: Final = "0" * 64
 MAX_LEAVES: Final = 100_000
 
-Header = tuple[str, bytes]
+Header = tuple[str, bytes | None]
+"""A record's header as it is read. Kafka has headers without a value: nobody here writes any, and anybody may."""
 
 
 class UntrustedRecord(RecordError):

@@ -272,7 +272,7 @@ class Fold:
         latest = {leaf.kafka_offset: leaf for leaf in self._directory.values()}
         for offset in sorted(names):
             leaf = latest[offset]
-            headers = tuple((key, value) for key, value in leaf.headers if key in _VERBATIM)
+            headers = tuple((key, value) for key, value in leaf.headers if key in _VERBATIM and value is not None)
             yield DirectoryRecord(tuple(sorted(names[offset])), offset, leaf.accepted.entry.value, headers)
 
     def _merge(self, row: Staged) -> None:

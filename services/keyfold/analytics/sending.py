@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from keyfold.analytics.clock import BrokerClock
 from keyfold.analytics.transport import Application
-from keyfold.bus import Inbound
+from keyfold.bus import Headers, Inbound
 from keyfold.events.errors import Unavailable
 
 _SLICE: Final = 500
@@ -41,13 +41,13 @@ class Sending:
         self._app, self._timeout_s = app, timeout_s
         self.clock = BrokerClock()
 
-    async def send(self, records: Iterable[Record], headers: Sequence[Sequence[tuple[str, bytes]]] = ()) -> None:
+    async def send(self, records: Iterable[Record], headers: Sequence[Headers] = ()) -> None:
         """Send in order, and return when all are durable. Raises `NotSent`."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 pending: list[Awaitable[Any]] = []
                 for number, (topic, partition, key, value) in enumerate(records):
-                    given = list(headers[number]) if headers else None
+                    given: Any = list(headers[number]) if headers else None
                     pending.append(await self._app.producer.send(topic, key, value, partition, None, given))
                     if len(pending) % _SLICE == 0:
                         await asyncio.sleep(0)

@@ -142,7 +142,7 @@ def parts_of(record: Inbound) -> tuple[dict[str, bytes | None], Headers]:
 def record_of(row: Row) -> Inbound:
     """Return the record as a committed reader was given it."""
     headers = tuple((name, _header(row, name, value)) for name, value in row.headers)
-    return Inbound(topics.EVENTS, row.partition, row.offset, row.timestamp_ms, row.key, row.value, headers)  # type: ignore[arg-type]
+    return Inbound(topics.EVENTS, row.partition, row.offset, row.timestamp_ms, row.key, row.value, headers)
 
 
 def _header(row: Row, name: str, value: bytes | None) -> bytes | None:

@@ -17,10 +17,11 @@ from keyfold.bus.errors import (
     UnknownDestination,
     WriterUnusable,
 )
+from keyfold.bus.header_names import read_any_header_name
 from keyfold.bus.kafka import KafkaBus
 from keyfold.bus.memory import Fault, MemoryBus, MemoryCluster
 from keyfold.bus.ports import Admin, Bus, Membership, Reader, Sender, Writer
-from keyfold.bus.records import Headers, Inbound, Outbound
+from keyfold.bus.records import Headers, Inbound, Outbound, header_bytes
 from keyfold.bus.settings import BusSettings
 
 __all__ = [
@@ -49,4 +50,7 @@ __all__ = [
     "UnknownDestination",
     "Writer",
     "WriterUnusable",
+    "header_bytes",
 ]
+
+read_any_header_name()

@@ -41,7 +41,7 @@ def check_size(record: Outbound, index: int) -> None:
     """Raise RecordTooLarge if a batch of this one record would exceed its topic's limit (an upper estimate)."""
     size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
-        size += _HEADER_OVERHEAD + 3 * len(name) + len(value)
+        size += _HEADER_OVERHEAD + 3 * len(name) + len(value or b"")
     if size > limit_of(record.topic):
         raise RecordTooLarge(index, record.topic, size, limit_of(record.topic))
 

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Kafka has headers without a value. No service writes any, and anybody may."""
+
+
+def header_bytes(headers: Headers) -> int:
+    """Return how many bytes the values of headers have."""
+    return sum(len(value or b"") for _, value in headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,5 @@ class Inbound:
 
     def header(self, name: str) -> bytes | None:
         """Return the header of this name; None when it is missing or repeated (a repeated one is ambiguous)."""
-        found: bytes | None = None
-        for key, value in self.headers:
-            if key == name:
-                if found is not None:
-                    return None
-                found = value
-        return found
+        found = [value for key, value in self.headers if key == name]
+        return found[0] if len(found) == 1 else None

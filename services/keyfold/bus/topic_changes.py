@@ -66,6 +66,10 @@ def _cleanup(_present: str, _wanted: str, _empty: bool) -> str | None:
     return "records may be missing already, or would be; compare the topic with a replica or backup"
 
 
+def _compression(_present: str, _wanted: str, _empty: bool) -> str | None:
+    return None
+
+
 def _replicas(_present: str, _wanted: str, _empty: bool) -> str | None:
     return "it depends on the replicas that there are; set it at the brokers, or correct replication_factor"
 
@@ -85,6 +89,7 @@ _REASONS: Final[Mapping[str, Callable[[str, str, bool], str | None]]] = {
     "retention.bytes": _retention,
     "max.message.bytes": _size,
     _CLOCK: _clock,
+    "compression.type": _compression,
     "min.insync.replicas": _replicas,
 }
 """Why each setting of the contract may not be altered from what is to what should be; None: it may."""

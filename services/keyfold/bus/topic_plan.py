@@ -17,6 +17,7 @@ CONTRACT: Final = (
     "retention.bytes",
     "max.message.bytes",
     "message.timestamp.type",
+    "compression.type",
     "min.insync.replicas",
 )
 
@@ -66,7 +67,8 @@ def _configs(topic: Topic, min_insync: int | None) -> dict[str, str]:
     configs = {
         "max.message.bytes": str(topic.max_message_bytes),
         "message.timestamp.type": "LogAppendTime" if topic.append_time else "CreateTime",
-        "compression.type": "producer",
+        # Any producer may compress, by what no reader here can undo; the brokers can, and store what everybody reads.
+        "compression.type": "uncompressed",
     }
     if min_insync is not None:
         configs["min.insync.replicas"] = str(min_insync)

@@ -30,7 +30,7 @@ class Record:
 
     def as_data(self) -> dict[str, str]:
         """Return it as a document: text where it is text, hexadecimal where not."""
-        found = dict(self.headers)
+        found = {name: value or b"" for name, value in self.headers}
         texts = {name: found[name].decode() for name in _TEXTS}
         return {"value": self.value.decode(), **texts, **{name: found[name].hex() for name in _BYTES}}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from keyfold.bus import Inbound
+from keyfold.bus import Inbound, header_bytes
 from keyfold.events import topics
 from keyfold.events.chains import Accepted, ChainReader, ChainRepeat, Place
 from keyfold.events.statements import UntrustedRecord
@@ -79,7 +79,7 @@ def chunks(records: Sequence[Inbound], most: int, most_bytes: int) -> Iterator[l
     chunk: list[Inbound] = []
     size = 0
     for record in records:
-        weight = len(record.value or b"") + sum(len(value) for _, value in record.headers)
+        weight = len(record.value or b"") + header_bytes(record.headers)
         if chunk and (len(chunk) >= most or size + weight > most_bytes):
             yield chunk
             chunk, size = [], 0

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from keyfold.bus import Outbound
+from keyfold.bus import Outbound, header_bytes
 from keyfold.events import topics
 from keyfold.events.log_records import record_of
 from keyfold.events.receipts import RECEIPT_HEADER, SALT_BYTES, SealedRecord, seal_receipt
@@ -45,7 +45,7 @@ def with_receipts(
 
 
 def _beside(reply: Outbound, sealed: bytes) -> Outbound | None:
-    size = len(reply.value or b"") + sum(len(value) for _, value in reply.headers) + len(sealed)
+    size = len(reply.value or b"") + header_bytes(reply.headers) + len(sealed)
     if size > topics.MAX_REPLY_BYTES - _DOCUMENT_BYTES:
         return None
     return replace(reply, headers=(*reply.headers, (RECEIPT_HEADER, sealed)))

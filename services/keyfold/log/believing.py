@@ -49,7 +49,7 @@ def leaves_of(records: Sequence[Inbound]) -> list[bytes]:
                 found.append(leaf_of(key, value, headers))
                 continue
             common = headers[:3]
-            tail = b"".join(len(part).to_bytes(4, "big") + part for _, part in common)
+            tail = b"".join(len(part).to_bytes(4, "big") + part for _, part in common if part is not None)
         head = b"\x00" + len(key).to_bytes(4, "big") + key + len(value).to_bytes(4, "big")
         found.append(sha256(b"".join((head, value, tail))).digest())
     return found
@@ -102,7 +102,7 @@ class Believer(ChainReader):
         headers = run[0].headers
         if not _alike(run):
             return None
-        signer, document = headers[0][1].decode("ascii", "replace"), headers[1][1]
+        signer, document = (headers[0][1] or b"").decode("ascii", "replace"), headers[1][1] or b""
         try:
             statement = self._statement(trust, document, headers, signer, run[0].timestamp_ms)
             entries = [self._placed(record) for record in run]

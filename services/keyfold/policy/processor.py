@@ -27,6 +27,7 @@ from keyfold.bus import (
     RecordTooLarge,
     Sender,
     Writer,
+    header_bytes,
 )
 from keyfold.events import topics
 from keyfold.events.errors import KeyfoldError, Unavailable
@@ -340,7 +341,7 @@ def _pieces(records: list[Inbound], single_until: int) -> list[list[Inbound]]:
     pieces: list[list[Inbound]] = []
     size = 0
     for record in records:
-        weight = 3 * len(record.value or b"") + sum(len(value) for _, value in record.headers)
+        weight = 3 * len(record.value or b"") + header_bytes(record.headers)
         single = record.offset <= single_until
         if not pieces or single or size + weight > MAX_BATCH_BYTES:
             pieces.append([])

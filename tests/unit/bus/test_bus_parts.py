@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from pydantic import ValidationError
 
 import keyfold.bus
-from keyfold.bus import BusSettings, BusUnavailable, Inbound, Outbound
+from keyfold.bus import BusSettings, BusUnavailable, Inbound, Outbound, header_bytes
 from keyfold.bus import errors as bus_errors
 from keyfold.bus.membership import KafkaMembership, _Assignor, _Listener
 from keyfold.bus.reader import _Stuck
@@ -26,6 +26,13 @@ def test_a_repeated_header_is_no_header() -> None:
     """Whoever repeats a header cannot choose which of them is believed."""
     record = Inbound("t", 0, 0, 0, None, None, (("a", b"1"), ("b", b"2"), ("b", b"2"), ("c", b"")))
     assert [record.header(name) for name in "abcd"] == [b"1", None, b"", None]
+
+
+def test_a_header_without_a_value_is_none_and_repeats_like_any_other() -> None:
+    """It has no bytes, and beside another of its name it is not passed over."""
+    record = Inbound("t", 0, 0, 0, None, None, (("a", None), ("b", None), ("b", b"22"), ("c", b"333"), ("c", None)))
+    assert [record.header(name) for name in "abc"] == [None, None, None]
+    assert header_bytes(record.headers) == 5
 
 
 def test_records_are_frozen() -> None:

@@ -34,6 +34,7 @@ def test_what_is_as_planned_is_left_alone(row: Plan) -> None:
         (topics.REPLIES, {"retention_ms": "1000"}, {"retention.ms": "3600000"}),
         (topics.KEYSTORE, {"max_message_bytes": "1048588"}, {"max.message.bytes": "2097152"}),
         (topics.DIRECTORY, {"message_timestamp_type": "LogAppendTime"}, {CLOCK: "CreateTime"}),
+        (topics.COMMANDS, {"compression_type": "producer"}, {"compression.type": "uncompressed"}),
     ],
 )
 def test_what_loses_nothing_is_altered(name: str, present: dict[str, str], wanted: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from keyfold.bus import Inbound
+from keyfold.bus import Inbound, header_bytes
 
 MOST_RECORDS: Final = 2_000
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -86,7 +86,7 @@ class _Run:
 
     def add(self, record: Inbound) -> None:
         self.records.append(record)
-        self._bytes += len(record.key or b"") + len(record.value or b"") + sum(len(v) for _, v in record.headers)
+        self._bytes += len(record.key or b"") + len(record.value or b"") + header_bytes(record.headers)
 
     def take(self, *, marker: bool) -> Records:
         taken = Records(tuple(self.records), marker)

@@ -44,8 +44,7 @@ def _decoded(frame: BinaryIO, topic: str, partition: int) -> Inbound:
     key, value = _field(frame, topic), _field(frame, topic)
     count = _COUNT.unpack(_exactly(frame, _COUNT.size, topic))[0]
     headers = [((_field(frame, topic) or b"").decode(), _field(frame, topic)) for _ in range(count)]
-    # A header's value may be none in Kafka's protocol, though no reader here tells it from an empty one.
-    return Inbound(topic, partition, offset, timestamp_ms, key, value, tuple(headers))  # type: ignore[arg-type]
+    return Inbound(topic, partition, offset, timestamp_ms, key, value, tuple(headers))
 
 
 def _bytes(content: bytes | None) -> bytes:
