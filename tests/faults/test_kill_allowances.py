@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.log_checker import Acknowledged, explain
+from tests.support.log_snapshot import TicketRecorder
 from tests.support.log_story import Story
 from tests.support.second_instance import SecondInstance
 from tests.support.whole_system import WholeSystem, whole_system
@@ -55,7 +56,10 @@ async def test_what_is_counted_is_exact_across_kills(tmp_path: Path) -> None:
     """Not one operation or item more than allowed is authorized, warnings are said once, a quorum acts once."""
     seed = secrets.randbelow(1_000_000)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
-    async with whole_system(tmp_path / "data") as system:
+    async with (
+        whole_system(tmp_path / "data") as system,
+        TicketRecorder(system.bus(), system.config.partitions) as recorder,  # the worker deletes tickets after a minute
+    ):
         people = {name: tmp_path / f"{name}.json" for name in ("user", "ann", "ben", "cem")}
         async with system.client("admin-1", call_timeout_s=60.0) as admin:
             keys = await _set_up(system, admin, people)
@@ -68,7 +72,7 @@ async def test_what_is_counted_is_exact_across_kills(tmp_path: Path) -> None:
             await _kill_policy(system, random.Random(f"{seed}/kills"))  # noqa: S311 - choices of a test
             await asyncio.wait_for(results, 150)
         await system.quiet()
-        story = await system.check(Acknowledged(), None)
+        story = await system.check(Acknowledged(), recorder)
     assert not story.findings, f"seed {seed}: {explain(story.findings)}"
     _check_grant(story, keys)
     _check_budget(story, keys)

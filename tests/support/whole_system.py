@@ -98,7 +98,7 @@ class WholeSystem:
             await admin.stop()
             await queries.close()
 
-    async def check(self, acknowledged: Acknowledged, recorder: TicketRecorder | None) -> Story:
+    async def check(self, acknowledged: Acknowledged, recorder: TicketRecorder) -> Story:
         """Read everything and apply all rules."""
         config, bus = self.config, self.bus()
         logs = await read_logs(bus, config.partitions, recorder)
