@@ -148,8 +148,8 @@ def test_a_first_file_is_encrypted_with_the_second_command(compose: Compose, enc
 
 def test_what_is_acknowledged_is_on_two_brokers_at_least(compose: Compose, encrypted: bytes) -> None:
     """Topics have three replicas, and the deployment looks healthy to its doctor."""
-    status = json.loads(compose.keyfold("--json", "status"))
-    assert status["brokers"]
+    looked = json.loads(compose.keyfold("--json", "doctor"))["checks"]
+    assert {"brokers", "broker settings", "projector", "policy", "hsm"} <= {each["name"] for each in looked}
     inside = (
         "import asyncio; from keyfold.config import load_config; from keyfold.bus import BusSettings, KafkaBus\n"
         "from keyfold.cli.health import brokers\n"
