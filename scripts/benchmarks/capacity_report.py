@@ -1,10 +1,12 @@
 """The tables of docs/capacity.md: what a command costs, the model beside the measurements, what clusters would do."""
 
+import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from benchmarks.capacity_checking import Checked, check, sheet
-from benchmarks.capacity_model import PARTS, SHARING, Bound, Cluster, Sheet, callers_bound, sustained_bound
+from benchmarks.capacity_model import PARTS, SHARING, Bound, Cluster, Sheet, callers_bound, capacities, sustained_bound
 from benchmarks.capacity_points import WORKERS, Point
 
 BEGIN: Final = "<!-- capacity:begin -->"
@@ -17,6 +19,14 @@ PROCESSES: Final = (1, 2, 4, 8, 16, 32)
 PARTITIONS: Final = (12, 64)
 BROKERS: Final = (3, 5)
 _REPLICATION: Final = 3
+_CEILINGS: Final = (
+    ("one key, by its policy processor", "policy", BROKERS[0]),
+    ("one key, by its worker", "hsm", BROKERS[0]),
+    ("the notary", "notary", BROKERS[0]),
+    ("Postgres", "postgres", BROKERS[0]),
+    *((f"{brokers} brokers", "kafka", brokers) for brokers in BROKERS),
+    *((f"the network of {brokers} brokers", "network", brokers) for brokers in BROKERS),
+)
 _COLUMNS: Final = ("core of each", "most partitions", "in a transaction", "at the quota")
 _NAMES: Final = {"kafka": "brokers", "hsm": "HSM worker", "policy": "policy processor", "client": "clients (SDK)"}
 
@@ -24,7 +34,7 @@ _NAMES: Final = {"kafka": "brokers", "hsm": "HSM worker", "policy": "policy proc
 def report(points: Sequence[Point], machine: float) -> str:
     """Return all tables; `machine` is how many cores were there."""
     checked = check(points, machine)
-    parts = [_costs(points), _checked(checked), _errors(checked), _clusters(points)]
+    parts = [_costs(points), _checked(checked), _errors(checked), _ceilings(points), _clusters(points)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
@@ -61,7 +71,7 @@ def _costs(points: Sequence[Point]) -> Iterator[str]:
     yield ""
     yield "Microseconds of processor time for one command; in brackets for one operation. Idle: thousandths of a core."
     yield ""
-    yield "| part | " + " | ".join(f"{name}, {found.items} items" for name, found in shapes) + " | idle |"
+    yield "| part | " + " | ".join(name for name, _ in shapes) + " | idle |"
     yield "|---|" + "---:|" * (len(shapes) + 1)
     for part in (*(part for part in PARTS if part != "kafka"), "client"):
         cells = " | ".join(_cost(found.cost_us[part], found.items) for _, found in shapes)
@@ -103,21 +113,35 @@ def _checked(checked: Sequence[Checked]) -> Iterator[str]:
 def _errors(checked: Sequence[Checked]) -> Iterator[str]:
     errors = sorted(abs(each.error) for each in checked if not each.fitted)
     if errors:
-        median, worst = errors[len(errors) // 2], errors[-1]
-        yield f"{len(errors)} points were predicted; the error's median is {median:.0%}, its greatest {worst:.0%}."
+        median, worst = statistics.median(errors), errors[-1]
+        yield f"Predictions: {len(errors)}. Median of the errors' sizes {median:.0%}, greatest {worst:.0%}."
+
+
+def _ceilings(points: Sequence[Point]) -> Iterator[str]:
+    yield "### What does not grow with workers"
+    yield ""
+    yield (
+        f"Operations per second that each could do alone, by the model. {BROKER_CORES:.0f} cores for each broker and "
+        f"{POSTGRES_CORES:.0f} for Postgres, replication {_REPLICATION}, ten gigabits a second at each broker."
+    )
+    yield ""
+    shapes = _known(points)
+    yield "| | " + " | ".join(name for name, _ in shapes) + " |"
+    yield "|---|" + "---:|" * len(shapes)
+    for words, part, brokers in _CEILINGS:
+        planned = replace(as_planned(PARTITIONS[0], 1, brokers), shares="one key")
+        cells = (f"{capacities(found, planned)[part] * found.items:,.0f}" for _, found in shapes)
+        yield f"| {words} | {' | '.join(cells)} |"
 
 
 def _clusters(points: Sequence[Point]) -> Iterator[str]:
     yield "### What a cluster would do"
     yield ""
     yield (
-        f"Operations per second by the model; in brackets what is slowest. A core for each process, {BROKER_CORES:.0f} "
-        f"for each broker and {POSTGRES_CORES:.0f} for Postgres, replication {_REPLICATION}, ten gigabits a second."
+        "Operations per second; in brackets what is slowest. M policy processors, M workers and M projectors with a "
+        "core each, brokers, Postgres and network as above."
     )
-    for name in _shapes(points):
-        found = sheet(points, name)
-        if found is None or not found.transaction_us or _REPLICATION not in found.broker_us:
-            continue
+    for name, found in _known(points):
         yield ""
         yield f"**{name}**"
         yield ""
@@ -162,6 +186,12 @@ def _transaction(found: Sheet, part: str) -> str:
 
 def _at(cost_us: float | None, items: int) -> str:
     return "–" if cost_us is None else _cost(cost_us, items)
+
+
+def _known(points: Sequence[Point]) -> list[tuple[str, Sheet]]:
+    """Return the shapes of which enough is known to say what clusters would do."""
+    sheets = [(name, sheet(points, name)) for name in _shapes(points)]
+    return [(n, found) for n, found in sheets if found and found.transaction_us and _REPLICATION in found.broker_us]
 
 
 def _shapes(points: Sequence[Point]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from benchmarks.capacity_checking import check, is_fitted, sheet
 from benchmarks.capacity_points import Point
 from benchmarks.capacity_report import between_marks, report
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "capacity.md"
 IDLE = {"policy": 0.01, "hsm": 0.01, "projector": 0.0, "postgres": 0.0, "notary": 0.0, "scheduler": 0.0, "kafka": 0.05}
 COST = {**dict.fromkeys(IDLE, 100.0), "client": 500.0, "policy": 300.0, "hsm": 900.0}
 CHEAP = dict.fromkeys(COST, 1.0)
@@ -126,7 +128,8 @@ def test_the_tables_say_what_was_measured() -> None:
     assert "| batches | 1 | 4 | 1 | 10% | 3, 3 | 10, 10 | 20%, 99% | 1,000 | 1,000 | fitted | HSM worker |" in tables
     assert "| a transaction of the HSM worker | 5,000 | |" in tables
     assert "| brokers, replication 3 | 400 (40.0) | 50 |" in tables
-    assert "1 points were predicted" in tables
+    assert "Predictions: 1. Median of the errors' sizes 6%, greatest 6%." in tables
+    assert "| one key, by its worker | 11,000 |" in tables
     assert "| 12 | 1 | " in tables
     assert "| 12 | 1 | " not in report([SMALL, ONE_KEY, FREE, TWO], 2.0)
 
@@ -140,5 +143,6 @@ def test_only_what_is_between_the_marks_is_replaced() -> None:
     """A page without marks is refused."""
     page = "a\n<!-- capacity:begin -->\nold\n<!-- capacity:end -->\nb\n"
     assert between_marks(page, "new\n") == page.replace("old", "new")
+    assert between_marks(PAGE.read_text("utf-8"), "new\n") != PAGE.read_text("utf-8")
     with pytest.raises(ValueError, match="capacity:begin"):
         between_marks("nothing", "new\n")
