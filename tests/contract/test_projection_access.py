@@ -11,7 +11,17 @@ from tests.unit.projections import folding
 from tests.unit.projections.histories import PARTITIONS, seeded, simulated
 
 from keyfold.config import write_private
-from keyfold.projections.access import ANALYTICS, AUDITOR, OPERATOR, OWNER, PROJECTOR, ROLES, SCHEDULER
+from keyfold.projections.access import (
+    ANALYTICS,
+    AUDITOR,
+    DATABASE_GRANTS,
+    OPERATOR,
+    OWNER,
+    PROJECTOR,
+    ROLES,
+    SCHEDULER,
+    SCHEMA_GRANTS,
+)
 from keyfold.projections.errors import MigrationsNeeded, SchemaNewer, StoreRefused
 from keyfold.projections.responses import ResponseRow
 from keyfold.projections.store import PostgresAlertStore, PostgresQueries, PostgresSchemas
@@ -79,6 +89,15 @@ async def schemas(apart: Database) -> AsyncIterator[PostgresSchemas]:
     await made.prepare(PARTITIONS)
     yield made
     await made.close()
+
+
+async def test_roles_are_set_again_before_anything_was_folded(apart: Database) -> None:
+    """After the migrations and before the first projector there are no views yet: who repeats the steps goes on."""
+    migrations, access = PostgresMigrations(apart.dsn(OWNER)), PostgresAccess(apart.admin_dsn)
+    await migrations.run()
+    assert await access.apply(apart.verifiers) == len(DATABASE_GRANTS) + len(SCHEMA_GRANTS)
+    await migrations.close()
+    await access.close()
 
 
 async def test_the_projector_does_its_work_with_its_role(apart: Database, schemas: PostgresSchemas) -> None:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from keyfold.projections import sqlfiles
@@ -59,11 +60,10 @@ async def grant_schemas(tx: Statements) -> int:
 
 
 async def grant_views(tx: Statements) -> int:
-    """Grant what the table says of views, to the roles that exist."""
-    views = [name for (name,) in await tx.fetch(_SQL["views"])]
-    every = [Grant(row.role, row.privileges, row.kind, f"keyfold.{name}")
-             for row in VIEW_GRANTS if row.name == VIEWS for name in views]  # fmt: skip
-    return await _grant(tx, [*every, *(row for row in VIEW_GRANTS if row.name != VIEWS)])
+    """Grant what the table says of views, to the roles that exist; before the first projections there are none."""
+    views = [f"keyfold.{name}" for (name,) in await tx.fetch(_SQL["views"])]
+    every = [replace(row, name=view) for row in VIEW_GRANTS if row.name == VIEWS for view in views]
+    return await _grant(tx, [*every, *(row for row in VIEW_GRANTS if row.name in views)])
 
 
 async def _apply(tx: Statements, verifiers: Mapping[str, str]) -> int:
