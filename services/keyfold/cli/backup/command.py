@@ -140,7 +140,7 @@ async def _copied(session: Session, config: Config, directory: Path, *, secrets:
 
 async def _filled(session: Session, config: Config, directory: Path, found: Manifest) -> int:
     files.require_room(config, found.files)
-    await database.prepare_database(config, found)
+    await database.prepare_database(config)
     settings = BusSettings.of(config, _CLIENT).model_copy(update=_SLOW)
     topics = Refilling(settings, config.partitions, replication_factor=config.replication_factor)
     await topics.make()

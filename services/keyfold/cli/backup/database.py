@@ -1,7 +1,7 @@
 """What a backup has of Postgres: the rows of alerts and of responses. Projections are folded anew from the log.
 
-A database that a deployment has used already may be kept, if its projections know nothing that the backup does not:
-they go on where they are, and would pass over what takes the place of records that are lost.
+So a restore wants a database without any. Those of before would go on from their own marks: they would take the new
+cluster's directory for published, which is empty, and pass over whatever takes the place of records that are lost.
 """
 
 from hashlib import sha256
@@ -11,8 +11,6 @@ from keyfold.cli.backup.errors import BackupRefused
 from keyfold.cli.backup.files import private_directory
 from keyfold.cli.backup.manifest import CopiedRows, Manifest
 from keyfold.config import Config
-from keyfold.events import topics
-from keyfold.events.signatures import fingerprint
 from keyfold.projections.errors import StoreUnavailable
 from keyfold.projections.rows import Progress
 from keyfold.projections.store import PostgresQueries
@@ -37,29 +35,19 @@ async def copy_rows(config: Config, directory: Path) -> list[CopiedRows]:
     return found
 
 
-async def prepare_database(config: Config, found: Manifest) -> None:
+async def prepare_database(config: Config) -> None:
     """Run migrations, before anything else is made: so who may not, or cannot reach Postgres, is told at once.
 
-    Raises `BackupRefused` where there are projections of another deployment, or of records that the backup has not.
+    Raises `BackupRefused` where anything was folded.
     """
     migrations, queries = PostgresMigrations(config.postgres_dsn), PostgresQueries(config.postgres_reader_dsn)
     try:
         await migrations.run()
-        folded = await _folded(queries)
-        deployment = await queries.deployment() if folded else None
+        if any(row.next for row in await _folded(queries)):
+            raise BackupRefused("the database has projections already; name an empty one in the settings")
     finally:
         await migrations.close()
         await queries.close()
-    owner = found.deployment if deployment is None else fingerprint(bytes.fromhex(deployment.root_public_key))
-    if owner != found.deployment:
-        raise BackupRefused(f"the database is of the deployment {owner}; name an empty one in the settings")
-    ends = {part.partition: part.end for part in found.topics[topics.EVENTS]}
-    for row in folded:
-        if row.next > ends.get(row.partition, 0):
-            raise BackupRefused(
-                f"the database has folded {topics.EVENTS}-{row.partition} up to {row.next}, and the backup ends at "
-                f"{ends.get(row.partition, 0)}: name an empty database in the settings"
-            )
 
 
 async def _folded(queries: PostgresQueries) -> tuple[Progress, ...]:
