@@ -1,11 +1,10 @@
 """The model beside the measurements: cost sheets from some of the points, predictions of all others. Pure.
 
-Fitted, for each shape, at one broker, `FITTED` partitions and one worker of each kind:
+Fitted, for each shape, with `FITTED` partitions and one worker of each kind:
 
-- policy processors and workers at two points with small cores, all keys and one key: they differ in how many commands a
-  transaction holds, so there is a cost of a command and one of a transaction;
-- all other parts at the point where nothing is limited: at a high rate, fixed costs of a round do not weigh;
-- the brokers' costs at other replication factors at the points with as many brokers where nothing is limited.
+- what a command and a transaction cost every part, at two points where nothing is limited: few callers and many, so
+  transactions hold few commands and many; the brokers' costs for each replication factor;
+- how much of its core a small core gives, at the point with small cores: one number.
 
 Of every other point the model is told only what was set up, who had which partitions, how many commands a transaction
 held, and what its processes use without load.
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from benchmarks.capacity_model import PARTS, Bound, Cluster, Sheet, callers_bound
+from benchmarks.capacity_model import PARTS, Bound, Cluster, Cost, Sheet, batch_of, callers_bound
 from benchmarks.capacity_points import WORKERS, Point
 
 FITTED: Final = 4
@@ -38,53 +37,58 @@ class Checked:
 
 def is_fitted(point: Point) -> bool:
     """Tell whether a sheet comes from this point."""
-    if point.brokers > 1:
-        return point.cores is None
-    return (point.partitions, point.workers) == (FITTED, 1)
+    if (point.partitions, point.workers, point.one_key) != (FITTED, 1, False):
+        return False
+    return point.cores is None or point.brokers == 1
 
 
-def sheet(points: Sequence[Point], shape: str) -> Sheet | None:
-    """Return the costs of a shape; None where what they come from was not measured."""
+def sheet(points: Sequence[Point], shape: str, machine: float) -> Sheet | None:
+    """Return the costs of a shape; None where what they come from was not measured. `machine` is in cores."""
     fitted = [point for point in points if point.shape == shape and is_fitted(point)]
-    free = [point for point in fitted if point.cores is None and not point.one_key]
-    single = next((point for point in free if point.brokers == 1), None)
-    if single is None:
+    free: dict[int, list[Point]] = {}
+    for point in fitted:
+        if point.cores is None:
+            free.setdefault(point.brokers, []).append(point)
+    if 1 not in free:
         return None
-    small = [point for point in fitted if point.cores is not None]
-    costs, transactions = dict(single.cost_us), {}
-    for part in WORKERS if small else ():
-        costs[part], transactions[part] = _line([(point.batch[part], point.cost_us[part]) for point in small])
-    del costs["kafka"]
-    return Sheet(
-        items=single.items,
-        cost_us=costs,
-        transaction_us=transactions,
-        batch=single.batch,
-        broker_us={point.brokers: point.cost_us["kafka"] for point in free},
-        wire_bytes={point.brokers: point.wire_bytes for point in free},
-        idle=_idle_of_one(single),
+    found = Sheet(
+        items=free[1][0].items,
+        costs={part: _fit(free[1], part) for part in (*PARTS, "client") if part != "kafka"},
+        brokers={brokers: _fit(some, "kafka") for brokers, some in free.items()},
+        wire={brokers: _fit(some, "wire") for brokers, some in free.items()},
+        idle=_idle_of_one(free[1][0]),
     )
-
-
-def _line(measured: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return a and b of cost = a + b ÷ n through two points (n, cost); b is 0 where they do not tell it."""
-    (few, dear), (many, cheap) = min(measured), max(measured)
-    if many <= few or dear <= cheap:
-        return sum(cost for _, cost in measured) / len(measured), 0.0
-    transaction = (dear - cheap) / (1 / few - 1 / many)
-    return max(0.0, cheap - transaction / many), transaction
+    small = next((point for point in fitted if point.cores is not None), None)
+    if small is None:
+        return found
+    told = callers_bound(replace(found, idle=_idle_of_one(small)), as_cluster(small, machine))
+    return replace(found, efficiency=small.commands_per_s / told.per_second)
 
 
 def check(points: Sequence[Point], machine: float) -> list[Checked]:
-    """Return the model's word on every point of a shape that was measured with small cores; `machine` is in cores."""
+    """Return the model's word on every point of a shape that has a sheet; `machine` is in cores."""
+    sheets = {shape: sheet(points, shape, machine) for shape in dict.fromkeys(point.shape for point in points)}
     checked = []
     for point in points:
-        costs = sheet(points, point.shape)
-        if costs is not None and costs.transaction_us:
-            known = replace(costs, idle=_idle_of_one(point))
-            predicted = callers_bound(known, as_cluster(point, machine))
+        costs = sheets[point.shape]
+        if costs is not None:
+            predicted = callers_bound(replace(costs, idle=_idle_of_one(point)), as_cluster(point, machine))
             checked.append(Checked(point, predicted, is_fitted(point)))
     return checked
+
+
+def _fit(points: Sequence[Point], part: str) -> Cost:
+    """Return the line through the points with the smallest and the largest transactions; flat where they tell none."""
+    measured = [
+        (batch_of(part, point.batch), point.wire_bytes if part == "wire" else point.cost_us[part]) for point in points
+    ]
+    (few, dear), (many, cheap) = min(measured), max(measured)
+    if many <= few or dear <= cheap:
+        return Cost(sum(cost for _, cost in measured) / len(measured))
+    transaction = (dear - cheap) / (1 / few - 1 / many)
+    own = cheap - transaction / many
+    # A line that would cost less than nothing is noise: all of it is the transactions' then.
+    return Cost(own, transaction) if own >= 0 else Cost(0.0, (dear * few + cheap * many) / 2)
 
 
 def as_cluster(point: Point, machine: float) -> Cluster:

@@ -9,11 +9,12 @@ import json
 import os
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ CLIENTS: Final = 2
 CONTEXT: Final = {"tenant": "bench"}
 ITEM: Final = b"x" * 32
 _ENDING_S: Final = 60.0
+_FEW: Final = 10
 _PATIENCE: Final[dict[str, Any]] = {"coalesce": False, "call_timeout_s": 40.0, "resend_initial_s": 30.0}
 """What waits behind a small core for seconds is not sent again meanwhile."""
 
@@ -46,25 +48,36 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What clients saw. `commands` are all that were answered, `counted` those of the measured seconds.
+    """What clients saw. `commands` are all that were answered, `processor_s` is what the clients used for them.
 
-    `latencies_s` are of the measured seconds, `processor_s` is what the clients used for all of it.
+    `answered_s` (monotonic) and `latencies_s` are of those that were answered in the measured seconds.
     """
 
     commands: int = 0
-    counted: int = 0
     failed: int = 0
     processor_s: float = 0.0
+    answered_s: list[float] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
 
     def __add__(self, other: "Seen") -> "Seen":
         return Seen(
             self.commands + other.commands,
-            self.counted + other.counted,
             self.failed + other.failed,
             self.processor_s + other.processor_s,
+            self.answered_s + other.answered_s,
             self.latencies_s + other.latencies_s,
         )
+
+    @property
+    def rate(self) -> float:
+        """Commands per second: the slope of how many were answered by when, 0 where hardly any were.
+
+        Answers come in bursts, a transaction each. A window's count errs by a burst at either end; the slope does not.
+        """
+        if len(self.answered_s) < _FEW:
+            return 0.0
+        times = sorted(self.answered_s)
+        return statistics.linear_regression(times, range(len(times))).slope
 
     def percentile_ms(self, part: float) -> float:
         """Return a percentile of the latencies, in milliseconds; 0 where nothing was answered."""
@@ -77,14 +90,15 @@ class Clients:
 
     def __init__(self, config: Config, principal: str, keys: Sequence[str], callers: int, items: int) -> None:
         self._identity = str(config.identities_directory / f"{principal}.json")
-        self._servers, self._keys, self._callers, self._items = config.bootstrap_servers, list(keys), callers, items
+        self._servers, self._keys, self._items = config.bootstrap_servers, list(keys), items
+        self.callers = callers
         self._running: list[subprocess.Popen[str]] = []
 
     def begin(self, settle_s: float, seconds: float) -> None:
         """Start them."""
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
         for number in range(CLIENTS):
-            callers = len(range(number, self._callers, CLIENTS))
+            callers = len(range(number, self.callers, CLIENTS))
             load = Load(self._servers, self._identity, self._keys, callers, self._items, settle_s, seconds)
             program = [sys.executable, "-m", "benchmarks.capacity_load", json.dumps(asdict(load))]
             self._running.append(
@@ -131,12 +145,13 @@ async def run(load: Load, say: Callable[[str], None], wait: Callable[[], Any]) -
         say("ready")
         await asyncio.to_thread(wait)
         used = _processor_s()
-        seen, latencies = await _ask(kms, load)
-        say(json.dumps(asdict(Seen(*seen, _processor_s() - used, latencies))))
+        seen = await _ask(kms, load)
+        say(json.dumps(asdict(replace(seen, processor_s=_processor_s() - used))))
 
 
-async def _ask(kms: Keyfold, load: Load) -> tuple[tuple[int, int, int], list[float]]:
+async def _ask(kms: Keyfold, load: Load) -> Seen:
     commands = failed = 0
+    answered: list[float] = []
     latencies: list[float] = []
     items = [ITEM] * load.items
     count_from = time.perf_counter() + load.settle_s
@@ -155,10 +170,11 @@ async def _ask(kms: Keyfold, load: Load) -> tuple[tuple[int, int, int], list[flo
                 continue
             commands += 1
             if count_from <= (now := time.perf_counter()) < end:
+                answered.append(now)
                 latencies.append(now - begin)
 
     await asyncio.gather(*(caller(_drawn(load.keys)) for _ in range(load.callers)))
-    return (commands, len(latencies), failed), latencies
+    return Seen(commands, failed, 0.0, answered, latencies)
 
 
 def _drawn(keys: Sequence[str]) -> Iterable[str]:

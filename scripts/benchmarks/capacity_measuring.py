@@ -1,7 +1,8 @@
 """One measurement of capacity: a load against a deployment, what each part used for it, and what stood in the way.
 
-Processor time is counted from before the load until projector and notary have caught up, less what the same processes
-use without load; so a part that falls behind is charged in full. Throughput is counted in a window of the load.
+Processor time is counted from before the load until projector and notary have caught up, so a part that falls behind is
+charged in full; less what the same processes use without load, in that time or for partitions that have none.
+Throughput is that of a window of the load.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ class Bench:
 
     def warm(self, shape: Shape, seconds: float) -> None:
         """Load before anything counts."""
-        clients = self._clients(shape, one_key=False)
+        clients = self._clients(shape)
         try:
             clients.begin(0.0, seconds)
             clients.go()
@@ -72,21 +73,20 @@ class Bench:
         finally:
             clients.end()
 
-    def measure(self, shape: Shape, cores: SmallCores | None = None, *, one_key: bool = False) -> Point:
-        """Measure one load."""
-        clients = self._clients(shape, one_key=one_key)
+    def measure(self, shape: Shape, cores: SmallCores | None = None, *, one_key: bool = False, crowd: int = 1) -> Point:
+        """Measure one load, with `crowd` times the callers of the shape for each worker that works."""
+        clients = self._clients(shape, one_key=one_key, crowd=crowd)
         try:
             clients.begin(self._times.settle, self._times.window)
             return self._measure(shape, clients, cores, one_key)
         finally:
             clients.end()
 
-    def _clients(self, shape: Shape, *, one_key: bool) -> Clients:
+    def _clients(self, shape: Shape, *, one_key: bool = False, crowd: int = 1) -> Clients:
         keys = self._keys[shape.protection]
         working = 1 if one_key else min(self._site.workers, len(keys))
-        return Clients(
-            self._site.config, PRINCIPAL, keys[:1] if one_key else keys, shape.callers * working, shape.items
-        )
+        callers = shape.callers * working * crowd
+        return Clients(self._site.config, PRINCIPAL, keys[:1] if one_key else keys, callers, shape.items)
 
     def _measure(self, shape: Shape, clients: Clients, cores: SmallCores | None, one_key: bool) -> Point:
         site, window = self._site, self._times.window
@@ -101,9 +101,11 @@ class Bench:
         asked = time.monotonic()
         caught_up(site.config)
         ended = time.monotonic()
-        spent, wall = since(processor_s(site.parts), before), ended - began
+        spent = since(processor_s(site.parts), before)
+        loaded = (1 if one_key else site.partitions - 1) / site.partitions
+        idle_s = ended - asked + (asked - began) * (1 - loaded)
+        wire = loopback_bytes() - bytes_before - self._idle_bytes_s * idle_s
         grown = since(uvloop.run(_offsets(site.config)), offsets)
-        wire = loopback_bytes() - bytes_before - self._idle_bytes_s * wall
         return Point(
             shape.name,
             shape.items,
@@ -112,7 +114,8 @@ class Bench:
             site.workers,
             cores.cores if cores else None,
             one_key,
-            seen.counted / window,
+            clients.callers,
+            seen.rate,
             seen.percentile_ms(0.5),
             seen.percentile_ms(0.99),
             seen.failed,
@@ -122,7 +125,7 @@ class Bench:
             batch=_batch(grown, seen.commands),
             busiest={service: site.busiest(service) for service in WORKERS},
             throttled=_throttled(met, periods),
-            cost_us=_costs(spent, self._idle, wall, seen),
+            cost_us=_costs(spent, self._idle, idle_s, seen),
             idle=self._idle,
         )
 
@@ -180,8 +183,8 @@ def _batch(grown: Mapping[str, float], commands: int) -> dict[str, float]:
     return {"policy": commands / max(1, policy), "hsm": commands / max(1, hsm)}
 
 
-def _costs(spent: Mapping[str, float], idle: Mapping[str, float], wall_s: float, seen: Seen) -> dict[str, float]:
+def _costs(spent: Mapping[str, float], idle: Mapping[str, float], idle_s: float, seen: Seen) -> dict[str, float]:
     """Return microseconds of each part for one command, without what it would have used anyway."""
     commands = max(1, seen.commands)
-    costs = {part: max(0.0, seconds - idle[part] * wall_s) * 1e6 / commands for part, seconds in spent.items()}
+    costs = {part: max(0.0, seconds - idle[part] * idle_s) * 1e6 / commands for part, seconds in spent.items()}
     return costs | {"client": seen.processor_s * 1e6 / commands}

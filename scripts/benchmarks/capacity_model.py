@@ -1,8 +1,8 @@
 """What a deployment can do: for each part the commands per second at which it has no time left. Pure.
 
-With c the cost of a command at a part (processor time, measured), i what one process of it uses without load (cores),
-k the cores that it may use, and s the part of all commands that its busiest process gets. For policy processors and
-workers c is a + b ÷ n: what a command costs itself, and what a transaction costs, which n commands share.
+What a command costs at a part (processor time, measured) is c = a + b ÷ n: its own cost, and its share of what a
+transaction costs, which n commands have in common. With i what one process of the part uses for partitions that have no
+load (cores), k the cores that it may use, and s the part of all commands that its busiest process gets:
 
     workers (policy, hsm, projector)   (k − i) ÷ (c × s)     s = ⌈P ÷ M⌉ ÷ (P − 1), at most 1; with one key 1
     a token behind each worker         sessions ÷ (calls × time of a call × s)
@@ -31,21 +31,32 @@ PARTS: Final = ("policy", "hsm", "kafka", "projector", "postgres", "notary", "sc
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """What one command costs: microseconds of processor time at each part, brokers and wire by replication factor.
+class Cost:
+    """What a command costs: `own`, and its share of `transaction`. In microseconds, or in bytes."""
 
-    `cost_us` has the parts but the brokers, and `client`; `transaction_us` is what a transaction costs besides. `batch`
-    is how many commands a transaction held where nothing was limited. `broker_us` is of all brokers together,
-    `wire_bytes` of all connections. `idle` is in cores, of one process of each part (one broker).
+    own: float
+    transaction: float = 0.0
+
+    def each(self, batch: float) -> float:
+        """Return the cost of one command where a transaction holds so many."""
+        return self.own + self.transaction / batch
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What commands of one shape cost.
+
+    `costs` has the parts but the brokers, and `client`; `brokers` (all together) and `wire` (all connections) are by
+    replication factor. `idle` is in cores, of one process of each part (one broker) while no partition has load.
+    `efficiency` is what a core does where it is a small one, as a part of what it would do.
     """
 
     items: int
-    cost_us: Mapping[str, float]
-    transaction_us: Mapping[str, float]
-    batch: Mapping[str, float]
-    broker_us: Mapping[int, float]
-    wire_bytes: Mapping[int, float]
+    costs: Mapping[str, Cost]
+    brokers: Mapping[int, Cost]
+    wire: Mapping[int, Cost]
     idle: Mapping[str, float]
+    efficiency: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +72,18 @@ class Token:
 class Cluster:
     """A deployment. `workers` is how many processes of each of policy, hsm and projector; `cores` what one may use.
 
-    `busiest` overrides, for a part, how many partitions with keys its busiest process has, and `batch` how many
-    commands a transaction holds: where that is known. `machine` is how many cores all share; None where each process
-    has its own.
+    `batch` is how many commands a transaction of policy, and one of the worker, holds. `busiest` overrides, for a part,
+    how many partitions with keys its busiest process has: where that is known. `machine` is how many cores all share;
+    None where each process has its own.
     """
 
     partitions: int
     workers: Mapping[str, int]
+    batch: Mapping[str, float]
     brokers: int = 1
     replication: int = 1
     cores: Mapping[str, float] = field(default_factory=dict)
     busiest: Mapping[str, int] = field(default_factory=dict)
-    batch: Mapping[str, float] = field(default_factory=dict)
     shares: Shares = "even"
     network_bytes_s: float | None = None
     token: Token | None = None
@@ -92,10 +103,9 @@ def busiest(partitions: int, processes: int) -> int:
     return min(math.ceil(partitions / processes), partitions - 1)
 
 
-def cost_us(sheet: Sheet, part: str, batch: Mapping[str, float]) -> float:
-    """Return what a command costs at a part, in transactions of so many, or of as many as in the sheet."""
-    transaction = sheet.transaction_us.get(part, 0.0)
-    return sheet.cost_us[part] + (transaction / (batch.get(part) or sheet.batch[part]) if transaction else 0.0)
+def batch_of(part: str, batch: Mapping[str, float]) -> float:
+    """Return how many commands a transaction holds as a part meets them: its own, or both kinds' harmonic mean."""
+    return batch.get(part) or 2 / (1 / batch["policy"] + 1 / batch["hsm"])
 
 
 def capacities(sheet: Sheet, cluster: Cluster) -> dict[str, float]:
@@ -104,11 +114,11 @@ def capacities(sheet: Sheet, cluster: Cluster) -> dict[str, float]:
     if cluster.token is not None:
         token = cluster.token
         found["token"] = token.sessions / (token.calls * token.call_s * _share(cluster, "hsm"))
-    brokers, replication = cluster.brokers, cluster.replication
-    found["kafka"] = brokers * _room(sheet, cluster, "kafka") / _at(sheet.broker_us, replication)
-    found |= {part: _room(sheet, cluster, part) / sheet.cost_us[part] for part in ("postgres", "notary")}
+    brokers = cluster.brokers
+    found["kafka"] = brokers * _room(sheet, cluster, "kafka") / _replicated(sheet.brokers, cluster)
+    found |= {part: _room(sheet, cluster, part) / _cost(sheet, cluster, part) for part in ("postgres", "notary")}
     if cluster.network_bytes_s is not None:
-        found["network"] = brokers * cluster.network_bytes_s / _at(sheet.wire_bytes, replication)
+        found["network"] = brokers * cluster.network_bytes_s / _replicated(sheet.wire, cluster)
     if cluster.machine is not None:
         found["machine"] = _machine(sheet, cluster, cluster.machine)
     return found
@@ -130,33 +140,50 @@ def _least(capacity: Mapping[str, float]) -> Bound:
 
 
 def _worker(sheet: Sheet, cluster: Cluster, part: str) -> float:
-    return _room(sheet, cluster, part) / (cost_us(sheet, part, cluster.batch) * _share(cluster, part))
+    return _room(sheet, cluster, part) / (_cost(sheet, cluster, part) * _share(cluster, part))
+
+
+def _cost(sheet: Sheet, cluster: Cluster, part: str) -> float:
+    return sheet.costs[part].each(batch_of(part, cluster.batch))
 
 
 def _share(cluster: Cluster, part: str) -> float:
     if cluster.shares == "one key":
         return 1.0
-    most = cluster.busiest.get(part) or busiest(cluster.partitions, cluster.workers[part])
-    return most / (cluster.partitions - 1)
+    return _most(cluster, part) / (cluster.partitions - 1)
+
+
+def _most(cluster: Cluster, part: str) -> int:
+    return cluster.busiest.get(part) or busiest(cluster.partitions, cluster.workers[part])
 
 
 def _room(sheet: Sheet, cluster: Cluster, part: str) -> float:
     """Microseconds per second that one process has for commands."""
-    return max(0.0, cluster.cores.get(part, 1.0) - sheet.idle[part]) * 1e6
+    cores = cluster.cores.get(part, 1.0)
+    efficiency = sheet.efficiency if cores < 1 else 1.0
+    return max(0.0, cores - sheet.idle[part] * _unloaded(cluster, part)) * efficiency * 1e6
+
+
+def _unloaded(cluster: Cluster, part: str = "") -> float:
+    """What part of the partitions has no load: of the busiest process, or of all."""
+    loaded = 1 if cluster.shares == "one key" else cluster.partitions - 1
+    if part not in SHARING:
+        return 1 - loaded / cluster.partitions
+    owned = math.ceil(cluster.partitions / cluster.workers[part])
+    return 1 - min(loaded, _most(cluster, part), owned) / owned
 
 
 def _machine(sheet: Sheet, cluster: Cluster, cores: float) -> float:
     processes = {**dict.fromkeys(PARTS, 1), **cluster.workers, "kafka": cluster.brokers}
-    idle = sum(sheet.idle[part] * count for part, count in processes.items())
-    cost = sum(cost_us(sheet, part, cluster.batch) for part in sheet.cost_us)
-    cost += _at(sheet.broker_us, cluster.replication)
+    idle = sum(sheet.idle[part] * count for part, count in processes.items()) * _unloaded(cluster)
+    cost = sum(_cost(sheet, cluster, part) for part in sheet.costs) + _replicated(sheet.brokers, cluster)
     return max(0.0, cores - idle) * 1e6 / cost
 
 
-def _at(measured: Mapping[int, float], replication: int) -> float:
+def _replicated(measured: Mapping[int, Cost], cluster: Cluster) -> float:
     """Return a cost at a replication factor: as measured, or on the straight line through the first and the last."""
-    if replication in measured or len(measured) == 1:
-        return measured.get(replication, next(iter(measured.values())))
-    low, high = min(measured), max(measured)
-    slope = (measured[high] - measured[low]) / (high - low)
-    return measured[low] + slope * (replication - low)
+    at = {replication: cost.each(batch_of("kafka", cluster.batch)) for replication, cost in measured.items()}
+    replication, low, high = cluster.replication, min(at), max(at)
+    if replication in at or low == high:
+        return at.get(replication, at[low])
+    return at[low] + (at[high] - at[low]) / (high - low) * (replication - low)

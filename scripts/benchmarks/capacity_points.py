@@ -36,6 +36,7 @@ class Point:
     workers: int
     cores: float | None
     one_key: bool
+    callers: int
     commands_per_s: float
     p50_ms: float
     p99_ms: float

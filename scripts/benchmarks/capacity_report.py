@@ -1,16 +1,28 @@
 """The tables of docs/capacity.md: what a command costs, the model beside the measurements, what clusters would do."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from benchmarks.capacity_checking import Checked, check, sheet
-from benchmarks.capacity_model import PARTS, SHARING, Bound, Cluster, Sheet, callers_bound, capacities, sustained_bound
+from benchmarks.capacity_model import (
+    PARTS,
+    SHARING,
+    Bound,
+    Cluster,
+    Cost,
+    Sheet,
+    callers_bound,
+    capacities,
+    sustained_bound,
+)
 from benchmarks.capacity_points import WORKERS, Point
 
 BEGIN: Final = "<!-- capacity:begin -->"
 END: Final = "<!-- capacity:end -->"
+BATCH: Final = 30.0
+"""Commands of a transaction in what is said of clusters: about sixty wait at each partition."""
 BROKER_CORES: Final = 4.0
 POSTGRES_CORES: Final = 4.0
 NETWORK_BYTES_S: Final = 1.25e9
@@ -33,8 +45,9 @@ _NAMES: Final = {"kafka": "brokers", "hsm": "HSM worker", "policy": "policy proc
 
 def report(points: Sequence[Point], machine: float) -> str:
     """Return all tables; `machine` is how many cores were there."""
-    checked = check(points, machine)
-    parts = [_costs(points), _checked(checked), _errors(checked), _ceilings(points), _clusters(points)]
+    checked, sheets = check(points, machine), _sheets(points, machine)
+    replicated = {name: found for name, found in sheets.items() if _REPLICATION in found.brokers}
+    parts = [_costs(sheets), _checked(checked), _errors(checked), _ceilings(replicated), _clusters(replicated)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
@@ -65,28 +78,28 @@ def _setting(point: Point) -> str:
     return f"{point.shape}{keys}: {point.brokers} broker(s), P = {point.partitions}, W = {point.workers}"
 
 
-def _costs(points: Sequence[Point]) -> Iterator[str]:
-    shapes = [(name, found) for name in _shapes(points) if (found := sheet(points, name)) is not None]
+def _costs(sheets: Mapping[str, Sheet]) -> Iterator[str]:
     yield "### What a command costs"
     yield ""
-    yield "Microseconds of processor time for one command; in brackets for one operation. Idle: thousandths of a core."
+    yield (
+        "Microseconds of processor time for one command in transactions of n commands; then, for n = "
+        f"{BATCH:.0f}, of one command, and in brackets of one operation. Idle: thousandths of a core, one process."
+    )
     yield ""
-    yield "| part | " + " | ".join(name for name, _ in shapes) + " | idle |"
-    yield "|---|" + "---:|" * (len(shapes) + 1)
+    yield "| part | " + " | ".join(f"{name} | n = {BATCH:.0f}" for name in sheets) + " | idle |"
+    yield "|---|" + "---:|" * (2 * len(sheets) + 1)
+    first = next(iter(sheets.values()))
     for part in (*(part for part in PARTS if part != "kafka"), "client"):
-        cells = " | ".join(_cost(found.cost_us[part], found.items) for _, found in shapes)
-        idle = f"{shapes[0][1].idle[part] * 1e3:.0f}" if part in PARTS else "–"
-        yield f"| {_NAMES.get(part, part)} | {cells} | {idle} |"
-    for part in WORKERS:
-        cells = " | ".join(_transaction(found, part) for _, found in shapes)
-        yield f"| a transaction of the {_NAMES[part]} | {cells} | |"
-    for replication in sorted({each for _, found in shapes for each in found.broker_us}):
-        cells = " | ".join(_at(found.broker_us.get(replication), found.items) for _, found in shapes)
-        yield f"| brokers, replication {replication} | {cells} | {shapes[0][1].idle['kafka'] * 1e3:.0f} |"
-    for replication in sorted({each for _, found in shapes for each in found.wire_bytes}):
-        sizes = (found.wire_bytes.get(replication) for _, found in shapes)
-        cells = " | ".join("–" if size is None else f"{size / 1e3:,.1f} kB" for size in sizes)
+        cells = " | ".join(_cost(found.costs[part], found.items) for found in sheets.values())
+        yield f"| {_NAMES.get(part, part)} | {cells} | {_idle(first, part)} |"
+    for replication in sorted({each for found in sheets.values() for each in found.brokers}):
+        cells = " | ".join(_cost(found.brokers.get(replication), found.items) for found in sheets.values())
+        yield f"| brokers, replication {replication} | {cells} | {_idle(first, 'kafka')} |"
+    for replication in sorted({each for found in sheets.values() for each in found.wire}):
+        cells = " | ".join(_cost(found.wire.get(replication), found.items) for found in sheets.values())
         yield f"| bytes over the wire, replication {replication} | {cells} | |"
+    cells = " | ".join(f"{found.efficiency:.0%} | " for found in sheets.values())
+    yield f"| what a small core gives of its part | {cells} | |"
 
 
 def _checked(checked: Sequence[Checked]) -> Iterator[str]:
@@ -101,6 +114,7 @@ def _checked(checked: Sequence[Checked]) -> Iterator[str]:
         quota = ", ".join(f"{point.throttled[service]:.0%}" for service in WORKERS if point.throttled)
         batch = ", ".join(f"{point.batch[service]:.0f}" for service in WORKERS)
         name = f"{point.shape}, one key" if point.one_key else point.shape
+        name = f"{name}, {point.callers} callers"
         error = "fitted" if each.fitted else f"{each.error:+.0%}"
         yield (
             f"| {name} | {point.brokers} | {point.partitions} | {point.workers} | "
@@ -117,31 +131,31 @@ def _errors(checked: Sequence[Checked]) -> Iterator[str]:
         yield f"Predictions: {len(errors)}. Median of the errors' sizes {median:.0%}, greatest {worst:.0%}."
 
 
-def _ceilings(points: Sequence[Point]) -> Iterator[str]:
+def _ceilings(sheets: Mapping[str, Sheet]) -> Iterator[str]:
     yield "### What does not grow with workers"
     yield ""
     yield (
-        f"Operations per second that each could do alone, by the model. {BROKER_CORES:.0f} cores for each broker and "
-        f"{POSTGRES_CORES:.0f} for Postgres, replication {_REPLICATION}, ten gigabits a second at each broker."
+        f"Operations per second that each could do alone, by the model, with n = {BATCH:.0f}. {BROKER_CORES:.0f} cores "
+        f"for each broker and {POSTGRES_CORES:.0f} for Postgres, replication {_REPLICATION}, ten gigabits a second at "
+        "each broker."
     )
     yield ""
-    shapes = _known(points)
-    yield "| | " + " | ".join(name for name, _ in shapes) + " |"
-    yield "|---|" + "---:|" * len(shapes)
+    yield "| | " + " | ".join(sheets) + " |"
+    yield "|---|" + "---:|" * len(sheets)
     for words, part, brokers in _CEILINGS:
         planned = replace(as_planned(PARTITIONS[0], 1, brokers), shares="one key")
-        cells = (f"{capacities(found, planned)[part] * found.items:,.0f}" for _, found in shapes)
+        cells = (f"{capacities(found, planned)[part] * found.items:,.0f}" for found in sheets.values())
         yield f"| {words} | {' | '.join(cells)} |"
 
 
-def _clusters(points: Sequence[Point]) -> Iterator[str]:
+def _clusters(sheets: Mapping[str, Sheet]) -> Iterator[str]:
     yield "### What a cluster would do"
     yield ""
     yield (
         "Operations per second; in brackets what is slowest. M policy processors, M workers and M projectors with a "
         "core each, brokers, Postgres and network as above."
     )
-    for name, found in _known(points):
+    for name, found in sheets.items():
         yield ""
         yield f"**{name}**"
         yield ""
@@ -159,6 +173,7 @@ def as_planned(partitions: int, processes: int, brokers: int) -> Cluster:
     return Cluster(
         partitions=partitions,
         workers=dict.fromkeys(SHARING, processes),
+        batch=dict.fromkeys(WORKERS, BATCH),
         brokers=brokers,
         replication=_REPLICATION,
         cores={"kafka": BROKER_CORES, "postgres": POSTGRES_CORES},
@@ -176,23 +191,19 @@ def _bound(bound: Bound, items: int) -> str:
     return f"{bound.per_second * items:,.0f} ({_NAMES.get(bound.part, bound.part)})"
 
 
-def _cost(cost_us: float, items: int) -> str:
-    return f"{cost_us:,.0f}" if items == 1 else f"{cost_us:,.0f} ({cost_us / items:,.1f})"
+def _cost(cost: Cost | None, items: int) -> str:
+    """Two cells: the formula, and what it says for transactions of the usual size."""
+    if cost is None:
+        return "– | –"
+    each = cost.each(BATCH)
+    formula = f"{cost.own:,.0f} + {cost.transaction:,.0f} ÷ n"
+    return f"{formula} | {each:,.0f}" + (f" ({each / items:,.1f})" if items > 1 else "")
 
 
-def _transaction(found: Sheet, part: str) -> str:
-    return f"{found.transaction_us[part]:,.0f}" if part in found.transaction_us else "in each command"
+def _idle(found: Sheet, part: str) -> str:
+    return f"{found.idle[part] * 1e3:.0f}" if part in found.idle else "–"
 
 
-def _at(cost_us: float | None, items: int) -> str:
-    return "–" if cost_us is None else _cost(cost_us, items)
-
-
-def _known(points: Sequence[Point]) -> list[tuple[str, Sheet]]:
-    """Return the shapes of which enough is known to say what clusters would do."""
-    sheets = [(name, sheet(points, name)) for name in _shapes(points)]
-    return [(n, found) for n, found in sheets if found and found.transaction_us and _REPLICATION in found.broker_us]
-
-
-def _shapes(points: Sequence[Point]) -> list[str]:
-    return list(dict.fromkeys(point.shape for point in points))
+def _sheets(points: Sequence[Point], machine: float) -> dict[str, Sheet]:
+    found = {name: sheet(points, name, machine) for name in dict.fromkeys(point.shape for point in points)}
+    return {name: each for name, each in found.items() if each is not None}

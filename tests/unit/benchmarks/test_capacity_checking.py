@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 from benchmarks.capacity_checking import check, is_fitted, sheet
+from benchmarks.capacity_model import Cost
 from benchmarks.capacity_points import Point
 from benchmarks.capacity_report import between_marks, report
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "capacity.md"
-IDLE = {"policy": 0.01, "hsm": 0.01, "projector": 0.0, "postgres": 0.0, "notary": 0.0, "scheduler": 0.0, "kafka": 0.05}
+IDLE = {"policy": 0.0, "hsm": 0.0, "projector": 0.0, "postgres": 0.0, "notary": 0.0, "scheduler": 0.0, "kafka": 0.05}
 COST = {**dict.fromkeys(IDLE, 100.0), "client": 500.0, "policy": 300.0, "hsm": 900.0}
 CHEAP = dict.fromkeys(COST, 1.0)
 TEN, FIFTY = ({"policy": number, "hsm": number} for number in (10.0, 50.0))
 
 
 def point(**more: Any) -> Point:
-    """One of the points that a sheet is fitted at: a tenth of a core does 100 commands a second."""
+    """A point with small cores that a sheet is fitted at; its core does nine tenths of what it should."""
     made = Point(
         shape="batches",
         items=10,
@@ -27,6 +28,7 @@ def point(**more: Any) -> Point:
         workers=1,
         cores=0.1,
         one_key=False,
+        callers=64,
         commands_per_s=100.0,
         p50_ms=1.0,
         p99_ms=2.0,
@@ -37,50 +39,55 @@ def point(**more: Any) -> Point:
         batch=TEN,
         busiest={"policy": 3, "hsm": 3},
         throttled={"policy": 0.2, "hsm": 0.99},
-        cost_us=COST,
+        cost_us=CHEAP,
         idle=IDLE,
     )
     return replace(made, **more)
 
 
 SMALL = point()
-ONE_KEY = point(one_key=True, batch=FIFTY, cost_us={**CHEAP, "policy": 220.0, "hsm": 500.0})
-FREE = point(cores=None, commands_per_s=900.0, throttled={}, cost_us={**COST, "policy": 1.0, "hsm": 1.0})
-CLUSTER = point(cores=None, brokers=3, commands_per_s=700.0, throttled={}, cost_us={**CHEAP, "kafka": 400.0})
-FITTED = (SMALL, ONE_KEY, FREE, CLUSTER)
+FREE = point(cores=None, commands_per_s=800.0, throttled={}, cost_us=COST)
+LARGE = replace(FREE, batch=FIFTY, cost_us={**COST, "policy": 220.0, "hsm": 500.0})
+CLUSTER = replace(FREE, brokers=3, cost_us={**CHEAP, "kafka": 400.0})
+FITTED = (SMALL, FREE, LARGE, CLUSTER)
 """What a transaction costs the worker is 5,000 µs, a command 400 µs."""
-TWO = point(
-    workers=2,
-    busiest={"policy": 2, "hsm": 2},
-    idle={**IDLE, "policy": 0.02, "hsm": 0.02},
-    commands_per_s=160.0,
-    cost_us=CHEAP,
-)
+TWO = point(workers=2, busiest={"policy": 2, "hsm": 2}, commands_per_s=160.0)
 
 
 def test_a_command_and_a_transaction_cost_what_two_points_tell() -> None:
-    """Ten and fifty commands to a transaction; all other parts are charged as where nothing is limited."""
-    found = sheet(FITTED, "batches")
+    """Ten and fifty commands to a transaction, where nothing is limited."""
+    found = sheet(FITTED, "batches", 2.0)
     assert found is not None
-    assert (found.cost_us["hsm"], found.transaction_us["hsm"]) == pytest.approx((400, 5_000))
-    assert (found.cost_us["policy"], found.transaction_us["policy"]) == pytest.approx((200, 1_000))
-    assert (found.cost_us["notary"], found.cost_us["client"]) == (100, 500)
-    assert found.broker_us == {1: 100.0, 3: 400.0}
+    assert (found.costs["hsm"].own, found.costs["hsm"].transaction) == pytest.approx((400, 5_000))
+    assert (found.costs["policy"].own, found.costs["policy"].transaction) == pytest.approx((200, 1_000))
+    assert (found.costs["notary"], found.costs["client"]) == (Cost(100), Cost(500))
+    assert found.brokers == {1: Cost(100), 3: Cost(400)}
 
 
-@pytest.mark.parametrize(
-    "one_key", [point(one_key=True), point(one_key=True, batch=FIFTY, cost_us={**COST, "hsm": 999.0})]
-)
-def test_where_two_points_do_not_tell_a_transaction_is_nothing(one_key: Point) -> None:
-    """Transactions of the same size, or cheaper ones that are smaller: noise is no cost."""
-    found = sheet([SMALL, one_key, FREE], "batches")
+def test_where_two_points_do_not_tell_a_transaction_is_nothing() -> None:
+    """Transactions of the same size, or larger ones that cost more: noise is no cost."""
+    for other in (replace(LARGE, batch=TEN), replace(LARGE, cost_us={**COST, "hsm": 1000.0})):
+        found = sheet([FREE, other], "batches", 2.0)
+        assert found is not None
+        assert found.costs["hsm"] == Cost((900 + other.cost_us["hsm"]) / 2)
+
+
+def test_a_command_never_costs_less_than_nothing() -> None:
+    """A hundredth for five times the commands: all of it is the transactions'."""
+    found = sheet([FREE, replace(LARGE, cost_us={**COST, "hsm": 9.0})], "batches", 2.0)
     assert found is not None
-    assert found.transaction_us["hsm"] == 0
-    assert found.cost_us["hsm"] == pytest.approx((900 + one_key.cost_us["hsm"]) / 2)
+    assert found.costs["hsm"] == Cost(0.0, (900 * 10 + 9 * 50) / 2)
+
+
+def test_a_small_core_gives_what_one_point_tells() -> None:
+    """A tenth of a core by 900 µs would be 111 commands a second, not 100."""
+    found = sheet(FITTED, "batches", 2.0)
+    assert found is not None
+    assert found.efficiency == pytest.approx(0.9)
 
 
 def test_a_prediction_comes_from_the_fitted_points() -> None:
-    """Two workers, the busiest with two of three partitions: (0.1 − 0.01) ÷ (900 µs × 2/3)."""
+    """Two workers, the busiest with two of three partitions: nine tenths of 0.1 ÷ (900 µs × 2/3)."""
     checked = check([*FITTED, TWO], machine=2.0)
     assert [each.fitted for each in checked] == [True, True, True, True, False]
     predicted = checked[-1]
@@ -88,50 +95,52 @@ def test_a_prediction_comes_from_the_fitted_points() -> None:
     assert predicted.error == pytest.approx(150 / 160 - 1)
 
 
-def test_costs_measured_elsewhere_change_no_prediction() -> None:
-    """What the predicted point itself cost is not looked at."""
-    told = [check([*FITTED, replace(TWO, cost_us=costs)], 2.0)[-1].predicted for costs in (COST, CHEAP)]
-    assert told[0] == told[1]
+def test_what_a_point_measured_changes_no_prediction_of_it() -> None:
+    """Neither its costs nor its rate are looked at."""
+    others = (TWO, replace(TWO, cost_us=COST), replace(TWO, commands_per_s=1.0))
+    told = [check([*FITTED, other], 2.0)[-1].predicted for other in others]
+    assert told[0] == told[1] == told[2]
 
 
 def test_larger_transactions_make_a_prediction_larger() -> None:
-    """Fifty commands to each: (0.1 − 0.01) ÷ (500 µs × 2/3)."""
+    """Fifty commands to each: nine tenths of 0.1 ÷ (500 µs × 2/3)."""
     assert check([*FITTED, replace(TWO, batch=FIFTY)], 2.0)[-1].predicted.per_second == pytest.approx(270)
 
 
 def test_a_free_machine_is_its_cores_by_the_sum_of_costs() -> None:
-    """Of 2 cores, less 120 thousandths with four workers of each kind, by 2,200 µs."""
-    crowded = replace(FREE, workers=4, busiest={"policy": 1, "hsm": 1}, idle={**IDLE, "policy": 0.04, "hsm": 0.04})
+    """Of 2 cores, less a quarter of what brokers and four workers use without load, by 2,200 µs."""
+    crowded = replace(FREE, workers=4, busiest={"policy": 1, "hsm": 1}, idle={**IDLE, "hsm": 0.15})
     predicted = check([*FITTED, crowded], machine=2.0)[-1]
     assert not predicted.fitted
-    assert (predicted.predicted.part, predicted.predicted.per_second) == ("machine", pytest.approx(1.87e6 / 2200))
+    assert (predicted.predicted.part, predicted.predicted.per_second) == ("machine", pytest.approx(1.95e6 / 2200))
 
 
 def test_what_one_process_idles_is_divided() -> None:
-    """A point's figures are of all processes of a part: of two workers, each idles half."""
-    told = check([*FITTED, replace(TWO, idle={**TWO.idle, "hsm": 0.18})], 2.0)[-1].predicted
-    assert told.per_second == pytest.approx(0.01 / (900e-6 * 2 / 3))
+    """Of two workers each uses half; the one with the only key has another partition, for half of that."""
+    told = check([*FITTED, replace(TWO, one_key=True, idle={**TWO.idle, "hsm": 0.1})], 2.0)[-1].predicted
+    assert told.per_second == pytest.approx(0.9 * 0.075 / 900e-6)
 
 
-def test_nothing_is_predicted_without_the_fitted_points() -> None:
-    """Costs alone can be told from the point without limits."""
+def test_nothing_is_predicted_without_the_points_where_nothing_is_limited() -> None:
+    """Costs come from nowhere else."""
     assert check([TWO, SMALL], 2.0) == []
-    assert check([TWO, FREE], 2.0) == []
-    assert sheet([FREE], "batches") is not None
-    assert not any(map(is_fitted, (TWO, point(partitions=12), point(brokers=3), replace(FREE, workers=4))))
+    others = (TWO, point(partitions=12), point(brokers=3), point(one_key=True), replace(FREE, workers=4))
+    assert not any(map(is_fitted, others))
 
 
 def test_the_tables_say_what_was_measured() -> None:
     """Each point is a row, with its error; a cluster's rows come with costs at its replication."""
     tables = report([*FITTED, TWO], machine=2.0)
-    assert "| batches | 1 | 4 | 2 | 10% | 2, 2 | 10, 10 | 20%, 99% | 1,600 | 1,500 | -6% | HSM worker |" in tables
-    assert "| batches | 1 | 4 | 1 | 10% | 3, 3 | 10, 10 | 20%, 99% | 1,000 | 1,000 | fitted | HSM worker |" in tables
-    assert "| a transaction of the HSM worker | 5,000 | |" in tables
-    assert "| brokers, replication 3 | 400 (40.0) | 50 |" in tables
+    row = "| batches, 64 callers | 1 | 4 | 2 | 10% | 2, 2 | 10, 10 | 20%, 99% | 1,600 | 1,500 | -6% | HSM worker |"
+    assert row in tables
+    assert "| 20%, 99% | 1,000 | 1,000 | fitted | HSM worker |" in tables
+    assert "| HSM worker | 400 + 5,000 ÷ n | 567 (56.7) | 0 |" in tables
+    assert "| brokers, replication 3 | 400 + 0 ÷ n | 400 (40.0) | 50 |" in tables
+    assert "| what a small core gives of its part | 90% |" in tables
     assert "Predictions: 1. Median of the errors' sizes 6%, greatest 6%." in tables
-    assert "| one key, by its worker | 11,000 |" in tables
+    assert "| one key, by its worker | 17,647 |" in tables
     assert "| 12 | 1 | " in tables
-    assert "| 12 | 1 | " not in report([SMALL, ONE_KEY, FREE, TWO], 2.0)
+    assert "| 12 | 1 | " not in report([SMALL, FREE, LARGE, TWO], 2.0)
 
 
 def test_tables_can_be_made_again_from_what_was_kept() -> None:

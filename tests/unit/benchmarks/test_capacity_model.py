@@ -7,6 +7,7 @@ import pytest
 from benchmarks.capacity_model import (
     PARTS,
     Cluster,
+    Cost,
     Sheet,
     Token,
     busiest,
@@ -15,28 +16,20 @@ from benchmarks.capacity_model import (
     sustained_bound,
 )
 
+OWN = {"policy": 1000, "hsm": 2000, "projector": 500, "postgres": 250, "notary": 100, "scheduler": 0, "client": 50}
 SHEET = Sheet(
     items=10,
-    cost_us={
-        "policy": 1000,
-        "hsm": 2000,
-        "projector": 500,
-        "postgres": 250,
-        "notary": 100,
-        "scheduler": 0,
-        "client": 50,
-    },
-    transaction_us={},
-    batch={},
-    broker_us={1: 100, 3: 500},
-    wire_bytes={1: 10_000, 3: 30_000},
+    costs={part: Cost(own) for part, own in OWN.items()},
+    brokers={1: Cost(100), 3: Cost(500)},
+    wire={1: Cost(10_000), 3: Cost(30_000)},
     idle=dict.fromkeys(PARTS, 0.0),
 )
+TEN = {"policy": 10.0, "hsm": 10.0}
 
 
 def cluster(processes: int, partitions: int = 9, **more: Any) -> Cluster:
     """As many of each kind of worker."""
-    return Cluster(partitions, dict.fromkeys(("policy", "hsm", "projector"), processes), **more)
+    return Cluster(partitions, dict.fromkeys(("policy", "hsm", "projector"), processes), more.pop("batch", TEN), **more)
 
 
 def test_one_worker_does_what_its_core_allows() -> None:
@@ -53,8 +46,8 @@ def test_workers_add_up_where_partitions_can_be_shared_evenly() -> None:
 
 def test_more_workers_than_partitions_add_nothing() -> None:
     """Partition 0 has no keys: of 4 partitions, 3 work."""
-    three, four, nine = (callers_bound(SHEET, cluster(processes, 4)).per_second for processes in (3, 4, 9))
-    assert (three, four, nine) == pytest.approx((750, 1500, 1500))
+    found = [callers_bound(SHEET, cluster(processes, 4)).per_second for processes in (3, 4, 9)]
+    assert found == pytest.approx([750, 1500, 1500])
     assert callers_bound(SHEET, cluster(1, 2)) == callers_bound(SHEET, cluster(3, 2))
 
 
@@ -78,17 +71,34 @@ def test_one_key_is_one_worker_however_many_there_are() -> None:
 
 
 def test_a_small_core_gives_what_is_left_of_it() -> None:
-    """What a process uses without load comes off first."""
-    sheet = replace(SHEET, idle={**SHEET.idle, "hsm": 0.02})
-    assert capacities(sheet, cluster(1, cores={"hsm": 0.12}))["hsm"] == pytest.approx(50)
-    assert capacities(sheet, cluster(1, cores={"hsm": 0.01}))["hsm"] == 0
+    """A tenth of a core, less what is lost by being stopped all the time; a whole core loses nothing."""
+    lossy, small = replace(SHEET, efficiency=0.8), cluster(1, cores={"hsm": 0.1})
+    assert capacities(SHEET, small)["hsm"] == pytest.approx(50)
+    assert capacities(lossy, small)["hsm"] == pytest.approx(40)
+    assert capacities(lossy, cluster(1)) == capacities(SHEET, cluster(1))
+
+
+def test_partitions_without_load_cost_something() -> None:
+    """With one key, 8 of 9 have none; else partition 0 alone, and only whoever has it besides loaded ones pays."""
+    sheet = replace(SHEET, idle={**SHEET.idle, "hsm": 0.09})
+    one_key = cluster(1, cores={"hsm": 0.1}, shares="one key")
+    assert capacities(sheet, one_key)["hsm"] == pytest.approx(0.02e6 / 2000)
+    assert capacities(sheet, replace(one_key, shares="even"))["hsm"] == pytest.approx(0.09e6 / 2000)
+    assert capacities(sheet, cluster(9, shares="one key"))["hsm"] == pytest.approx(500)
+    assert capacities(sheet, cluster(1, cores={"hsm": 0.01}, shares="one key"))["hsm"] == 0
 
 
 def test_a_transaction_is_shared_by_its_commands() -> None:
-    """2,000 µs and a tenth of 10,000 µs; of as many commands as the sheet says where nothing else is known."""
-    sheet = replace(SHEET, transaction_us={"hsm": 10_000}, batch={"hsm": 5.0})
-    assert capacities(sheet, cluster(1, batch={"hsm": 10.0}))["hsm"] == pytest.approx(1e6 / 3000)
-    assert capacities(sheet, cluster(1))["hsm"] == pytest.approx(1e6 / 4000)
+    """2,000 µs and a tenth of 10,000 µs."""
+    sheet = replace(SHEET, costs={**SHEET.costs, "hsm": Cost(2_000, 10_000)})
+    assert capacities(sheet, cluster(1))["hsm"] == pytest.approx(1e6 / 3000)
+    assert capacities(sheet, cluster(1, batch={"policy": 1.0, "hsm": 50.0}))["hsm"] == pytest.approx(1e6 / 2200)
+
+
+def test_parts_that_read_both_kinds_of_transactions_pay_the_mean() -> None:
+    """As many transactions as of policy and worker together: of 5 and 20 commands, one to each 8."""
+    sheet = replace(SHEET, costs={**SHEET.costs, "notary": Cost(0, 800)})
+    assert capacities(sheet, cluster(1, batch={"policy": 5.0, "hsm": 20.0}))["notary"] == pytest.approx(1e4)
 
 
 def test_the_notary_is_one_process() -> None:
@@ -107,9 +117,8 @@ def test_postgres_bounds_what_lasts_only() -> None:
 
 def test_replicas_cost_brokers_as_measured() -> None:
     """On the line through what was measured; brokers add up."""
-    found = [
-        capacities(SHEET, cluster(1, brokers=b, replication=r))["kafka"] for b, r in ((1, 1), (3, 3), (6, 3), (3, 2))
-    ]
+    several = [(1, 1), (3, 3), (6, 3), (3, 2)]
+    found = [capacities(SHEET, cluster(1, brokers=b, replication=r))["kafka"] for b, r in several]
     assert found == pytest.approx([10_000, 6_000, 12_000, 10_000])
 
 
@@ -128,7 +137,7 @@ def test_the_network_is_each_broker_s_own() -> None:
 
 
 def test_one_machine_is_shared_by_all_clients_too() -> None:
-    """Its cores by the sum of all costs, less what all processes use without load."""
+    """Its cores by the sum of all costs, less what all processes use for the ninth of partitions without load."""
     assert capacities(SHEET, cluster(1, machine=2.0))["machine"] == pytest.approx(2e6 / 4000)
-    sheet = replace(SHEET, idle={**SHEET.idle, "hsm": 0.1})
+    sheet = replace(SHEET, idle={**SHEET.idle, "hsm": 0.9})
     assert capacities(sheet, cluster(5, machine=2.0))["machine"] == pytest.approx(1.5e6 / 4000)
