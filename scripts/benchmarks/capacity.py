@@ -140,7 +140,7 @@ def _measure(arguments: argparse.Namespace, machine: float) -> list[Point]:
             found = {"machine_cores": machine, "points": [asdict(each) for each in points]}
             arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
-    run = Run(times, 8.0 if quick else 40.0, arguments.small, keep)
+    run = Run(times, 5.0 if quick else 40.0, arguments.small, keep)
     for wanted in QUICK if arguments.quick else FULL:
         with tempfile.TemporaryDirectory(prefix="keyfold-capacity-") as directory:
             run.series(wanted, Path(directory) / "data")

@@ -44,10 +44,12 @@ _NAMES: Final = {"kafka": "brokers", "hsm": "HSM worker", "policy": "policy proc
 
 
 def report(points: Sequence[Point], machine: float) -> str:
-    """Return all tables; `machine` is how many cores were there."""
+    """Return all tables; of clusters only where replicas were measured. `machine` is the cores there were."""
     checked, sheets = check(points, machine), _sheets(points, machine)
     replicated = {name: found for name, found in sheets.items() if _REPLICATION in found.brokers}
-    parts = [_costs(sheets), _checked(checked), _errors(checked), _ceilings(replicated), _clusters(replicated)]
+    parts = [_costs(sheets), _checked(checked), _errors(checked)]
+    if replicated:
+        parts += [_ceilings(replicated), _clusters(replicated)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
