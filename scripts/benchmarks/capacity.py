@@ -12,6 +12,7 @@ else heavy on the machine. Deployments are made in temporary directories and rem
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -128,6 +129,8 @@ def main(arguments_given: Sequence[str]) -> int:
 
 
 def _measure(arguments: argparse.Namespace, machine: float) -> list[Point]:
+    # A run that is ended in order stops what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     quick = arguments.quick
     window = arguments.seconds or (5.0 if quick else 10.0)
     times = Times(settle=3.0 if quick else 4.0, window=window, idle=3.0 if quick else 5.0)
