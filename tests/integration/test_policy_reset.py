@@ -269,6 +269,7 @@ def ceremony(system: WholeSystem, *words: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.stack
+@pytest.mark.timeout(300)
 async def test_a_running_deployment_works_again(system: WholeSystem) -> None:
     """A forbid that begins later locks everybody out. Root's word counts in partition 0 and in the others, at once and
     for the policy processor that takes over."""
