@@ -8,6 +8,7 @@ bytes as `\\xff`. Nobody knows a header of such a name, so the record is treated
 
 from collections.abc import Iterator
 from itertools import islice
+from struct import Struct
 from typing import Any, Final
 
 from aiokafka.consumer import fetcher
@@ -15,8 +16,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy as Batch
 from aiokafka.record.memory_records import MemoryRecords
 
-_OFFSET, _LENGTH = 8, 4
-_HEAD: Final = _OFFSET + _LENGTH
+_HEAD: Final = Struct(">qI")
+"""How a batch begins: its first offset, and how many bytes follow."""
 
 
 def read_any_header_name() -> None:
@@ -70,13 +71,20 @@ class _LenientBatch:
 
 def _leniently(data: bytes, base_offset: int) -> Any:
     """Return the batch that begins at an offset, to be read without trust in names."""
-    at = 0
-    while int.from_bytes(data[at : at + _OFFSET], "big") != base_offset:
-        at += _HEAD + int.from_bytes(data[at + _OFFSET : at + _HEAD], "big")
-    batch = Batch(data[at : at + _HEAD + int.from_bytes(data[at + _OFFSET : at + _HEAD], "big")])
+    batch = Batch(next(piece for offset, piece in _batches(data) if offset == base_offset))
     records = iter(batch)  # decompresses
     batch._buffer = _Pieces(batch._buffer)
     return records
+
+
+def _batches(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole batches of a fetch, each with the offset that it begins at."""
+    at = 0
+    while at + _HEAD.size <= len(data):
+        offset, size = _HEAD.unpack_from(data, at)
+        end = at + _HEAD.size + size
+        yield offset, data[at:end]
+        at = end
 
 
 class _Pieces(bytearray):
