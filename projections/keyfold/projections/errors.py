@@ -79,3 +79,7 @@ class StoreUnavailable(Unavailable):
     """The database does not answer."""
 
     code = "StoreUnavailable"
+
+
+class ProjectionsAbsent(StoreUnavailable):
+    """The database answers, and has no projections of this kind: they were not made yet, or were replaced."""

@@ -12,7 +12,7 @@ from tests.unit.projections.histories import HISTORIES, PARTITIONS, START_MS, se
 
 from keyfold.events import facts
 from keyfold.events.times import to_text
-from keyfold.projections.errors import StoreRefused, StoreUnavailable
+from keyfold.projections.errors import ProjectionsAbsent, StoreRefused, StoreUnavailable
 from keyfold.projections.memory import MemoryQueries, MemorySchemas
 from keyfold.projections.ports import Queries
 from keyfold.projections.store import PostgresPartitionStore, PostgresQueries, PostgresSchemas
@@ -26,11 +26,16 @@ pytestmark = pytest.mark.stack
 
 
 async def test_reading_before_the_projector_ever_ran(postgres_database: "PostgresDatabase") -> None:
-    """An empty database: the error says who makes the projections."""
+    """An empty database: the error says who makes the projections, and is another than that of one that is away."""
     queries = PostgresQueries(postgres_database.dsn)
-    with pytest.raises(StoreUnavailable, match="the projector makes them"):
+    with pytest.raises(ProjectionsAbsent, match="the projector makes them"):
         await queries.list_keys()
     await queries.close()
+    nowhere = PostgresQueries(psycopg.conninfo.make_conninfo(postgres_database.dsn, host="127.0.0.1", port=1))
+    with pytest.raises(StoreUnavailable) as away:
+        await nowhere.list_keys()
+    assert not isinstance(away.value, ProjectionsAbsent)
+    await nowhere.close()
 
 
 async def test_a_value_that_no_column_takes_is_refused_for_good(store: PostgresPartitionStore) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 
 from keyfold.events.errors import KeyfoldError
-from keyfold.projections.errors import StoreRefused, StoreUnavailable
+from keyfold.projections.errors import ProjectionsAbsent, StoreRefused, StoreUnavailable
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -202,7 +202,7 @@ def _translated(error: psycopg.Error) -> KeyfoldError:
     """Name what went wrong by its SQL state and primary message: details may quote rows."""
     state, message = error.sqlstate, error.diag.message_primary or type(error).__name__
     if isinstance(error, _NOT_THERE):
-        return StoreUnavailable(
+        return ProjectionsAbsent(
             f"the projections are not there yet or were replaced ({message}); the projector makes them"
         )
     if state is None or not isinstance(error, _REFUSED):

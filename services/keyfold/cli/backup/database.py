@@ -11,7 +11,7 @@ from keyfold.cli.backup.errors import BackupRefused
 from keyfold.cli.backup.files import private_directory
 from keyfold.cli.backup.manifest import CopiedRows, Manifest
 from keyfold.config import Config
-from keyfold.projections.errors import StoreUnavailable
+from keyfold.projections.errors import ProjectionsAbsent
 from keyfold.projections.rows import Progress
 from keyfold.projections.store import PostgresQueries
 from keyfold.projections.store.alert_copies import TABLES, PostgresAlertCopies
@@ -51,11 +51,10 @@ async def prepare_database(config: Config) -> None:
 
 
 async def _folded(queries: PostgresQueries) -> tuple[Progress, ...]:
-    await queries.status()
     try:
         return await queries.progress()
-    except StoreUnavailable:
-        return ()  # it has just answered, so nothing was folded yet: views are made with the first projections
+    except ProjectionsAbsent:
+        return ()  # views are made with the first projections
 
 
 async def fill_rows(config: Config, directory: Path, found: Manifest) -> None:
