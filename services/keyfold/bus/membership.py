@@ -66,9 +66,7 @@ class KafkaMembership:
     def note(self, partitions: frozenset[int]) -> None:
         """Take in a new assignment. Called in the rebalance callback: nothing here may wait or fail."""
         if partitions != self._wanted:
-            get_logger().info(
-                "assignment", action="membership.assigned", group=self._group, partitions=sorted(partitions)
-            )
+            get_logger().info("assignment", group=self._group, partitions=sorted(partitions))
         self._wanted = partitions
         self._changed.set()
 
@@ -77,9 +75,7 @@ class KafkaMembership:
             try:
                 await self._join_and_poll()
             except Exception as error:  # noqa: BLE001 - whatever ends a consumer, the answer is another one
-                get_logger().warning(
-                    "membership lost", action="membership.rejoin", group=self._group, reason=repr(error)
-                )
+                get_logger().warning("membership lost", group=self._group, reason=repr(error))
             await asyncio.sleep(_REJOIN_PAUSE_S)
 
     async def _join_and_poll(self) -> None:
